@@ -1,0 +1,18 @@
+//! The pure heart of mwid. No runtime, no socket, no database, no clock: time and bytes come in,
+//! actions and bytes come out, and Cargo keeps it so.
+//!
+//! Read the modules in the order in which a change walks through them:
+//!
+//! 1. [`mailbox`]: names, of boxes and of accounts;
+//! 2. [`summary`]: how many messages wait;
+//! 3. [`mailboxes`]: which boxes make up which account, and their sum;
+//! 4. [`reconciler`]: works until what is delivered is what is desired;
+//! 5. [`dialog`]: one subscription, a believed row of `active_watchers`;
+//! 6. [`notify`]: the bytes of a NOTIFY;
+//! 7. [`timers`], [`transaction`], [`endpoint`]: retransmission (RFC 3261 §17.1.2);
+//! 8. [`message`]: what the wire brought, in canonical form;
+//! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
+
+pub mod dialog;
+pub mod mailbox;
+pub mod summary;

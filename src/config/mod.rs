@@ -1,0 +1,215 @@
+//! The configuration: what an operator can say, as plain data.
+//!
+//! Each part of the daemon takes the section that is its own (`&config::Spool`, …) and nothing else.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mwid_core::mailbox::{Account, Mailbox};
+
+mod secret;
+mod url;
+
+pub use secret::Secret;
+pub use url::{DatabaseUrl, Server};
+
+/// Everything that the ini file says, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[general]`
+    pub general: General,
+    /// `[spool]`
+    pub spool: Spool,
+    /// `[database]`
+    pub database: Database,
+    /// `[contexts]` and `[mailboxes]`
+    pub accounts: Accounts,
+    /// `[timers]`
+    pub timers: Timers,
+    /// `[control]`
+    pub control: Control,
+}
+
+/// `[general]`: the SIP side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct General {
+    /// `proxy`: where NOTIFYs go, in order of preference; never empty. The only required key.
+    pub proxy: Vec<HostPort>,
+    /// `bindip`: the host in Via (and in Contact with `contactuser`), bound to when it is an
+    /// address of this machine. Default: the address that routes to the proxy.
+    pub bindip: Option<String>,
+    /// `bindport`: UDP port, 0 for any. Default 0.
+    pub bindport: u16,
+    /// `useragent`: the User-Agent header. Default `mwid/VERSION`.
+    pub useragent: String,
+    /// `contactuser`: makes Contact `<sip:contactuser@bindip>`. Default: the row's `local_contact`.
+    pub contactuser: Option<String>,
+    /// `vmexten`: the user in Message-Account. Default: the account's own.
+    pub vmexten: Option<String>,
+    /// `request_uri = contact | aor`. Default `contact`.
+    pub request_uri: RequestUri,
+    /// `route = auto | none`. Default `auto`.
+    pub route: Route,
+    /// `next_hop = proxy | socket_info`. Default `proxy`.
+    pub next_hop: NextHop,
+    /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`.
+    pub cleanup: Cleanup,
+    /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 401 or 407.
+    pub credentials: Option<Credentials>,
+}
+
+/// A host name or address and a port, `proxy.example.com:5060`; resolved when used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Host name, IPv4 address, or IPv6 address without brackets.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// What a NOTIFY is addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestUri {
+    /// The row's `contact`, as RFC 3261 §12.2.1.1 wants it.
+    Contact,
+    /// The account, as res_zonkey_mwi did it.
+    Aor,
+}
+
+/// Which Route header a NOTIFY carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The row's route set, the proxy in front.
+    Auto,
+    /// None, as res_zonkey_mwi did it.
+    None,
+}
+
+/// Where the bytes of a NOTIFY go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// To `proxy`.
+    Proxy,
+    /// To the row's `socket_info`: the proxy that holds the subscription.
+    SocketInfo,
+}
+
+/// What happens to the row of a subscription that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// It stays; mwid leaves it alone until it changes.
+    Keep,
+    /// It is deleted.
+    Delete,
+}
+
+/// A user and password for digest authentication (RFC 8760).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    /// `auth_user`
+    pub user: String,
+    /// The password, from the file, the environment or the ini.
+    pub password: Secret,
+}
+
+/// `[spool]`: Asterisk's voicemail folders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spool {
+    /// `enabled`: `no` where messages are kept in ODBC or IMAP storage. Default `yes`.
+    pub enabled: bool,
+    /// `path`: the folder that holds the contexts. Default `/var/spool/asterisk/voicemail`.
+    pub path: PathBuf,
+    /// `watch = inotify | poll`. Default `inotify`; `poll` for NFS.
+    pub watch: Watch,
+    /// `poll`: seconds between two sweeps when polling. Default 10.
+    pub poll: Duration,
+    /// `rescan`: seconds between two full counts. Default 300.
+    pub rescan: Duration,
+}
+
+/// How the spool is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The kernel says what changed.
+    Inotify,
+    /// A sweep compares the times of the folders.
+    Poll,
+}
+
+/// `[database]`: where `active_watchers` is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Database {
+    /// `url`. Default `sqlite:/var/lib/mwid/dialogs.db`.
+    pub url: DatabaseUrl,
+    /// `table`. Default `active_watchers`. Letters, digits and `_` only.
+    pub table: String,
+    /// `find_by = presentity | watcher | either`. Default `presentity`.
+    pub find_by: FindBy,
+    /// `max_dialogs`: rows of one account that are worked on, newest first. Default 50.
+    pub max_dialogs: u32,
+    /// `timeout`: seconds for a connection or an answer of the server. Default 5.
+    pub timeout: Duration,
+    /// `connections`: at most this many at once. Default 4.
+    pub connections: u32,
+}
+
+/// Which column names the account of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindBy {
+    /// `presentity_uri`: whose mailbox is watched.
+    Presentity,
+    /// `watcher_username` and `watcher_domain`: who watches, as res_zonkey_mwi looked.
+    Watcher,
+    /// Either of them.
+    Either,
+}
+
+/// `[contexts]` and `[mailboxes]`: which mailbox lights which account.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts {
+    /// `context = domain`. A context that is not named here is the domain itself.
+    pub contexts: Vec<(String, String)>,
+    /// `mailbox@context = account, account`: instead of the context's domain.
+    pub mailboxes: Vec<(Mailbox, Vec<Account>)>,
+}
+
+/// `[timers]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timers {
+    /// `t1`: milliseconds, RFC 3261 §17.1.1.1. Default 500.
+    pub t1: Duration,
+    /// `t2`: milliseconds. Default 4000.
+    pub t2: Duration,
+    /// `t4`: milliseconds. Default 5000.
+    pub t4: Duration,
+    /// `min_interval`: milliseconds between two NOTIFYs of one dialog (RFC 3842 §3.11). Default 1000.
+    pub min_interval: Duration,
+    /// `rate`: NOTIFYs a second in all. Default 500.
+    pub rate: u32,
+    /// `retry_min`: seconds before the first retry of a failed NOTIFY. Default 5.
+    pub retry_min: Duration,
+    /// `retry_max`: the longest pause between two retries, in seconds. Default 600.
+    pub retry_max: Duration,
+    /// `shutdown`: seconds that SIGTERM leaves to transactions in flight. Default 5.
+    pub shutdown: Duration,
+}
+
+/// `[control]`: the sockets and folders that other processes reach mwid through.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// `socket`: where `mwid status` and its siblings connect. Default `/run/mwid/control.sock`.
+    pub socket: PathBuf,
+    /// `externnotify`: where `mwid externnotify` sends. Default `/run/mwid/externnotify.sock`.
+    pub externnotify: PathBuf,
+    /// `drop`: where it leaves an observation that the daemon did not take. Default `/var/lib/mwid/drop`.
+    pub drop: PathBuf,
+}
+
+impl General {
+    /// `bindip` when it is an address and not a name.
+    #[must_use]
+    pub fn bind_address(&self) -> Option<IpAddr> {
+        self.bindip.as_deref().and_then(|host| host.trim_matches(['[', ']']).parse().ok())
+    }
+}
