@@ -15,4 +15,8 @@
 
 pub mod dialog;
 pub mod mailbox;
+pub mod mailboxes;
+pub mod notify;
+pub mod pace;
+pub mod reconciler;
 pub mod summary;

@@ -1,0 +1,281 @@
+//! Which mailboxes make up which account, and the sum of their counts.
+//!
+//! Mailboxes and accounts are many-to-many: several mailboxes of one account add up, one shared
+//! mailbox lights several accounts.
+
+use std::collections::HashMap;
+
+use crate::mailbox::{Account, Mailbox, NameError};
+use crate::summary::Summary;
+
+/// The mapping that the configuration gives: explicit accounts first, then the context's domain;
+/// by default a context **is** the domain, as res_zonkey_mwi had it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Directory {
+    /// Context to SIP domain.
+    pub contexts: HashMap<String, String>,
+    /// Mailbox to the accounts that it lights, instead of the context's domain.
+    pub mailboxes: HashMap<Mailbox, Vec<Account>>,
+}
+
+impl Directory {
+    /// The accounts that a mailbox lights.
+    ///
+    /// # Errors
+    /// [`NameError`] when the number or the context's domain cannot be part of a SIP URI.
+    pub fn accounts(&self, mailbox: &Mailbox) -> Result<Vec<Account>, NameError> {
+        if let Some(accounts) = self.mailboxes.get(mailbox) {
+            return Ok(accounts.clone());
+        }
+        let domain = self.contexts.get(mailbox.context()).map_or(mailbox.context(), String::as_str);
+        Ok(vec![Account::new(mailbox.number(), domain)?])
+    }
+}
+
+/// What is known of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    summary: Summary,
+    /// The last attempt to count it failed: `summary` is no longer sure.
+    failed: bool,
+}
+
+/// The counts of every mailbox, and of every account their sum.
+///
+/// Invariant: no sum is given out while one of its mailboxes could not be counted, nor, for an
+/// account with several mailboxes, before the first full count has ended: a missing part would be
+/// a guessed zero.
+#[derive(Debug)]
+pub struct Mailboxes {
+    directory: Directory,
+    counts: HashMap<Mailbox, Count>,
+    members: HashMap<Account, Vec<Mailbox>>,
+    complete: bool,
+}
+
+impl Mailboxes {
+    /// No counts yet. `complete` is whether there is no first full count to wait for (a site
+    /// without a spool).
+    #[must_use]
+    pub fn new(directory: Directory, complete: bool) -> Self {
+        let mut members: HashMap<Account, Vec<Mailbox>> = HashMap::new();
+        for (mailbox, accounts) in &directory.mailboxes {
+            for account in accounts {
+                members.entry(account.clone()).or_default().push(mailbox.clone());
+            }
+        }
+        Self { directory, counts: HashMap::new(), members, complete }
+    }
+
+    /// How many mailboxes have been counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether no mailbox has been counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// A mailbox was counted. Gives the accounts that it lights, with their sums.
+    ///
+    /// # Errors
+    /// [`NameError`] when the mailbox cannot be an account; nothing is kept of it then.
+    pub fn observe(
+        &mut self,
+        mailbox: &Mailbox,
+        summary: Summary,
+    ) -> Result<Vec<(Account, Summary)>, NameError> {
+        let accounts = self.directory.accounts(mailbox)?;
+        let count = Count { summary, failed: false };
+        if self.counts.insert(mailbox.clone(), count).is_none() {
+            for account in &accounts {
+                let members = self.members.entry(account.clone()).or_default();
+                if !members.contains(mailbox) {
+                    members.push(mailbox.clone());
+                }
+            }
+        }
+        Ok(self.sums(accounts))
+    }
+
+    /// A mailbox could not be counted: its accounts are held back until it can.
+    pub fn fail(&mut self, mailbox: &Mailbox) {
+        let unknown = Count { summary: Summary::default(), failed: true };
+        self.counts.entry(mailbox.clone()).or_insert(unknown).failed = true;
+        for account in self.directory.accounts(mailbox).unwrap_or_default() {
+            let members = self.members.entry(account).or_default();
+            if !members.contains(mailbox) {
+                members.push(mailbox.clone());
+            }
+        }
+    }
+
+    /// The first full count has ended: what was not seen is not there. Gives the sums that were
+    /// held back until now.
+    pub fn complete(&mut self) -> Vec<(Account, Summary)> {
+        if std::mem::replace(&mut self.complete, true) {
+            return Vec::new();
+        }
+        let held = self.members.iter().filter(|(_, members)| members.len() > 1);
+        self.sums(held.map(|(account, _)| account.clone()).collect())
+    }
+
+    /// Another mapping: everything counted so far is mapped again. Gives every account's sum, and
+    /// zero for an account that no longer has a mailbox.
+    pub fn remap(&mut self, directory: Directory) -> Vec<(Account, Summary)> {
+        let old = std::mem::replace(self, Self::new(directory, self.complete));
+        for (mailbox, count) in old.counts {
+            let known = self.observe(&mailbox, count.summary).is_ok();
+            if known && count.failed {
+                self.fail(&mailbox);
+            }
+        }
+        let left = old.members.into_keys().filter(|account| !self.members.contains_key(account));
+        let mut sums: Vec<_> = left.map(|account| (account, Summary::default())).collect();
+        sums.extend(self.sums(self.members.keys().cloned().collect()));
+        sums
+    }
+
+    fn sums(&self, accounts: Vec<Account>) -> Vec<(Account, Summary)> {
+        let sum = |account: Account| self.sum(&account).map(|summary| (account, summary));
+        accounts.into_iter().filter_map(sum).collect()
+    }
+
+    /// The sum of an account's mailboxes; `None` while it is not sure.
+    #[must_use]
+    pub fn sum(&self, account: &Account) -> Option<Summary> {
+        let members = self.members.get(account)?;
+        if members.len() > 1 && !self.complete {
+            return None;
+        }
+        let mut counts = members.iter().filter_map(|mailbox| self.counts.get(mailbox)).peekable();
+        counts.peek()?;
+        counts.try_fold(Summary::default(), |sum, count| {
+            (!count.failed).then(|| sum.plus(count.summary))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn mailbox(text: &str) -> Mailbox {
+        Mailbox::parse(text).unwrap()
+    }
+
+    fn account(text: &str) -> Account {
+        text.parse().unwrap()
+    }
+
+    fn new(count: u32) -> Summary {
+        Summary { new: count, ..Summary::default() }
+    }
+
+    /// Two mailboxes light `boss`, and the shared one lights `desk` too.
+    fn shared() -> Directory {
+        let mut directory = Directory::default();
+        directory.contexts.insert("default".into(), "example.com".into());
+        directory.mailboxes.insert(mailbox("1@default"), vec![account("boss@example.com")]);
+        directory.mailboxes.insert(
+            mailbox("2@default"),
+            vec![account("boss@example.com"), account("desk@example.com")],
+        );
+        directory
+    }
+
+    #[test]
+    fn a_context_is_the_domain_unless_it_is_mapped() {
+        let directory = shared();
+        assert_eq!(directory.accounts(&mailbox("202@pbx.org")), Ok(vec![account("202@pbx.org")]));
+        assert_eq!(
+            directory.accounts(&mailbox("202@default")),
+            Ok(vec![account("202@example.com")])
+        );
+        assert!(directory.accounts(&mailbox("a b@default")).is_err());
+    }
+
+    #[test]
+    fn several_mailboxes_of_one_account_add_up_and_a_shared_one_lights_several() {
+        let mut mailboxes = Mailboxes::new(shared(), true);
+        mailboxes.observe(&mailbox("1@default"), new(2)).unwrap();
+        let sums = mailboxes.observe(&mailbox("2@default"), new(3)).unwrap();
+        assert_eq!(
+            sums,
+            [(account("boss@example.com"), new(5)), (account("desk@example.com"), new(3))]
+        );
+    }
+
+    #[test]
+    fn a_sum_waits_for_the_first_full_count() {
+        let mut mailboxes = Mailboxes::new(shared(), false);
+        assert_eq!(mailboxes.observe(&mailbox("1@default"), new(0)), Ok(vec![]));
+        let single = mailboxes.observe(&mailbox("7@default"), new(1)).unwrap();
+        assert_eq!(single, [(account("7@example.com"), new(1))]);
+        assert_eq!(mailboxes.complete(), [(account("boss@example.com"), new(0))]);
+        assert_eq!(mailboxes.complete(), []);
+    }
+
+    #[test]
+    fn a_mailbox_that_cannot_be_counted_holds_its_accounts_back() {
+        let mut mailboxes = Mailboxes::new(shared(), true);
+        mailboxes.fail(&mailbox("2@default"));
+        assert_eq!(mailboxes.observe(&mailbox("1@default"), new(2)), Ok(vec![]));
+        let sums = mailboxes.observe(&mailbox("2@default"), new(0)).unwrap();
+        assert_eq!(sums[0], (account("boss@example.com"), new(2)));
+    }
+
+    #[test]
+    fn another_mapping_darkens_the_accounts_that_lost_their_mailbox() {
+        let mut mailboxes = Mailboxes::new(shared(), true);
+        mailboxes.observe(&mailbox("1@default"), new(2)).unwrap();
+        mailboxes.observe(&mailbox("2@default"), new(3)).unwrap();
+        let mut sums = mailboxes.remap(Directory::default());
+        sums.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(
+            sums,
+            [
+                (account("1@default"), new(2)),
+                (account("2@default"), new(3)),
+                (account("boss@example.com"), new(0)),
+                (account("desk@example.com"), new(0)),
+            ]
+        );
+    }
+
+    proptest! {
+        /// Whatever the order of events, a sum that is given out is the sum of the last counts.
+        #[test]
+        fn a_sum_is_always_the_sum_of_the_last_counts(
+            events in prop::collection::vec((0u8..2, prop::option::of(0u32..9)), 0..30)
+        ) {
+            let boxes = [mailbox("1@default"), mailbox("2@default")];
+            let mut mailboxes = Mailboxes::new(shared(), true);
+            let mut last = [None, None];
+            for (index, count) in events {
+                let index = usize::from(index);
+                match count {
+                    Some(count) => {
+                        mailboxes.observe(&boxes[index], new(count)).unwrap();
+                        last[index] = Some(Ok(count));
+                    }
+                    None => {
+                        mailboxes.fail(&boxes[index]);
+                        last[index] = Some(Err(()));
+                    }
+                }
+                let known: Vec<_> = last.iter().flatten().collect();
+                let expected = if known.iter().any(|count| count.is_err()) {
+                    None
+                } else {
+                    Some(new(known.iter().filter_map(|count| count.ok()).sum()))
+                };
+                prop_assert_eq!(mailboxes.sum(&account("boss@example.com")), expected);
+            }
+        }
+    }
+}

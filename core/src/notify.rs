@@ -1,0 +1,357 @@
+//! The bytes of an in-dialog NOTIFY (RFC 6665 §4.2.2, RFC 3842 §3, RFC 3261 §12.2.1.1).
+
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::dialog::Dialog;
+use crate::mailbox::Account;
+use crate::summary::Summary;
+
+/// What a NOTIFY is addressed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestUri {
+    /// The row's `contact`, as RFC 3261 §12.2.1.1 wants it.
+    #[default]
+    Contact,
+    /// The watcher's address of record, as res_zonkey_mwi did it, for a script that looks it up.
+    Aor,
+}
+
+/// Which Route header a NOTIFY carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// The row's route set, the proxy in front.
+    #[default]
+    Auto,
+    /// None, as res_zonkey_mwi did it.
+    None,
+}
+
+/// What all NOTIFYs of one mwid have in common.
+///
+/// Invariant, kept by the configuration: no value holds a control character.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notifier {
+    /// Host of `sent_by` and, with `contact_user`, of Contact.
+    pub host: String,
+    /// `host:port` of the socket that sends and receives, for Via.
+    pub sent_by: String,
+    /// User-Agent.
+    pub user_agent: String,
+    /// Makes Contact `<sip:contact_user@host>` instead of the row's `local_contact`.
+    pub contact_user: Option<String>,
+    /// The user in Message-Account instead of the account's own.
+    pub voicemail: Option<String>,
+    /// What a NOTIFY is addressed to.
+    pub request_uri: RequestUri,
+    /// Which Route header it carries.
+    pub route: Route,
+}
+
+/// One NOTIFY: a summary for one dialog, through one proxy, in one transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Notify<'a> {
+    /// The subscription.
+    pub dialog: &'a Dialog,
+    /// Whose messages are counted; differs from the dialog's own when rows are found by watcher.
+    pub account: &'a Account,
+    /// The counts.
+    pub summary: Summary,
+    /// CSeq number, claimed for this NOTIFY alone.
+    pub cseq: u32,
+    /// Via branch, new for every transaction (RFC 3261 §8.1.1.7).
+    pub branch: &'a str,
+    /// `host:port` of the proxy as it is configured, and as it was resolved.
+    pub proxy: [&'a str; 2],
+    /// Now, in Unix seconds: for Date and for what remains of the subscription.
+    pub unix: u64,
+    /// A whole `Authorization: …` or `Proxy-Authorization: …` line without its CRLF.
+    pub authorization: Option<&'a str>,
+}
+
+impl Notify<'_> {
+    /// Writes the message to the end of `out`.
+    pub fn write(&self, notifier: &Notifier, out: &mut Vec<u8>) {
+        let mut body = Vec::with_capacity(128);
+        self.summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
+        self.try_write(notifier, &body, out).expect("a Vec takes every byte");
+    }
+
+    fn try_write(
+        &self,
+        notifier: &Notifier,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let dialog = self.dialog;
+        let path = self.path(notifier);
+        write!(out, "NOTIFY {} SIP/2.0\r\n", path.request_uri)?;
+        write!(out, "Via: SIP/2.0/UDP {};branch={};rport\r\n", notifier.sent_by, self.branch)?;
+        path.write_routes(out)?;
+        write!(out, "Max-Forwards: 70\r\n")?;
+        write!(out, "From: <{}>;tag={}\r\n", dialog.local_uri, dialog.local_tag)?;
+        write!(out, "To: <{}>;tag={}\r\n", dialog.remote_uri, dialog.remote_tag)?;
+        write!(out, "Call-ID: {}\r\n", dialog.call_id)?;
+        write!(out, "CSeq: {} NOTIFY\r\n", self.cseq)?;
+        match &notifier.contact_user {
+            Some(user) => write!(out, "Contact: <sip:{user}@{}>\r\n", notifier.host)?,
+            None => write!(out, "Contact: <{}>\r\n", dialog.local_contact)?,
+        }
+        match &dialog.event_id {
+            Some(id) => write!(out, "Event: message-summary;id={id}\r\n")?,
+            None => write!(out, "Event: message-summary\r\n")?,
+        }
+        let remaining = dialog.remaining(self.unix);
+        write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
+        write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
+        write!(out, "Date: {}\r\n", date(self.unix))?;
+        if let Some(line) = self.authorization {
+            write!(out, "{line}\r\n")?;
+        }
+        write!(out, "Content-Type: application/simple-message-summary\r\n")?;
+        write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
+        out.write_all(body)
+    }
+
+    /// The Request-URI and the Route entries (RFC 3261 §12.2.1.1, §8.1.2).
+    ///
+    /// The proxy stands in front as a loose router, so a strict router can only be first when the
+    /// first entry already is the proxy: then it takes the place of the Request-URI, and the
+    /// remote target goes to the end of the route.
+    fn path(&self, notifier: &Notifier) -> Path<'_> {
+        let target = match notifier.request_uri {
+            RequestUri::Contact => &*self.dialog.remote_target,
+            RequestUri::Aor => &*self.dialog.remote_uri,
+        };
+        let direct = Path { request_uri: target, proxy: None, route_set: &[], last: None };
+        if notifier.route == Route::None {
+            return direct;
+        }
+        let route_set = self.dialog.route_set.as_slice();
+        match route_set.first() {
+            Some(first) if self.is_proxy(first) && is_loose(first) => Path { route_set, ..direct },
+            Some(first) if self.is_proxy(first) => Path {
+                request_uri: uri_of(first),
+                proxy: None,
+                route_set: &route_set[1..],
+                last: Some(target),
+            },
+            _ => Path { proxy: Some(self.proxy[0]), route_set, ..direct },
+        }
+    }
+
+    fn is_proxy(&self, entry: &str) -> bool {
+        let host_port = host_port(uri_of(entry));
+        self.proxy.iter().any(|proxy| same_authority(proxy, host_port))
+    }
+}
+
+struct Path<'a> {
+    request_uri: &'a str,
+    proxy: Option<&'a str>,
+    route_set: &'a [Box<str>],
+    last: Option<&'a str>,
+}
+
+impl Path<'_> {
+    fn write_routes(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        if let Some(proxy) = self.proxy {
+            write!(out, "Route: <sip:{proxy};lr>\r\n")?;
+        }
+        for entry in self.route_set {
+            write!(out, "Route: {entry}\r\n")?;
+        }
+        if let Some(target) = self.last {
+            write!(out, "Route: <{target}>\r\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 3261 §20.17). Years past 9999 have no such form.
+fn date(unix: u64) -> String {
+    const YEAR_9999: u64 = 253_402_300_799;
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix.min(YEAR_9999)))
+}
+
+/// The URI between the angle brackets of a route entry.
+fn uri_of(entry: &str) -> &str {
+    let inner = entry.split_once('<').map_or(entry, |(_, rest)| rest);
+    inner.split_once('>').map_or(inner, |(uri, _)| uri)
+}
+
+/// Whether the URI of a route entry has the `lr` parameter, with or without a value.
+fn is_loose(entry: &str) -> bool {
+    let parameters = uri_of(entry).split(';').skip(1);
+    parameters
+        .map(|parameter| parameter.split('=').next().unwrap_or_default())
+        .any(|name| name.eq_ignore_ascii_case("lr"))
+}
+
+/// `host:port` of `sip:user@host:port;parameters?headers`.
+fn host_port(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split([';', '?']).next().unwrap_or_default()
+}
+
+/// Whether two `host[:port]` are the same, 5060 being the port that may be left out.
+fn same_authority(a: &str, b: &str) -> bool {
+    let bare = |text: &'_ str| text.strip_suffix(":5060").unwrap_or(text).to_owned();
+    bare(a).eq_ignore_ascii_case(&bare(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialog::Row;
+
+    fn dialog(record_route: Option<&str>) -> Dialog {
+        let text = |value: &str| Some(value.to_owned());
+        Dialog::from_row(&Row {
+            id: 1,
+            presentity_uri: text("sip:202@example.com"),
+            from_user: text("202"),
+            from_domain: text("example.com"),
+            to_user: text("202"),
+            to_domain: text("example.com"),
+            to_tag: text("server"),
+            from_tag: text("phone"),
+            callid: text("call@192.0.2.7"),
+            local_cseq: Some(3),
+            remote_cseq: Some(2),
+            contact: text("sip:202@192.0.2.7:5062;transport=udp"),
+            record_route: record_route.map(str::to_owned),
+            expires: Some(1_795_003_600),
+            event_id: None,
+            local_contact: text("sip:192.0.2.1:5060"),
+            socket_info: None,
+        })
+        .unwrap()
+    }
+
+    fn notifier() -> Notifier {
+        Notifier {
+            host: "192.0.2.9".into(),
+            sent_by: "192.0.2.9:40000".into(),
+            user_agent: "mwid/0.1.0".into(),
+            contact_user: None,
+            voicemail: Some("*97".into()),
+            request_uri: RequestUri::Contact,
+            route: Route::Auto,
+        }
+    }
+
+    fn bytes(dialog: &Dialog, notifier: &Notifier) -> String {
+        let notify = Notify {
+            dialog,
+            account: &dialog.account,
+            summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
+            cseq: 150,
+            branch: "z9hG4bK0123456789abcdef",
+            proxy: ["proxy.example.com:5060", "192.0.2.1:5060"],
+            unix: 1_795_000_000,
+            authorization: None,
+        };
+        let mut out = Vec::new();
+        notify.write(notifier, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn lines<'a>(message: &'a str, name: &str) -> Vec<&'a str> {
+        message.lines().filter(|line| line.starts_with(name)).collect()
+    }
+
+    #[test]
+    fn golden_notify() {
+        let expected = "NOTIFY sip:202@192.0.2.7:5062;transport=udp SIP/2.0\r\n\
+            Via: SIP/2.0/UDP 192.0.2.9:40000;branch=z9hG4bK0123456789abcdef;rport\r\n\
+            Route: <sip:proxy.example.com:5060;lr>\r\n\
+            Max-Forwards: 70\r\n\
+            From: <sip:202@example.com>;tag=server\r\n\
+            To: <sip:202@example.com>;tag=phone\r\n\
+            Call-ID: call@192.0.2.7\r\n\
+            CSeq: 150 NOTIFY\r\n\
+            Contact: <sip:192.0.2.1:5060>\r\n\
+            Event: message-summary\r\n\
+            Subscription-State: active;expires=3600\r\n\
+            User-Agent: mwid/0.1.0\r\n\
+            Date: Wed, 18 Nov 2026 11:06:40 GMT\r\n\
+            Content-Type: application/simple-message-summary\r\n\
+            Content-Length: 87\r\n\
+            \r\n\
+            Messages-Waiting: yes\r\n\
+            Message-Account: sip:*97@example.com\r\n\
+            Voice-Message: 3/5 (1/0)\r\n";
+        assert_eq!(bytes(&dialog(None), &notifier()), expected);
+    }
+
+    #[test]
+    fn golden_notify_in_the_shape_of_res_zonkey_mwi() {
+        let notifier = Notifier {
+            contact_user: Some("voicemail-user".into()),
+            user_agent: "Asterisk Media Server01".into(),
+            request_uri: RequestUri::Aor,
+            route: Route::None,
+            ..notifier()
+        };
+        let mut dialog = dialog(Some("<sip:192.0.2.1;lr>"));
+        dialog.event_id = Some("7".into());
+        let expected = "NOTIFY sip:202@example.com SIP/2.0\r\n\
+            Via: SIP/2.0/UDP 192.0.2.9:40000;branch=z9hG4bK0123456789abcdef;rport\r\n\
+            Max-Forwards: 70\r\n\
+            From: <sip:202@example.com>;tag=server\r\n\
+            To: <sip:202@example.com>;tag=phone\r\n\
+            Call-ID: call@192.0.2.7\r\n\
+            CSeq: 150 NOTIFY\r\n\
+            Contact: <sip:voicemail-user@192.0.2.9>\r\n\
+            Event: message-summary;id=7\r\n\
+            Subscription-State: active;expires=3600\r\n\
+            User-Agent: Asterisk Media Server01\r\n\
+            Date: Wed, 18 Nov 2026 11:06:40 GMT\r\n\
+            Content-Type: application/simple-message-summary\r\n\
+            Content-Length: 87\r\n\
+            \r\n\
+            Messages-Waiting: yes\r\n\
+            Message-Account: sip:*97@example.com\r\n\
+            Voice-Message: 3/5 (1/0)\r\n";
+        assert_eq!(bytes(&dialog, &notifier), expected);
+    }
+
+    #[test]
+    fn the_proxy_is_not_put_in_front_of_itself() {
+        for first in [
+            "<sip:192.0.2.1;lr=on;ftag=x>",
+            "<sip:Proxy.Example.com:5060;lr>",
+            "<sip:user@192.0.2.1:5060;transport=udp;LR>",
+        ] {
+            let message = bytes(&dialog(Some(&format!("{first},<sip:192.0.2.2;lr>"))), &notifier());
+            let expected = [format!("Route: {first}"), "Route: <sip:192.0.2.2;lr>".to_owned()];
+            assert_eq!(lines(&message, "Route:"), expected);
+        }
+    }
+
+    #[test]
+    fn another_proxy_of_the_route_comes_after_ours() {
+        let message = bytes(&dialog(Some("<sip:192.0.2.1:5080;lr>")), &notifier());
+        assert_eq!(
+            lines(&message, "Route:"),
+            ["Route: <sip:proxy.example.com:5060;lr>", "Route: <sip:192.0.2.1:5080;lr>"]
+        );
+    }
+
+    #[test]
+    fn rfc3261_12_2_1_1_strict_router() {
+        let message = bytes(&dialog(Some("<sip:192.0.2.1>,<sip:192.0.2.2;lr>")), &notifier());
+        assert!(message.starts_with("NOTIFY sip:192.0.2.1 SIP/2.0\r\n"));
+        assert_eq!(
+            lines(&message, "Route:"),
+            ["Route: <sip:192.0.2.2;lr>", "Route: <sip:202@192.0.2.7:5062;transport=udp>"]
+        );
+    }
+
+    #[test]
+    fn a_subscription_that_never_ends_has_a_date_all_the_same() {
+        assert_eq!(date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+}

@@ -1,0 +1,517 @@
+//! The heart: works until what every phone acknowledged is what is true now.
+//!
+//! A source says what an account's summary is (*desired*); an answer says what a phone took
+//! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
+//! that differs, has a NOTIFY sent, and comes back later when that failed.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dialog::{Dialog, RowId};
+use crate::mailbox::Account;
+use crate::pace::{Backoff, Jitter, Rate};
+use crate::summary::Summary;
+
+mod queue;
+mod state;
+
+use queue::Queue;
+pub use queue::Urgency;
+use state::{AccountState, DialogState, Pause, Phase, identity, version};
+
+/// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
+/// past us (design rule 4). After the last one the dialog waits like any other failure.
+const JUMPS: [u32; 3] = [1, 10, 100];
+
+/// What governs the pace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// At least this long between two NOTIFYs of one dialog (RFC 3842 §3.11: a second).
+    pub min_interval: Duration,
+    /// NOTIFYs a second, over all dialogs.
+    pub rate: u32,
+    /// Pauses between retries.
+    pub backoff: Backoff,
+    /// Look-ups in the database at the same time.
+    pub max_lookups: usize,
+    /// Dialogs with a claim or a NOTIFY under way at the same time.
+    pub max_in_flight: usize,
+}
+
+/// What the reconciler asks for. Each is answered by the `handle_*` method that it names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Look up the account's live dialogs; answer with [`Reconciler::handle_dialogs`].
+    Find(Account),
+    /// Claim a CSeq above the given one; answer with [`Reconciler::handle_claim`].
+    Claim {
+        /// For which dialog.
+        dialog: Arc<Dialog>,
+        /// The highest CSeq that mwid itself has used in it.
+        above: u32,
+    },
+    /// Send a NOTIFY; answer with [`Reconciler::handle_verdict`].
+    Notify {
+        /// In which dialog.
+        dialog: Arc<Dialog>,
+        /// Whose counts.
+        account: Account,
+        /// The counts.
+        summary: Summary,
+        /// The CSeq claimed for it.
+        cseq: u32,
+    },
+}
+
+/// What became of a NOTIFY, in the reconciler's own terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The phone has it.
+    Delivered,
+    /// The subscription is gone: left alone until its row changes.
+    Gone,
+    /// The CSeq was too low: claim a higher one.
+    TooLow,
+    /// Try again at once, another way (another proxy, with credentials).
+    Again,
+    /// Try again later: after the given time, or after the growing back-off.
+    Later(Option<Duration>),
+}
+
+/// How much there is and how much is left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Accounts whose summary is known.
+    pub accounts: usize,
+    /// Accounts with something left to look up, to send or to retry.
+    pub waiting: usize,
+    /// Dialogs seen at the last look-up of their account.
+    pub dialogs: usize,
+    /// Dialogs whose phone acknowledged the current summary.
+    pub delivered: usize,
+    /// Dialogs with a claim or a NOTIFY under way.
+    pub in_flight: usize,
+    /// Dialogs left alone because their phone said that they are gone.
+    pub dead: usize,
+}
+
+/// Works until delivered is desired.
+///
+/// Calling contract: call a *command* or a *handle* method, then call
+/// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
+/// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
+///
+/// - commands: [`set`](Self::set), [`configure`](Self::configure)
+/// - handles: [`handle_dialogs`](Self::handle_dialogs),
+///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
+///   [`handle_claim_failure`](Self::handle_claim_failure),
+///   [`handle_verdict`](Self::handle_verdict)
+/// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
+/// - getters: [`desired`](Self::desired), [`delivered`](Self::delivered), [`census`](Self::census)
+///
+/// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
+/// and dialog, the first of a burst at once and the last always; what has not been sent is
+/// replaced by what is newer; a CSeq is never below one that mwid used before in the dialog.
+#[derive(Debug)]
+pub struct Reconciler {
+    settings: Settings,
+    rate: Rate,
+    jitter: Jitter,
+    accounts: HashMap<Account, AccountState>,
+    dialogs: HashMap<RowId, DialogState>,
+    lookups: Queue<Account>,
+    ready: Queue<RowId>,
+    answers: VecDeque<Action>,
+    timers: BinaryHeap<Reverse<(Instant, Account)>>,
+    finding: usize,
+    in_flight: usize,
+}
+
+impl Reconciler {
+    /// Nothing known yet. `seed` makes the jitter.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            rate: Rate::new(settings.rate),
+            settings,
+            jitter: Jitter::new(seed),
+            accounts: HashMap::new(),
+            dialogs: HashMap::new(),
+            lookups: Queue::new(),
+            ready: Queue::new(),
+            answers: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            finding: 0,
+            in_flight: 0,
+        }
+    }
+
+    /// Another pace; what is under way stays under way.
+    pub fn configure(&mut self, settings: Settings) {
+        self.rate = Rate::new(settings.rate);
+        self.settings = settings;
+    }
+
+    /// Forgets what was delivered and looks every account up again: another database is read.
+    pub fn restart(&mut self) {
+        self.dialogs.retain(|_, dialog| dialog.phase.is_working());
+        let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.look_up(&account, Urgency::CatchUp);
+        }
+    }
+
+    /// This is what the account's phones must show. With `force` they are told even if they
+    /// already acknowledged it.
+    pub fn set(&mut self, account: &Account, summary: Summary, urgency: Urgency, force: bool) {
+        let known = self.accounts.get(account).map(|state| state.desired);
+        if known == Some(summary) && !force {
+            return;
+        }
+        self.accounts
+            .entry(account.clone())
+            .and_modify(|state| state.desired = summary)
+            .or_insert_with(|| AccountState::new(summary));
+        for row in &self.accounts[account].dialogs {
+            let Some(dialog) = self.dialogs.get_mut(row) else { continue };
+            if force {
+                dialog.delivered = None;
+            }
+            if urgency == Urgency::Fresh {
+                dialog.pause = dialog.pause.filter(|pause| matches!(pause, Pause::Told(_)));
+            }
+        }
+        self.look_up(account, urgency);
+    }
+
+    /// What an account's phones must show; `None` when no source has said it yet.
+    #[must_use]
+    pub fn desired(&self, account: &Account) -> Option<Summary> {
+        self.accounts.get(account).map(|state| state.desired)
+    }
+
+    /// What the phone of a dialog last acknowledged.
+    #[must_use]
+    pub fn delivered(&self, row: RowId) -> Option<Summary> {
+        self.dialogs.get(&row).and_then(|state| state.delivered)
+    }
+
+    /// Counts everything: for `status`, not for the hot path.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            accounts: self.accounts.len(),
+            dialogs: self.dialogs.len(),
+            in_flight: self.in_flight,
+            ..Census::default()
+        };
+        for dialog in self.dialogs.values() {
+            let desired = self.desired(&dialog.account);
+            census.dead += usize::from(dialog.phase == Phase::Dead);
+            census.delivered +=
+                usize::from(dialog.delivered.is_some() && dialog.delivered == desired);
+        }
+        for state in self.accounts.values() {
+            let working =
+                |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
+            let waits = state.queued || state.finding || state.due.is_some();
+            census.waiting += usize::from(waits || state.dialogs.iter().any(working));
+        }
+        census
+    }
+
+    /// The account's live dialogs, newest first, as the database has them now.
+    pub fn handle_dialogs(
+        &mut self,
+        account: &Account,
+        found: Vec<Dialog>,
+        now: Instant,
+        unix: u64,
+    ) {
+        self.end_lookup(account);
+        if let Some(state) = self.accounts.get_mut(account) {
+            state.failures = 0;
+        }
+        self.forget_missing(account, &found);
+        for dialog in found {
+            if dialog.remaining(unix) > 0 {
+                self.consider(account, Arc::new(dialog), now);
+            }
+        }
+    }
+
+    /// The look-up failed; it is tried again after the growing back-off.
+    pub fn handle_lookup_failure(&mut self, account: &Account, now: Instant) {
+        self.end_lookup(account);
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = state.failures.saturating_add(1);
+        let pause = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        self.schedule(account, now + pause);
+    }
+
+    /// A CSeq was claimed, or (`None`) the row is gone.
+    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
+            return;
+        };
+        let desired = self.accounts.get(&state.account).map(|account| account.desired);
+        let (Some(cseq), Some(summary)) = (cseq, desired) else {
+            self.in_flight -= 1;
+            self.dialogs.remove(&row);
+            return;
+        };
+        state.high_water = state.high_water.max(cseq);
+        if state.delivered == Some(summary) {
+            // It changed back during the claim.
+            self.in_flight -= 1;
+            return;
+        }
+        state.last_sent = Some(now);
+        state.phase = Phase::InFlight(summary);
+        let account = state.account.clone();
+        self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
+    }
+
+    /// The claim failed; the account is looked up again after the growing back-off.
+    pub fn handle_claim_failure(&mut self, row: RowId, now: Instant) {
+        self.end_attempt(row);
+        self.retry_later(row, None, now);
+    }
+
+    /// What became of the NOTIFY of a dialog.
+    pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
+        let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        match verdict {
+            Verdict::Delivered => {
+                state.delivered = Some(summary);
+                state.failures = 0;
+                state.too_low = 0;
+                let account = state.account.clone();
+                let next = state.last_sent.map_or(now, |sent| sent + self.settings.min_interval);
+                if self.desired(&account) != Some(summary) {
+                    self.schedule(&account, next);
+                }
+            }
+            Verdict::Gone => {
+                state.phase = Phase::Dead;
+                state.failures = 0;
+            }
+            Verdict::TooLow => match JUMPS.get(state.too_low) {
+                Some(jump) => {
+                    state.too_low += 1;
+                    state.high_water = state.high_water.saturating_add(jump - 1);
+                    self.try_again(row);
+                }
+                None => {
+                    state.too_low = 0;
+                    self.retry_later(row, None, now);
+                }
+            },
+            Verdict::Again => self.try_again(row),
+            Verdict::Later(pause) => self.retry_later(row, pause, now),
+        }
+    }
+
+    /// The next thing to do, if there is one now.
+    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        self.fire_timers(now);
+        if let Some(action) = self.answers.pop_front() {
+            return Some(action);
+        }
+        if self.in_flight < self.settings.max_in_flight {
+            while !self.ready.is_empty() && self.rate.take(now) {
+                let row = self.ready.pop(false).expect("the queue is not empty");
+                if let Some(action) = self.claim(row) {
+                    return Some(action);
+                }
+            }
+            if self.finding < self.settings.max_lookups {
+                return self.find();
+            }
+        }
+        None
+    }
+
+    /// When to call [`poll_action`](Self::poll_action) again if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
+        let token = may_claim.then(|| self.rate.next(now));
+        timer.into_iter().chain(token).min()
+    }
+
+    fn find(&mut self) -> Option<Action> {
+        // What was found waits in memory for the rate limit: do not find ahead of it.
+        let fresh_only = self.ready.len() >= self.settings.max_in_flight;
+        while let Some(account) = self.lookups.pop(fresh_only) {
+            let Some(state) = self.accounts.get_mut(&account) else { continue };
+            // A fresh change of an account that already waited stands in both lines.
+            if !std::mem::replace(&mut state.queued, false) {
+                continue;
+            }
+            state.finding = true;
+            self.finding += 1;
+            return Some(Action::Find(account));
+        }
+        None
+    }
+
+    fn claim(&mut self, row: RowId) -> Option<Action> {
+        let state = self.dialogs.get_mut(&row)?;
+        let Phase::Ready(dialog) = &state.phase else { return None };
+        let dialog = dialog.clone();
+        state.phase = Phase::Claiming(dialog.clone());
+        self.in_flight += 1;
+        Some(Action::Claim { dialog, above: state.high_water })
+    }
+
+    /// Puts an account in line for a look-up.
+    fn look_up(&mut self, account: &Account, urgency: Urgency) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        if state.finding {
+            state.again = Some(state.again.unwrap_or(urgency).max(urgency));
+            return;
+        }
+        if state.queued && urgency <= state.urgency {
+            return;
+        }
+        state.queued = true;
+        state.urgency = urgency;
+        self.lookups.push(urgency, account.clone());
+    }
+
+    /// Ends the look-up of an account; puts it in line again if that was wanted meanwhile.
+    fn end_lookup(&mut self, account: &Account) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        if std::mem::replace(&mut state.finding, false) {
+            self.finding -= 1;
+        }
+        if let Some(urgency) = state.again.take() {
+            self.look_up(account, urgency);
+        }
+    }
+
+    /// Rows that are no longer there are forgotten, but for what is still under way.
+    fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        let rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
+        let before = std::mem::replace(&mut state.dialogs, rows);
+        for row in before {
+            let is_found = found.iter().any(|dialog| dialog.row == row);
+            let working = self.dialogs.get(&row).is_some_and(|dialog| dialog.phase.is_working());
+            if !is_found && !working {
+                self.dialogs.remove(&row);
+            }
+        }
+    }
+
+    /// Decides whether a dialog needs a NOTIFY, and when.
+    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
+        let (identity, version) = (identity(&dialog), version(&dialog));
+        let row = dialog.row;
+        let state = self
+            .dialogs
+            .entry(row)
+            .or_insert_with(|| DialogState::new(account.clone(), identity, version));
+        if state.phase.is_working() {
+            // Its answer will compare again, unless the row changed hands meanwhile.
+            if state.identity != identity || state.version != version {
+                self.schedule(account, now + self.settings.min_interval);
+            }
+            return;
+        }
+        if state.identity != identity {
+            *state = DialogState::new(account.clone(), identity, version);
+        }
+        if state.version != version {
+            // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
+            // have forgotten; a dead row lives again, a failing one gets another chance at once.
+            state.version = version;
+            state.phase = Phase::Idle;
+            state.pause = None;
+            state.delivered = None;
+        }
+        let desired = self.accounts.get(account).map(|account| account.desired);
+        if state.phase == Phase::Dead || state.delivered == desired {
+            return;
+        }
+        let earliest = state.last_sent.map(|sent| sent + self.settings.min_interval);
+        let at =
+            earliest.into_iter().chain(state.pause.map(Pause::until)).max().filter(|at| *at > now);
+        match at {
+            Some(at) => self.schedule(account, at),
+            None => self.make_ready(row, dialog),
+        }
+    }
+
+    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        let urgency = self.accounts.get(&state.account).map_or(Urgency::CatchUp, |a| a.urgency);
+        state.phase = Phase::Ready(dialog);
+        self.ready.push(urgency, row);
+    }
+
+    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in.
+    fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
+        let state = self.dialogs.get_mut(&row)?;
+        if !matches!(state.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
+            return None;
+        }
+        self.in_flight -= 1;
+        Some(std::mem::replace(&mut state.phase, Phase::Idle))
+    }
+
+    /// At once, but with a fresh reading of the row.
+    fn try_again(&mut self, row: RowId) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.last_sent = None;
+        state.pause = None;
+        let account = state.account.clone();
+        self.look_up(&account, Urgency::Fresh);
+    }
+
+    /// After the time that the peer asked for, or after our own growing back-off.
+    fn retry_later(&mut self, row: RowId, told: Option<Duration>, now: Instant) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.failures = state.failures.saturating_add(1);
+        let own = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        let pause = match told {
+            Some(told) => Pause::Told(now + told + own.min(told / 10)),
+            None => Pause::Backoff(now + own),
+        };
+        state.pause = Some(pause);
+        let account = state.account.clone();
+        if let Some(state) = self.accounts.get_mut(&account) {
+            state.urgency = Urgency::CatchUp;
+        }
+        self.schedule(&account, pause.until());
+    }
+
+    fn schedule(&mut self, account: &Account, at: Instant) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        if state.due.is_none_or(|due| at < due) {
+            state.due = Some(at);
+            self.timers.push(Reverse((at, account.clone())));
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(Reverse((at, _))) = self.timers.peek() {
+            if *at > now {
+                return;
+            }
+            let Reverse((at, account)) = self.timers.pop().expect("it was just peeked at");
+            let Some(state) = self.accounts.get_mut(&account) else { continue };
+            if state.due == Some(at) {
+                state.due = None;
+                let urgency = state.urgency;
+                self.look_up(&account, urgency);
+            }
+        }
+    }
+}

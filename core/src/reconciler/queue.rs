@@ -1,0 +1,46 @@
+//! Two lines at one counter.
+
+use std::collections::VecDeque;
+
+/// How soon an account is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Start, rescan, retry.
+    CatchUp,
+    /// A voicemail was left or heard just now: ahead of everything else.
+    Fresh,
+}
+
+/// Two lines at one counter: fresh ones first.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    fresh: VecDeque<T>,
+    catch_up: VecDeque<T>,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new() -> Self {
+        Self { fresh: VecDeque::new(), catch_up: VecDeque::new() }
+    }
+
+    pub(super) fn push(&mut self, urgency: Urgency, item: T) {
+        match urgency {
+            Urgency::Fresh => self.fresh.push_back(item),
+            Urgency::CatchUp => self.catch_up.push_back(item),
+        }
+    }
+
+    /// The next one; with `fresh_only`, none that may wait.
+    pub(super) fn pop(&mut self, fresh_only: bool) -> Option<T> {
+        let fresh = self.fresh.pop_front();
+        if fresh_only { fresh } else { fresh.or_else(|| self.catch_up.pop_front()) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.fresh.len() + self.catch_up.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
