@@ -135,6 +135,7 @@ impl World {
         let phone =
             Phone { gone: false, highest: 1, shows: None, seen: Vec::new(), last_notify: None };
         self.rows.insert(id, Subscription { row, server_cseq: 1, phone });
+        self.reconciler.look_up(account, Urgency::CatchUp);
     }
 
     /// A phone refreshes: the server sends its own NOTIFY, with an empty body, by its own count.
@@ -154,26 +155,22 @@ impl World {
             subscription.phone.highest = next;
             subscription.phone.shows = None;
         }
-        // Somebody looks the account up again (the change watch of the daemon does).
         let account: Account = subscription.row.presentity_uri.as_deref().unwrap().parse().unwrap();
-        if let Some(&summary) = self.truth.get(&account) {
-            self.reconciler.set(&account, summary, Urgency::CatchUp, true);
-        }
+        self.reconciler.look_up(&account, Urgency::CatchUp);
+    }
+
+    fn change(&mut self, account: &Account) {
+        let mut count = |bound| u32::try_from(self.random.below(bound)).unwrap();
+        let summary = Summary::from_asterisk(count(4), count(3), 0);
+        self.truth.insert(account.clone(), summary);
+        self.reconciler.set(account, summary, Urgency::Fresh, false);
     }
 
     fn disturb(&mut self) {
         let number = self.random.below(5);
         let account = Self::account(number);
         match self.random.below(20) {
-            0..=9 => {
-                let summary = Summary::from_asterisk(
-                    u32::try_from(self.random.below(4)).unwrap(),
-                    u32::try_from(self.random.below(3)).unwrap(),
-                    0,
-                );
-                self.truth.insert(account.clone(), summary);
-                self.reconciler.set(&account, summary, Urgency::Fresh, false);
-            }
+            0..=9 => self.change(&account),
             10..=12 => self.subscribe(&account),
             13 | 14 => {
                 let id = 1 + i64::try_from(self.random.below(self.next_row as u64)).unwrap();
@@ -329,9 +326,13 @@ impl World {
         }
         self.database_down_until = self.now;
         self.proxy_down_until = self.now;
-        // A rescan says everything once more; phones that nobody told of are found by it.
-        for (account, summary) in self.truth.clone() {
-            self.reconciler.set(&account, summary, Urgency::CatchUp, true);
+        // A last burst, faster than any answer: its last change must win.
+        for number in 0..60 {
+            self.change(&Self::account(number % 5));
+            let until = self.now + self.random.millis(30);
+            while self.now < until {
+                self.step(until);
+            }
         }
         let until = self.now + Duration::from_secs(300);
         while self.now < until {

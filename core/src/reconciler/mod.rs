@@ -103,7 +103,8 @@ pub struct Census {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`set`](Self::set), [`configure`](Self::configure)
+/// - commands: [`set`](Self::set), [`look_up`](Self::look_up), [`configure`](Self::configure),
+///   [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -184,6 +185,21 @@ impl Reconciler {
             }
         }
         self.look_up(account, urgency);
+    }
+
+    /// The account's rows may have changed: puts it in line for a look-up.
+    pub fn look_up(&mut self, account: &Account, urgency: Urgency) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        if state.finding {
+            state.again = Some(state.again.unwrap_or(urgency).max(urgency));
+            return;
+        }
+        if state.queued && urgency <= state.urgency {
+            return;
+        }
+        state.queued = true;
+        state.urgency = urgency;
+        self.lookups.push(urgency, account.clone());
     }
 
     /// What an account's phones must show; `None` when no source has said it yet.
@@ -270,6 +286,8 @@ impl Reconciler {
             return;
         }
         state.last_sent = Some(now);
+        // From here on nobody knows what the phone shows: the answer may get lost.
+        state.delivered = None;
         state.phase = Phase::InFlight(summary);
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
@@ -368,21 +386,6 @@ impl Reconciler {
         state.phase = Phase::Claiming(dialog.clone());
         self.in_flight += 1;
         Some(Action::Claim { dialog, above: state.high_water })
-    }
-
-    /// Puts an account in line for a look-up.
-    fn look_up(&mut self, account: &Account, urgency: Urgency) {
-        let Some(state) = self.accounts.get_mut(account) else { return };
-        if state.finding {
-            state.again = Some(state.again.unwrap_or(urgency).max(urgency));
-            return;
-        }
-        if state.queued && urgency <= state.urgency {
-            return;
-        }
-        state.queued = true;
-        state.urgency = urgency;
-        self.lookups.push(urgency, account.clone());
     }
 
     /// Ends the look-up of an account; puts it in line again if that was wanted meanwhile.
