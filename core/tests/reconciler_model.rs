@@ -43,9 +43,15 @@ struct Phone {
 
 /// Something that will come back to the reconciler.
 enum Pending {
-    Find(Account),
+    /// The rows as they were when the database read them.
+    Find(Account, Vec<Dialog>),
     Claim(RowId, u32),
-    Notify { row: RowId, call_id: String, summary: Summary, cseq: u32 },
+    Notify {
+        row: RowId,
+        call_id: String,
+        summary: Summary,
+        cseq: u32,
+    },
 }
 
 struct World {
@@ -199,7 +205,10 @@ impl World {
         while let Some(action) = self.reconciler.poll_action(self.now) {
             let after = self.now + self.random.millis(40);
             match action {
-                Action::Find(account) => self.pending.push((after, Pending::Find(account))),
+                Action::Find(account) => {
+                    let found = self.find(&account);
+                    self.pending.push((after, Pending::Find(account, found)));
+                }
                 Action::Claim { dialog, above } => {
                     self.pending.push((after, Pending::Claim(dialog.row, above)));
                 }
@@ -211,6 +220,13 @@ impl World {
                 }
             }
         }
+    }
+
+    fn find(&self, account: &Account) -> Vec<Dialog> {
+        let rows = self.rows.values().rev().map(|subscription| &subscription.row);
+        rows.filter(|row| row.presentity_uri.as_deref() == Some(account.as_str()))
+            .map(|row| Dialog::from_row(row).unwrap())
+            .collect()
     }
 
     /// Invariants of what goes out.
@@ -263,15 +279,10 @@ impl World {
     fn answer(&mut self, pending: Pending) {
         let database_up = self.now >= self.database_down_until;
         match pending {
-            Pending::Find(account) if !database_up => {
+            Pending::Find(account, _) if !database_up => {
                 self.reconciler.handle_lookup_failure(&account, self.now);
             }
-            Pending::Find(account) => {
-                let is_his = |row: &&Subscription| {
-                    row.row.presentity_uri.as_deref() == Some(account.as_str())
-                };
-                let found = self.rows.values().rev().filter(is_his);
-                let found = found.map(|found| Dialog::from_row(&found.row).unwrap()).collect();
+            Pending::Find(account, found) => {
                 let unix = self.unix();
                 self.reconciler.handle_dialogs(&account, found, self.now, unix);
             }
@@ -326,19 +337,31 @@ impl World {
         }
         self.database_down_until = self.now;
         self.proxy_down_until = self.now;
-        // A last burst, faster than any answer: its last change must win.
-        for number in 0..60 {
-            self.change(&Self::account(number % 5));
-            let until = self.now + self.random.millis(30);
-            while self.now < until {
-                self.step(until);
-            }
+        for number in 0..5 {
+            self.change_in_flight(&Self::account(number));
         }
         let until = self.now + Duration::from_secs(300);
         while self.now < until {
             self.step(until);
         }
         self.check();
+    }
+
+    /// A last change of an account, while the NOTIFY of the one before is under way.
+    fn change_in_flight(&mut self, account: &Account) {
+        self.change(account);
+        let until = self.now + Duration::from_secs(3);
+        while self.now < until && !self.is_in_flight(account) {
+            self.step(until);
+        }
+        self.change(account);
+    }
+
+    fn is_in_flight(&self, account: &Account) -> bool {
+        self.rows.values().any(|subscription| {
+            subscription.row.presentity_uri.as_deref() == Some(account.as_str())
+                && self.in_flight.get(&RowId(subscription.row.id)) == Some(&1)
+        })
     }
 
     fn check(&self) {
