@@ -32,13 +32,9 @@ pub enum Route {
 /// Invariant, kept by the configuration: no value holds a control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notifier {
-    /// Host of `sent_by` and, with `contact_user`, of Contact.
-    pub host: String,
-    /// `host:port` of the socket that sends and receives, for Via.
-    pub sent_by: String,
     /// User-Agent.
     pub user_agent: String,
-    /// Makes Contact `<sip:contact_user@host>` instead of the row's `local_contact`.
+    /// Makes Contact `<sip:contact_user@our host>` instead of the row's `local_contact`.
     pub contact_user: Option<String>,
     /// The user in Message-Account instead of the account's own.
     pub voicemail: Option<String>,
@@ -46,6 +42,19 @@ pub struct Notifier {
     pub request_uri: RequestUri,
     /// Which Route header it carries.
     pub route: Route,
+}
+
+/// Where a NOTIFY goes first, and where we are, seen from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// `host:port` of the proxy, as it is configured.
+    pub authority: String,
+    /// `address:port` of the proxy, as it was resolved.
+    pub resolved: String,
+    /// Our own host, for Via and, with `contact_user`, for Contact.
+    pub host: String,
+    /// Our own port, for Via.
+    pub port: u16,
 }
 
 /// One NOTIFY: a summary for one dialog, through one proxy, in one transaction.
@@ -61,8 +70,8 @@ pub struct Notify<'a> {
     pub cseq: u32,
     /// Via branch, new for every transaction (RFC 3261 §8.1.1.7).
     pub branch: &'a str,
-    /// `host:port` of the proxy as it is configured, and as it was resolved.
-    pub proxy: [&'a str; 2],
+    /// The first hop.
+    pub hop: &'a Hop,
     /// Now, in Unix seconds: for Date and for what remains of the subscription.
     pub unix: u64,
     /// A whole `Authorization: …` or `Proxy-Authorization: …` line without its CRLF.
@@ -86,7 +95,8 @@ impl Notify<'_> {
         let dialog = self.dialog;
         let path = self.path(notifier);
         write!(out, "NOTIFY {} SIP/2.0\r\n", path.request_uri)?;
-        write!(out, "Via: SIP/2.0/UDP {};branch={};rport\r\n", notifier.sent_by, self.branch)?;
+        let Hop { host, port, .. } = self.hop;
+        write!(out, "Via: SIP/2.0/UDP {host}:{port};branch={};rport\r\n", self.branch)?;
         path.write_routes(out)?;
         write!(out, "Max-Forwards: 70\r\n")?;
         write!(out, "From: <{}>;tag={}\r\n", dialog.local_uri, dialog.local_tag)?;
@@ -94,7 +104,7 @@ impl Notify<'_> {
         write!(out, "Call-ID: {}\r\n", dialog.call_id)?;
         write!(out, "CSeq: {} NOTIFY\r\n", self.cseq)?;
         match &notifier.contact_user {
-            Some(user) => write!(out, "Contact: <sip:{user}@{}>\r\n", notifier.host)?,
+            Some(user) => write!(out, "Contact: <sip:{user}@{host}>\r\n")?,
             None => write!(out, "Contact: <{}>\r\n", dialog.local_contact)?,
         }
         match &dialog.event_id {
@@ -136,13 +146,13 @@ impl Notify<'_> {
                 route_set: &route_set[1..],
                 last: Some(target),
             },
-            _ => Path { proxy: Some(self.proxy[0]), route_set, ..direct },
+            _ => Path { proxy: Some(&self.hop.authority), route_set, ..direct },
         }
     }
 
     fn is_proxy(&self, entry: &str) -> bool {
         let host_port = host_port(uri_of(entry));
-        self.proxy.iter().any(|proxy| same_authority(proxy, host_port))
+        [&self.hop.authority, &self.hop.resolved].iter().any(|hop| same_authority(hop, host_port))
     }
 }
 
@@ -232,8 +242,6 @@ mod tests {
 
     fn notifier() -> Notifier {
         Notifier {
-            host: "192.0.2.9".into(),
-            sent_by: "192.0.2.9:40000".into(),
             user_agent: "mwid/0.1.0".into(),
             contact_user: None,
             voicemail: Some("*97".into()),
@@ -249,7 +257,12 @@ mod tests {
             summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
             cseq: 150,
             branch: "z9hG4bK0123456789abcdef",
-            proxy: ["proxy.example.com:5060", "192.0.2.1:5060"],
+            hop: &Hop {
+                authority: "proxy.example.com:5060".into(),
+                resolved: "192.0.2.1:5060".into(),
+                host: "192.0.2.9".into(),
+                port: 40000,
+            },
             unix: 1_795_000_000,
             authorization: None,
         };

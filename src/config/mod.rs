@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mwid_core::mailbox::{Account, Mailbox};
+pub use mwid_core::notify::{RequestUri, Route};
 
 mod secret;
 mod url;
@@ -66,24 +67,6 @@ pub struct HostPort {
     pub host: String,
     /// UDP port.
     pub port: u16,
-}
-
-/// What a NOTIFY is addressed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestUri {
-    /// The row's `contact`, as RFC 3261 §12.2.1.1 wants it.
-    Contact,
-    /// The account, as res_zonkey_mwi did it.
-    Aor,
-}
-
-/// Which Route header a NOTIFY carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// The row's route set, the proxy in front.
-    Auto,
-    /// None, as res_zonkey_mwi did it.
-    None,
 }
 
 /// Where the bytes of a NOTIFY go.

@@ -1,0 +1,192 @@
+//! Where NOTIFYs go first: the proxies, their addresses, and which of them is worth trying.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mwid_core::dialog::Dialog;
+use mwid_core::notify::Hop;
+
+use crate::config::{HostPort, NextHop};
+use crate::transport::Transport;
+
+/// How long the address of a name is believed: a name is resolved when it is used, but not for
+/// every NOTIFY of a burst.
+const ADDRESS_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a proxy that failed stands behind the others, unless it said how long.
+const SUSPENSION: Duration = Duration::from_secs(30);
+
+/// `socket_info` comes from a database: at most this many next hops are remembered.
+const MAX_HOPS: usize = 1024;
+
+/// A next hop whose address is known.
+pub(super) type Resolved = (SocketAddr, Arc<Hop>);
+
+/// What is known of a next hop's address.
+pub(super) enum Lookup {
+    Ready(Resolved),
+    /// Somebody must resolve the name and call [`Hops::handle_resolved`].
+    Start,
+    /// That is already under way.
+    Wait,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    resolved: Option<(Resolved, Option<Instant>)>,
+    resolving: bool,
+    suspended_until: Option<Instant>,
+    heard: Option<Instant>,
+    /// Said once, until it works again.
+    failing: bool,
+}
+
+/// The proxies in order of preference, and the other next hops that rows named.
+#[derive(Debug)]
+pub(super) struct Hops {
+    proxies: Vec<HostPort>,
+    next_hop: NextHop,
+    states: HashMap<HostPort, State>,
+}
+
+impl Hops {
+    pub(super) fn new(proxies: Vec<HostPort>, next_hop: NextHop) -> Self {
+        Self { proxies, next_hop, states: HashMap::new() }
+    }
+
+    /// Where the NOTIFY of a dialog goes now.
+    pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> HostPort {
+        let own = || dialog.socket_info.as_deref().and_then(udp_socket);
+        match self.next_hop {
+            NextHop::SocketInfo => own().unwrap_or_else(|| self.best(now).clone()),
+            NextHop::Proxy => self.best(now).clone(),
+        }
+    }
+
+    /// The first proxy that is not suspended; when all are, the one that is so the shortest.
+    fn best(&self, now: Instant) -> &HostPort {
+        self.proxies
+            .iter()
+            .min_by_key(|proxy| self.suspended_until(proxy, now).map(|until| until - now))
+            .expect("the configuration has at least one proxy")
+    }
+
+    fn suspended_until(&self, name: &HostPort, now: Instant) -> Option<Instant> {
+        self.states.get(name)?.suspended_until.filter(|until| *until > now)
+    }
+
+    /// Whether another try could go to a proxy that is not known to be down.
+    pub(super) fn has_other(&self, failed: &HostPort, now: Instant) -> bool {
+        self.proxies.contains(failed)
+            && self.proxies.iter().any(|proxy| self.suspended_until(proxy, now).is_none())
+    }
+
+    /// The proxies that are suspended now, for `status`.
+    pub(super) fn suspended(&self, now: Instant) -> Vec<String> {
+        let suspended = |proxy: &&HostPort| self.suspended_until(proxy, now).is_some();
+        self.proxies.iter().filter(suspended).map(ToString::to_string).collect()
+    }
+
+    /// The address of a next hop.
+    pub(super) fn look_up(
+        &mut self,
+        name: &HostPort,
+        now: Instant,
+        transport: &Transport,
+    ) -> Lookup {
+        if self.states.len() >= MAX_HOPS && !self.states.contains_key(name) {
+            let proxies = &self.proxies;
+            self.states.retain(|name, state| state.resolving || proxies.contains(name));
+        }
+        let state = self.states.entry(name.clone()).or_default();
+        if let Some((resolved, until)) = &state.resolved
+            && until.is_none_or(|until| until > now)
+        {
+            return Lookup::Ready(resolved.clone());
+        }
+        if let Ok(address) = name.host.parse::<IpAddr>() {
+            let resolved = describe(name, SocketAddr::new(address, name.port), transport);
+            state.resolved = Some((resolved.clone(), None));
+            return Lookup::Ready(resolved);
+        }
+        if std::mem::replace(&mut state.resolving, true) { Lookup::Wait } else { Lookup::Start }
+    }
+
+    /// A name was looked up. Gives the hop, or nothing when there is no address to send to.
+    pub(super) fn handle_resolved(
+        &mut self,
+        name: &HostPort,
+        found: std::io::Result<Vec<SocketAddr>>,
+        now: Instant,
+        transport: &Transport,
+    ) -> Option<Resolved> {
+        let state = self.states.entry(name.clone()).or_default();
+        state.resolving = false;
+        let problem = match found {
+            Ok(addresses) => match addresses.into_iter().find(|to| transport.reaches(*to)) {
+                Some(to) => {
+                    let resolved = describe(name, to, transport);
+                    state.resolved = Some((resolved.clone(), Some(now + ADDRESS_LIFE)));
+                    return Some(resolved);
+                }
+                None => "has no address of the family that mwid's socket has".to_owned(),
+            },
+            Err(error) => format!("does not resolve: {error}"),
+        };
+        self.suspend(name, None, now, &problem);
+        None
+    }
+
+    /// The next hop failed: it stands behind the others for a while, and its name is resolved
+    /// again. Said once.
+    pub(super) fn suspend(
+        &mut self,
+        name: &HostPort,
+        pause: Option<Duration>,
+        now: Instant,
+        why: &str,
+    ) {
+        let state = self.states.entry(name.clone()).or_default();
+        state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
+        if state.resolved.as_ref().is_some_and(|(_, until)| until.is_some()) {
+            state.resolved = None;
+        }
+        if !std::mem::replace(&mut state.failing, true) {
+            tracing::warn!(proxy = %name, "the proxy {name} {why}; NOTIFYs wait or go to the next one");
+        }
+    }
+
+    /// The next hop answered, whatever it said.
+    pub(super) fn heard(&mut self, name: &HostPort, now: Instant) {
+        let Some(state) = self.states.get_mut(name) else { return };
+        state.heard = Some(now);
+        state.suspended_until = None;
+        if std::mem::replace(&mut state.failing, false) {
+            tracing::info!(proxy = %name, "the proxy {name} answers again");
+        }
+    }
+
+    /// Whether the next hop answered anything since then. One that did is up: a NOTIFY that had
+    /// no answer is then the phone's affair.
+    pub(super) fn heard_since(&self, name: &HostPort, since: Instant) -> bool {
+        self.states.get(name).and_then(|state| state.heard).is_some_and(|heard| heard >= since)
+    }
+}
+
+fn describe(name: &HostPort, to: SocketAddr, transport: &Transport) -> Resolved {
+    let hop = Hop {
+        authority: name.to_string(),
+        resolved: to.to_string(),
+        host: transport.host_toward(to),
+        port: transport.local().port(),
+    };
+    (to, Arc::new(hop))
+}
+
+/// `udp:192.0.2.1:5060`, as both servers write `socket_info`. Other transports are not mwid's.
+fn udp_socket(socket_info: &str) -> Option<HostPort> {
+    let address: SocketAddr = socket_info.strip_prefix("udp:")?.parse().ok()?;
+    Some(HostPort { host: address.ip().to_string(), port: address.port() })
+}

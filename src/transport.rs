@@ -1,0 +1,226 @@
+//! The one UDP socket that sends NOTIFYs and receives their answers.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use socket2::{Domain, Socket, Type};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::config::General;
+
+/// Room for replies in the kernel. The default drops silently after 166 of them; a burst of a
+/// whole platform needs more.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The largest UDP datagram.
+pub const MAX_DATAGRAM: usize = 65_535;
+
+/// The socket cannot be opened.
+#[derive(Debug, Error)]
+#[error("cannot open a UDP socket on {address}: {source}; check bindip and bindport in [general]")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// What came of an attempt to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel took it.
+    Ok,
+    /// The kernel's queue is full: wait until the socket is writable.
+    Full,
+    /// It can never get there (no route, wrong address family).
+    Unreachable,
+}
+
+/// A bound UDP socket whose ICMP errors can be read.
+#[derive(Debug)]
+pub struct Transport {
+    socket: UdpSocket,
+    local: SocketAddr,
+    /// The host to name in Via when `bindip` says so.
+    public_host: Option<String>,
+}
+
+impl Transport {
+    /// Binds to `bindip` and `bindport`. A `bindip` that is a name or no address of this machine
+    /// (res_zonkey_mwi only wrote it into headers, so behind NAT it is the public address) is
+    /// written into headers, and the socket listens on all addresses.
+    ///
+    /// # Errors
+    /// [`BindError`] when the port is taken or the socket cannot be had.
+    pub fn bind(general: &General) -> Result<Self, BindError> {
+        let any = if general.wants_ipv6() {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        };
+        let wanted = general.bind_address().unwrap_or(any);
+        let (socket, wanted) = match open(SocketAddr::new(wanted, general.bindport)) {
+            Err(error) if error.source.kind() == io::ErrorKind::AddrNotAvailable => {
+                tracing::warn!(
+                    bindip = %wanted,
+                    "bindip is no address of this machine: it is written into Via, and mwid listens on all addresses"
+                );
+                (open(SocketAddr::new(any, general.bindport))?, any)
+            }
+            other => (other?, wanted),
+        };
+        let local = socket
+            .local_addr()
+            .map_err(|source| BindError { address: SocketAddr::new(wanted, 0), source })?;
+        let public_host = general.bindip.clone().filter(|host| {
+            host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()) || host.parse::<IpAddr>().is_err()
+        });
+        Ok(Self { socket, local, public_host })
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the socket can send to this address at all.
+    #[must_use]
+    pub fn reaches(&self, to: SocketAddr) -> bool {
+        self.local.is_ipv4() == to.is_ipv4()
+    }
+
+    /// The host that a peer at `to` reaches this socket at, for Via: `bindip`, or the address
+    /// that the kernel routes from. IPv6 in brackets.
+    #[must_use]
+    pub fn host_toward(&self, to: SocketAddr) -> String {
+        if let Some(host) = &self.public_host {
+            return bracketed(host);
+        }
+        let routed = || {
+            let probe = std::net::UdpSocket::bind(SocketAddr::new(self.local.ip(), 0))?;
+            probe.connect(to)?;
+            probe.local_addr()
+        };
+        bracketed(&routed().unwrap_or(self.local).ip().to_string())
+    }
+
+    /// Hands a datagram to the kernel.
+    pub fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
+        // A pending ICMP error is reported by the next call, whoever it was for: the error queue
+        // has it too, so here the call is just made again.
+        for _ in 0..3 {
+            match self.socket.try_send_to(bytes, to) {
+                Ok(_) => return Sent::Ok,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Sent::Full,
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => {}
+                    _ => {
+                        tracing::debug!(%to, %error, "a datagram was not sent");
+                        return Sent::Unreachable;
+                    }
+                },
+            }
+        }
+        Sent::Ok
+    }
+
+    /// Waits until there is something to receive or an error to read.
+    ///
+    /// # Errors
+    /// When the socket has gone bad.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.socket.ready(Interest::READABLE | Interest::ERROR).await.map(|_| ())
+    }
+
+    /// Waits until the kernel takes more.
+    ///
+    /// # Errors
+    /// When the socket has gone bad.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
+    }
+
+    /// The next datagram, if there is one.
+    pub fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        loop {
+            match self.socket.try_recv_from(buffer) {
+                Ok(received) => return Some(received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // An ICMP error of some earlier datagram: the error queue tells which.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The next destination that ICMP reported as unreachable, if there is one.
+    pub fn try_receive_error(&self) -> Option<SocketAddr> {
+        self.socket.try_io(Interest::ERROR, || receive_error(&self.socket)).ok()
+    }
+}
+
+fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        if address.is_ipv4() {
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        } else {
+            socket.set_only_v6(true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+        }
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    open().map_err(|source| BindError { address, source })
+}
+
+/// Reads one entry of the error queue: the address that the failed datagram was sent to.
+fn receive_error(socket: &UdpSocket) -> io::Result<SocketAddr> {
+    let mut payload = [0; 64];
+    let mut iov = [IoSliceMut::new(&mut payload)];
+    let mut space = nix::cmsg_space!(nix::libc::sock_extended_err, nix::libc::sockaddr_in6);
+    loop {
+        let message = recvmsg::<SockaddrStorage>(
+            socket.as_raw_fd(),
+            &mut iov,
+            Some(&mut space),
+            MsgFlags::MSG_ERRQUEUE,
+        )?;
+        let is_icmp = message.cmsgs()?.any(|control| {
+            matches!(
+                control,
+                ControlMessageOwned::Ipv4RecvErr(..) | ControlMessageOwned::Ipv6RecvErr(..)
+            )
+        });
+        let to = message.address.and_then(|address| to_std(&address));
+        if let (true, Some(to)) = (is_icmp, to) {
+            return Ok(to);
+        }
+    }
+}
+
+fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
+}
+
+fn bracketed(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => host.to_owned(),
+    }
+}
+
+/// Looks a host name up; blocking, so to be run where that does no harm.
+///
+/// # Errors
+/// When the name has no address.
+pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    (host, port).to_socket_addrs().map(Iterator::collect)
+}
