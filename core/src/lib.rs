@@ -14,9 +14,17 @@
 //! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
 
 pub mod dialog;
+pub mod endpoint;
 pub mod mailbox;
 pub mod mailboxes;
 pub mod notify;
 pub mod pace;
 pub mod reconciler;
+pub mod message;
+pub mod outcome;
 pub mod summary;
+pub mod timers;
+pub mod transaction;
+
+#[cfg(test)]
+mod lossy;

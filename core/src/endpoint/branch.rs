@@ -1,0 +1,131 @@
+//! The branch of a transaction: unique, and not to be guessed, so that nobody who did not see the
+//! request can forge its answer.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What every branch of RFC 3261 begins with (§8.1.1.7).
+const COOKIE: &str = "z9hG4bK";
+const DIGITS: usize = 32;
+const LENGTH: usize = COOKIE.len() + DIGITS;
+
+/// The `branch` parameter of a Via header: `z9hG4bK` and 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Branch {
+    text: [u8; LENGTH],
+}
+
+impl Branch {
+    /// The branch as it stands in Via.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("cookie and digits are ASCII")
+    }
+
+    pub(super) fn new(key: Key) -> Self {
+        let mut text = [0; LENGTH];
+        let (cookie, digits) = text.split_at_mut(COOKIE.len());
+        cookie.copy_from_slice(COOKIE.as_bytes());
+        for (nibble, digit) in digits.iter_mut().enumerate() {
+            let shift = 4 * (DIGITS - 1 - nibble);
+            let value = usize::try_from((key.0 >> shift) & 0xf).expect("four bits");
+            *digit = b"0123456789abcdef"[value];
+        }
+        Self { text }
+    }
+}
+
+impl fmt::Display for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The number that a branch writes: what transactions are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(u128);
+
+impl Key {
+    pub(super) fn of(branch: &Branch) -> Self {
+        Self::parse(branch.as_str()).expect("a branch is what parse reads")
+    }
+
+    /// The key in a branch from the wire; `None` when it cannot be one of ours. A branch is a
+    /// token, so its case does not matter (RFC 3261 §7.3.1).
+    pub(super) fn parse(branch: &str) -> Option<Self> {
+        let (cookie, digits) = branch.split_at_checked(COOKIE.len())?;
+        let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !cookie.eq_ignore_ascii_case(COOKIE) || digits.len() != DIGITS || !hexadecimal {
+            return None;
+        }
+        u128::from_str_radix(digits, 16).ok().map(Self)
+    }
+}
+
+/// Makes branches: a keyed hash (SipHash) of a counter, under the secret of this process.
+#[derive(Clone, Debug)]
+pub(super) struct Branches {
+    secret: u128,
+    count: u64,
+}
+
+impl Branches {
+    pub(super) fn new(secret: u128) -> Self {
+        Self { secret, count: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Branch {
+        self.count += 1;
+        let half = |which: u8| {
+            let mut hasher = DefaultHasher::new();
+            (self.secret, self.count, which).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        Branch::new(Key(half(0) << 64 | half(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn rfc3261_8_1_1_7_a_branch_begins_with_the_cookie_and_is_unique() {
+        let mut branches = Branches::new(7);
+        let mut seen = HashSet::new();
+        for _ in 0..10_000 {
+            let branch = branches.next();
+            assert!(branch.as_str().starts_with("z9hG4bK"));
+            assert_eq!(branch.as_str().len(), 39);
+            assert!(seen.insert(branch));
+        }
+    }
+
+    #[test]
+    fn another_secret_gives_other_branches() {
+        assert_ne!(Branches::new(1).next(), Branches::new(2).next());
+        assert_eq!(Branches::new(1).next(), Branches::new(1).next());
+    }
+
+    #[test]
+    fn a_branch_is_read_back_in_any_case_and_nothing_else_is() {
+        let branch = Branches::new(3).next();
+        let key = Key::of(&branch);
+        assert_eq!(Key::parse(&branch.to_string().to_uppercase()), Some(key));
+        assert_eq!(Branch::new(key), branch);
+        let text = branch.as_str();
+        for bad in
+            ["", "z9hG4bK", &text[1..], &text[..38], "z9hG4bK+1", "é9hG4bK", &[text, "0"].concat()]
+        {
+            assert_eq!(Key::parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(Key::parse(&format!("z9hG4bK+{}", &text[8..])), None, "a sign is no digit");
+    }
+}

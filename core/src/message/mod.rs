@@ -1,0 +1,282 @@
+//! What the wire brought. A datagram is hostile until it has become a [`Message`]; an answer
+//! becomes a [`Response`].
+//!
+//! Two stages. [`canonical`] rewrites the many shapes that phones and proxies give a message into
+//! one. Behind it `rsip` splits the header lines: in that form, and for that, it is right. What it
+//! gets wrong even then is done here by hand: URIs, Via and tags are looked at but never
+//! rewritten, and a Request-URI may be anything.
+
+mod canonical;
+mod error;
+mod params;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use rsip::headers::header::Tokenizer;
+
+pub use canonical::{Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive};
+pub use error::{Excerpt, MessageError};
+pub use response::{CSeq, Challenge, Response, method};
+/// The method of a request; [`method`] reads one.
+pub use rsip::Method;
+
+use canonical::is_token;
+use params::{param, split_text};
+
+/// A SIP message, request or response, in canonical form. Header names match without regard to
+/// case, and compact names have become long ones: ask for `Via`, never for `v`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Start line and header lines, canonical.
+    head: String,
+    start: Start,
+    /// Where in `head` each header's name and value are.
+    headers: Vec<(Range<usize>, Range<usize>)>,
+    body: Vec<u8>,
+}
+
+/// Where in the head the parts of the start line are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Start {
+    Request { method: Range<usize>, uri: Range<usize> },
+    Status { code: u16, reason: Range<usize> },
+}
+
+/// The first line of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartLine<'a> {
+    /// `NOTIFY sip:202@192.0.2.7 SIP/2.0`
+    Request {
+        /// The method as sent: a token.
+        method: &'a str,
+        /// The Request-URI as sent, of any scheme: visible, and without a space.
+        uri: &'a str,
+    },
+    /// `SIP/2.0 200 OK`
+    Status {
+        /// The status code, 100 to 699.
+        code: u16,
+        /// The reason phrase, which may be empty.
+        reason: &'a str,
+    },
+}
+
+impl Message {
+    /// Reads a datagram.
+    ///
+    /// # Errors
+    /// [`MessageError`] when it is no message of SIP/2.0. Ask [`is_keep_alive`] first.
+    pub fn parse(datagram: &[u8]) -> Result<Self, MessageError> {
+        let Canonical { head, body } = canonical(datagram)?;
+        let line = head.split("\r\n").next().unwrap_or_default();
+        let bad = || MessageError::StartLine { text: Excerpt::of(line.as_bytes()) };
+        let start = Start::read(line).ok_or_else(bad)?;
+        let headers = header_lines(&head, line.len() + 2)?;
+        Ok(Self { start, headers, body: body.to_vec(), head })
+    }
+
+    /// The first line.
+    #[must_use]
+    pub fn start(&self) -> StartLine<'_> {
+        match &self.start {
+            Start::Request { method, uri } => StartLine::Request {
+                method: &self.head[method.clone()],
+                uri: &self.head[uri.clone()],
+            },
+            Start::Status { code, reason } => {
+                StartLine::Status { code: *code, reason: &self.head[reason.clone()] }
+            }
+        }
+    }
+
+    fn start_text(&self) -> &str {
+        self.head.split("\r\n").next().unwrap_or_default()
+    }
+
+    /// Every header, in its order: name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
+    }
+
+    /// Every value of this header, in its order. Only Via is split at its commas.
+    pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter()
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of this header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).next()
+    }
+
+    /// The body, as long as Content-Length says.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The only value of this header; `None` when it is not there.
+    fn at_most_one(&self, name: &'static str) -> Result<Option<&str>, MessageError> {
+        let mut values = self.headers(name);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(MessageError::Repeated { name }),
+            None => Ok(first),
+        }
+    }
+
+    fn exactly_one(&self, name: &'static str) -> Result<&str, MessageError> {
+        self.at_most_one(name)?.ok_or(MessageError::Missing { name })
+    }
+
+    /// The topmost Via.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn via(&self) -> Result<Via<'_>, MessageError> {
+        self.header("Via").map(|value| Via { value }).ok_or(MessageError::Missing { name: "Via" })
+    }
+
+    /// CSeq.
+    ///
+    /// # Errors
+    /// When it is not there exactly once, or makes no sense.
+    pub fn cseq(&self) -> Result<CSeq<'_>, MessageError> {
+        CSeq::read(self.exactly_one("CSeq")?)
+    }
+
+    /// Call-ID.
+    ///
+    /// # Errors
+    /// When it is not there exactly once.
+    pub fn call_id(&self) -> Result<&str, MessageError> {
+        self.exactly_one("Call-ID")
+    }
+
+    /// The `tag` of From; `None` without one.
+    ///
+    /// # Errors
+    /// When there are several From headers.
+    pub fn from_tag(&self) -> Result<Option<&str>, MessageError> {
+        Ok(self.at_most_one("From")?.and_then(|value| param(value, "tag")))
+    }
+
+    /// The `tag` of To; `None` without one.
+    ///
+    /// # Errors
+    /// When there are several To headers.
+    pub fn to_tag(&self) -> Result<Option<&str>, MessageError> {
+        Ok(self.at_most_one("To")?.and_then(|value| param(value, "tag")))
+    }
+}
+
+/// Splits a list header at its commas (Contact, Route, Record-Route, Allow, …), but not inside
+/// quotes or angle brackets. Empty entries are left out.
+pub fn list(value: &str) -> impl Iterator<Item = &str> {
+    split_text(value, b',').filter(|entry| !entry.is_empty())
+}
+
+/// One value of Via (RFC 3261 §20.42): `SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK77`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    value: &'a str,
+}
+
+impl<'a> Via<'a> {
+    /// The whole value, as sent.
+    #[must_use]
+    pub fn value(&self) -> &'a str {
+        self.value
+    }
+
+    /// A parameter's value; the name matches without regard to case.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        param(self.value, name)
+    }
+
+    /// The `branch` parameter.
+    #[must_use]
+    pub fn branch(&self) -> Option<&'a str> {
+        self.param("branch")
+    }
+
+    /// Host and, perhaps, port, as sent; empty when there is none. White space may stand around
+    /// the slashes of the protocol (RFC 3261 §25.1).
+    #[must_use]
+    pub fn sent_by(&self) -> &'a str {
+        let protocol_and_host = split_text(self.value, b';').next().unwrap_or_default();
+        let transport_and_host = protocol_and_host.splitn(3, '/').nth(2).unwrap_or_default();
+        let (_transport, host) =
+            transport_and_host.trim().split_once([' ', '\t']).unwrap_or_default();
+        host.trim()
+    }
+
+    fn bad(&self) -> MessageError {
+        MessageError::Value { name: "Via", value: Excerpt::of(self.value.as_bytes()) }
+    }
+}
+
+impl Start {
+    fn read(line: &str) -> Option<Self> {
+        match line.get(..8) {
+            Some(version) if version.eq_ignore_ascii_case("SIP/2.0 ") => Self::status(line),
+            _ => Self::request(line),
+        }
+    }
+
+    /// `rsip` wants a space after the code and takes `+20` for one; phones leave the space out.
+    fn status(line: &str) -> Option<Self> {
+        let rest = line[8..].trim_start_matches(' ');
+        let digits = rest.get(..3).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let code = digits.parse().ok().filter(|code| (100..700).contains(code))?;
+        let after = &rest[3..];
+        if !(after.is_empty() || after.starts_with(' ')) {
+            return None;
+        }
+        let reason = after.trim();
+        let start = line.len() - after.trim_start().len();
+        Some(Self::Status { code, reason: start..start + reason.len() })
+    }
+
+    /// `rsip` insists on understanding the Request-URI, and does not understand IPv6 or `tel:`.
+    fn request(line: &str) -> Option<Self> {
+        let mut parts = line.trim_end().split(' ');
+        let (method, uri, version) = (parts.next()?, parts.next()?, parts.next()?);
+        let plain = parts.next().is_none() && uri.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_token(method) || uri.is_empty() || !plain || !version.eq_ignore_ascii_case("SIP/2.0")
+        {
+            return None;
+        }
+        let uri_start = method.len() + 1;
+        Some(Self::Request { method: 0..method.len(), uri: uri_start..uri_start + uri.len() })
+    }
+}
+
+/// Where the header lines of a canonical head are. The tokenizer of `rsip` borrows; its owned
+/// message would copy every value, and fail as a whole where one value is foreign to it.
+fn header_lines(
+    head: &str,
+    mut at: usize,
+) -> Result<Vec<(Range<usize>, Range<usize>)>, MessageError> {
+    let mut headers = Vec::with_capacity(16);
+    while at < head.len() {
+        let line = &head.as_bytes()[at..];
+        let (rest, header) = Tokenizer::tokenize(line).map_err(|_| MessageError::HeaderLine {
+            line: headers.len() + 2,
+            text: Excerpt::of(line),
+        })?;
+        let end = head.len() - rest.len();
+        let value_end = end - 2;
+        headers.push((at..at + header.name.len(), value_end - header.value.len()..value_end));
+        at = end;
+    }
+    Ok(headers)
+}

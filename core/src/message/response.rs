@@ -1,0 +1,133 @@
+//! A final answer as mwid's rules need it: [`Response`], read once, owned, free of the datagram.
+
+use std::time::Duration;
+
+use rsip::Method;
+
+use super::canonical::is_token;
+use super::error::{Excerpt, MessageError};
+use super::{Message, StartLine};
+
+/// A response, reduced to what decides about a transaction and a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code, 100 to 699.
+    pub code: u16,
+    /// The reason phrase, as sent; it may be empty.
+    pub reason: Box<str>,
+    /// The `branch` of the topmost Via.
+    pub branch: Box<str>,
+    /// The `sent-by` of the topmost Via: host and, perhaps, port.
+    pub sent_by: Box<str>,
+    /// Call-ID.
+    pub call_id: Box<str>,
+    /// The number in CSeq.
+    pub cseq: u32,
+    /// The method in CSeq.
+    pub method: Method,
+    /// The `tag` of From, when there is one.
+    pub from_tag: Option<Box<str>>,
+    /// The `tag` of To, when there is one.
+    pub to_tag: Option<Box<str>>,
+    /// Retry-After in seconds, without its comment and parameters; `None` when it is not there or
+    /// makes no sense.
+    pub retry_after: Option<Duration>,
+    /// WWW-Authenticate and Proxy-Authenticate, in their order.
+    pub challenges: Vec<Challenge>,
+    /// The Contact values, as sent.
+    pub contacts: Vec<Box<str>>,
+}
+
+/// A demand for credentials (RFC 3261 §22).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// Whether a proxy asks (Proxy-Authenticate) or the far end (WWW-Authenticate).
+    pub proxy: bool,
+    /// The header's value, as sent: `Digest realm="…", …`.
+    pub value: Box<str>,
+}
+
+/// The value of CSeq (RFC 3261 §20.16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CSeq<'a> {
+    /// The sequence number.
+    pub number: u32,
+    /// The method as sent; [`method`] makes a [`Method`] of it.
+    pub method: &'a str,
+}
+
+impl<'a> CSeq<'a> {
+    pub(super) fn read(value: &'a str) -> Result<Self, MessageError> {
+        let bad = || MessageError::Value { name: "CSeq", value: Excerpt::of(value.as_bytes()) };
+        let (number, method) = value.split_once([' ', '\t']).ok_or_else(bad)?;
+        let method = method.trim();
+        // `parse` alone would take "+7".
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) || !is_token(method) {
+            return Err(bad());
+        }
+        Ok(Self { number: number.parse().map_err(|_| bad())?, method })
+    }
+}
+
+/// A method by its name. Methods are case-sensitive (RFC 3261 §7.1), so `notify` is none; an
+/// extension that `rsip` does not know is `None` too.
+#[must_use]
+pub fn method(name: &str) -> Option<Method> {
+    if !name.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    name.parse().ok()
+}
+
+impl Response {
+    /// Reads a message that is a response.
+    ///
+    /// # Errors
+    /// [`MessageError`] when it is a request, or lacks Via with a branch, Call-ID or CSeq, or has
+    /// one of Call-ID, CSeq, From and To twice.
+    pub fn read(message: &Message) -> Result<Self, MessageError> {
+        let StartLine::Status { code, reason } = message.start() else {
+            let text = Excerpt::of(message.start_text().as_bytes());
+            return Err(MessageError::StartLine { text });
+        };
+        let via = message.via()?;
+        let branch = via.branch().ok_or_else(|| via.bad())?;
+        let cseq = message.cseq()?;
+        let bad_method =
+            || MessageError::Value { name: "CSeq", value: Excerpt::of(cseq.method.as_bytes()) };
+        Ok(Self {
+            code,
+            reason: reason.into(),
+            branch: branch.into(),
+            sent_by: via.sent_by().into(),
+            call_id: message.call_id()?.into(),
+            cseq: cseq.number,
+            method: method(cseq.method).ok_or_else(bad_method)?,
+            from_tag: message.from_tag()?.map(Into::into),
+            to_tag: message.to_tag()?.map(Into::into),
+            retry_after: message.header("Retry-After").and_then(retry_after),
+            challenges: challenges(message),
+            contacts: message.headers("Contact").map(Into::into).collect(),
+        })
+    }
+}
+
+fn challenges(message: &Message) -> Vec<Challenge> {
+    let challenge = |(name, value): (&str, &str)| {
+        let proxy = name.eq_ignore_ascii_case("Proxy-Authenticate");
+        (proxy || name.eq_ignore_ascii_case("WWW-Authenticate"))
+            .then(|| Challenge { proxy, value: value.into() })
+    };
+    message.iter().filter_map(challenge).collect()
+}
+
+/// The seconds of `120 (in a meeting);duration=60` (RFC 3261 §20.33). A number too large for the
+/// field (2³² − 1) counts as the largest.
+fn retry_after(value: &str) -> Option<Duration> {
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (digits, rest) = value.split_at(end);
+    if digits.is_empty() || !(rest.is_empty() || rest.starts_with([' ', '\t', ';', '('])) {
+        return None;
+    }
+    Some(Duration::from_secs(digits.parse::<u32>().unwrap_or(u32::MAX).into()))
+}
