@@ -6,7 +6,7 @@
 //! 1. [`mailbox`]: names, of boxes and of accounts;
 //! 2. [`summary`]: how many messages wait;
 //! 3. [`mailboxes`]: which boxes make up which account, and their sum;
-//! 4. [`reconciler`]: works until what is delivered is what is desired;
+//! 4. [`reconciler`]: works until what is delivered is what is desired, at its [`pace`];
 //! 5. [`dialog`]: one subscription, a believed row of `active_watchers`;
 //! 6. [`notify`]: the bytes of a NOTIFY;
 //! 7. [`timers`], [`transaction`], [`endpoint`]: retransmission (RFC 3261 §17.1.2);

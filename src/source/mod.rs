@@ -2,15 +2,25 @@
 //! [`Observation`] on one channel.
 
 use mwid_core::mailbox::Mailbox;
+use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
-/// What a source says: this mailbox holds these messages now.
+/// What a source says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
-    /// The mailbox.
-    pub mailbox: Mailbox,
-    /// Its counts.
-    pub summary: Summary,
-    /// Which source says so, for logs and counters: `spool`, `externnotify`, …
-    pub source: &'static str,
+pub enum Observation {
+    /// A mailbox holds these messages now.
+    Counted {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// Its counts.
+        summary: Summary,
+        /// Which source says so, for logs and counters: `spool`, `externnotify`, …
+        source: &'static str,
+        /// Whether it just changed, or was only counted again.
+        urgency: Urgency,
+    },
+    /// A mailbox could not be counted; its last counts are no longer sure.
+    Failed(Mailbox),
+    /// The first full count has ended: what was not seen is not there.
+    Complete,
 }
