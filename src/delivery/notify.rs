@@ -1,8 +1,7 @@
 //! The main delivery: in-dialog NOTIFYs through the proxy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use mwid_core::endpoint::{
@@ -39,7 +38,7 @@ pub struct NotifyDelivery {
     /// Orders that wait for the address of their proxy.
     waiting: HashMap<HostPort, Vec<Order>>,
     to_resolve: Vec<HostPort>,
-    reports: Vec<Report>,
+    reports: VecDeque<Report>,
 }
 
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl NotifyDelivery {
             flights: HashMap::new(),
             waiting: HashMap::new(),
             to_resolve: Vec::new(),
-            reports: Vec::new(),
+            reports: VecDeque::new(),
         }
     }
 
@@ -206,14 +205,14 @@ impl NotifyDelivery {
 
     /// The next order that came to its end.
     pub fn poll_report(&mut self) -> Option<Report> {
-        self.reports.pop()
+        self.reports.pop_front()
     }
 
     fn finish(&mut self, now: Instant) {
         while let Some(completed) = self.endpoint.poll_event() {
             let Some(flight) = self.flights.remove(&completed.id) else { continue };
             let verdict = self.verdict(&flight, &completed, now);
-            self.reports.push(Report {
+            self.reports.push_back(Report {
                 answer: words(&completed.ending),
                 verdict,
                 copies: completed.copies,
@@ -264,7 +263,7 @@ impl NotifyDelivery {
 
     fn report(&mut self, order: Order, verdict: Verdict, answer: String) {
         let elapsed = std::time::Duration::ZERO;
-        self.reports.push(Report { order, verdict, answer, copies: 0, elapsed });
+        self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
     }
 }
 

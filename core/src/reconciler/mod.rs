@@ -110,7 +110,8 @@ pub struct Census {
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
 ///   [`handle_verdict`](Self::handle_verdict)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
-/// - getters: [`desired`](Self::desired), [`delivered`](Self::delivered), [`census`](Self::census)
+/// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
+///   [`is_settled`](Self::is_settled), [`census`](Self::census)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
 /// and dialog, the first of a burst at once and the last always; what has not been sent is
@@ -208,10 +209,26 @@ impl Reconciler {
         self.accounts.get(account).map(|state| state.desired)
     }
 
-    /// What the phone of a dialog last acknowledged.
+    /// What the phones of an account show, as far as they acknowledged it.
+    pub fn delivered_to(&self, account: &Account) -> impl Iterator<Item = (RowId, Summary)> {
+        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        rows.unwrap_or_default().iter().filter_map(|row| {
+            let delivered = self.dialogs.get(row).and_then(|state| state.delivered);
+            delivered.map(|summary| (*row, summary))
+        })
+    }
+
+    /// Whether nothing of this account is under way or about to be: what is left is to be tried
+    /// again later, or nothing.
     #[must_use]
-    pub fn delivered(&self, row: RowId) -> Option<Summary> {
-        self.dialogs.get(&row).and_then(|state| state.delivered)
+    pub fn is_settled(&self, account: &Account, now: Instant) -> bool {
+        let Some(state) = self.accounts.get(account) else { return true };
+        let soon = now + self.settings.min_interval;
+        let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
+        !state.queued
+            && !state.finding
+            && state.due.is_none_or(|due| due > soon)
+            && !state.dialogs.iter().any(working)
     }
 
     /// Counts everything: for `status`, not for the hot path.

@@ -1,0 +1,109 @@
+//! What the daemon counts, and what it says once.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mwid_core::dialog::{RowError, RowId};
+use mwid_core::mailbox::{Account, Mailbox, NameError};
+use mwid_core::message::MessageError;
+use serde::Serialize;
+
+use crate::dialogs::StoreError;
+
+/// Counters since the start. They only grow.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Counters {
+    pub(super) observed_by_spool: u64,
+    pub(super) observed_by_externnotify: u64,
+    pub(super) lookups: u64,
+    pub(super) claims: u64,
+    pub(super) delivered: u64,
+    pub(super) gone: u64,
+    pub(super) cseq_too_low: u64,
+    pub(super) retried: u64,
+    pub(super) database_errors: u64,
+    pub(super) bad_rows: u64,
+    pub(super) capped_lookups: u64,
+}
+
+impl Counters {
+    pub(super) fn observed(&mut self, source: &str) {
+        match source {
+            "externnotify" => self.observed_by_externnotify += 1,
+            _ => self.observed_by_spool += 1,
+        }
+    }
+}
+
+/// Things that are remembered as said are bounded: past this many, all may be said once more.
+const MEMORY: usize = 10_000;
+
+/// A minute between two words about garbage on the socket.
+const GARBAGE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Remembers what was said, so that a failing thing says so once and then counts.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    rows: HashSet<(RowId, &'static str)>,
+    mailboxes: HashSet<Mailbox>,
+    capped: HashSet<Account>,
+    /// The error of the database, while it fails.
+    database: Option<String>,
+    garbage: Option<Instant>,
+}
+
+impl Said {
+    /// The database failed: said when it begins, and when it fails in another way.
+    pub(super) fn database_failed(&mut self, error: &StoreError, waiting: impl FnOnce() -> usize) {
+        let text = error.to_string();
+        if self.database.is_none() {
+            tracing::error!(waiting = waiting(), "{text}; mwid keeps trying, nothing is lost");
+        }
+        self.database = Some(text);
+    }
+
+    pub(super) fn database_works(&mut self) {
+        if self.database.take().is_some() {
+            tracing::info!("the database answers again");
+        }
+    }
+
+    /// What is wrong with the database now.
+    pub(super) fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    pub(super) fn bad_row(&mut self, error: &RowError) {
+        if once(&mut self.rows, (error.row, error.column)) {
+            tracing::warn!("{error}; the row is skipped");
+        }
+    }
+
+    pub(super) fn unmapped(&mut self, mailbox: &Mailbox, error: &NameError) {
+        if once(&mut self.mailboxes, mailbox.clone()) {
+            tracing::warn!(%mailbox, "the mailbox is no account: {error}; name one in [mailboxes] or a domain in [contexts]");
+        }
+    }
+
+    pub(super) fn capped(&mut self, account: &Account, cap: u32) {
+        if once(&mut self.capped, account.clone()) {
+            tracing::warn!(%account, cap, "the account has more live subscriptions than max_dialogs: only the newest {cap} are told");
+        }
+    }
+
+    pub(super) fn garbage(&mut self, from: SocketAddr, error: &MessageError) {
+        let now = Instant::now();
+        if self.garbage.is_none_or(|said| now > said + GARBAGE_PAUSE) {
+            self.garbage = Some(now);
+            tracing::warn!(%from, "a datagram that is no SIP message was dropped: {error}");
+        }
+    }
+}
+
+fn once<T: std::hash::Hash + Eq>(said: &mut HashSet<T>, what: T) -> bool {
+    if said.len() >= MEMORY {
+        said.clear();
+    }
+    said.insert(what)
+}

@@ -1,0 +1,358 @@
+//! The daemon: one loop that feeds what the world says to the pure parts and does what they ask.
+//!
+//! Everything that waits (database, name look-ups) runs beside the loop and comes back as
+//! [`work::Done`]; nothing in the loop blocks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mwid_core::endpoint::{Received, Transmit};
+use mwid_core::mailboxes::{Directory, Mailboxes};
+use mwid_core::pace::Backoff;
+use mwid_core::reconciler::{Reconciler, Settings, Urgency};
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::config::{Accounts, Config, Timers};
+use crate::control::{Request, server};
+use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::dialogs::{DialogStore, StoreError};
+use crate::source::Observation;
+use crate::source::externnotify::{Call, Externnotify};
+use crate::source::spool::Spool;
+use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
+use crate::unix_socket::SocketError;
+
+mod counters;
+mod requests;
+mod status;
+mod work;
+
+use counters::{Counters, Said};
+use work::Done;
+
+/// Observations and calls that wait for the loop; their senders wait when it is full.
+const QUEUE: usize = 1024;
+
+/// Look-ups in the database at the same time.
+const MAX_LOOKUPS: usize = 64;
+
+/// Datagrams that are read before the loop looks at anything else.
+const RECEIVE_BATCH: usize = 64;
+
+/// Why the daemon does not start. A database or a proxy that is down is no reason.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No UDP socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No control or externnotify socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A setting of `[database]` that no database can take.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The running daemon. [`run`](Self::run) is all that there is to do with it.
+pub struct Daemon {
+    config: Arc<Config>,
+    /// Where `reload` reads the configuration again.
+    path: PathBuf,
+    started: Instant,
+    mailboxes: Mailboxes,
+    reconciler: Reconciler,
+    delivery: NotifyDelivery,
+    transport: Transport,
+    /// A datagram that the kernel had no room for.
+    unsent: Option<Transmit>,
+    store: DialogStore,
+    /// As many questions to the database at once as make sense for its connections.
+    places: Arc<Semaphore>,
+    work: JoinSet<Done>,
+    spool: Option<Spool>,
+    externnotify: Externnotify,
+    observe: mpsc::Sender<Observation>,
+    observations: mpsc::Receiver<Observation>,
+    calls: mpsc::Receiver<Call>,
+    requests: mpsc::Receiver<Request>,
+    waiters: Vec<requests::Waiter>,
+    counters: Counters,
+    said: Said,
+    debug: bool,
+    _control: server::Server,
+}
+
+/// The address of a daemon's loop, for its own process.
+pub type Requests = mpsc::Sender<Request>;
+
+impl Daemon {
+    /// Opens the sockets and starts the sources. The database is asked later, when it is needed.
+    ///
+    /// # Errors
+    /// [`StartError`] when a socket cannot be had.
+    pub fn start(config: Config, path: PathBuf) -> Result<(Self, Requests), StartError> {
+        let (observe, observations) = mpsc::channel(QUEUE);
+        let (call, calls) = mpsc::channel(QUEUE);
+        let (request, requests) = mpsc::channel(16);
+        let transport = Transport::bind(&config.general)?;
+        let store = DialogStore::new(&config.database)?;
+        let control = server::listen(&config.control.socket, request.clone())?;
+        let externnotify = Externnotify::start(&config.control, call)?;
+        let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
+        let daemon = Self {
+            started: Instant::now(),
+            mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
+            reconciler: Reconciler::new(settings(&config.timers), random()),
+            delivery: NotifyDelivery::new(&config, u128::from(random()) << 64 | u128::from(random())),
+            places: Arc::new(Semaphore::new(places(&config))),
+            config: Arc::new(config),
+            path,
+            transport,
+            unsent: None,
+            store,
+            work: JoinSet::new(),
+            spool,
+            externnotify,
+            observe,
+            observations,
+            calls,
+            requests,
+            waiters: Vec::new(),
+            counters: Counters::default(),
+            said: Said::default(),
+            debug: false,
+            _control: control,
+        };
+        Ok((daemon, request))
+    }
+
+    /// The address that NOTIFYs are sent from.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.transport.local()
+    }
+
+    /// Runs until `stop` is ready, then ends what is in flight, within `[timers] shutdown`.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        tokio::pin!(stop);
+        loop {
+            self.advance();
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.turn(&mut buffer) => {}
+            }
+        }
+        self.finish(&mut buffer).await;
+    }
+
+    /// Waits for one thing to happen, and takes it in.
+    async fn turn(&mut self, buffer: &mut [u8]) {
+        let timeout = self.timeout();
+        tokio::select! {
+            _ = self.transport.readable() => self.receive(buffer),
+            _ = self.transport.writable(), if self.unsent.is_some() => {}
+            Some(done) = self.work.join_next() => self.handle_done(done),
+            Some(observation) = self.observations.recv() => self.observe(observation),
+            Some(call) = self.calls.recv() => self.call(call),
+            Some(request) = self.requests.recv() => self.request(request),
+            () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
+        }
+    }
+
+    /// Does whatever can be done now.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        while let Some(action) = self.reconciler.poll_action(now) {
+            self.act(action, now);
+        }
+        loop {
+            while let Some(name) = self.delivery.poll_resolve() {
+                self.resolve(name);
+            }
+            self.transmit();
+            let Some(report) = self.delivery.poll_report() else { break };
+            self.handle_report(report, now);
+            while let Some(action) = self.reconciler.poll_action(now) {
+                self.act(action, now);
+            }
+        }
+        self.answer_waiters(now);
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
+        let reconciler = self.reconciler.poll_timeout(Instant::now());
+        [self.delivery.poll_timeout(), reconciler, waiters].into_iter().flatten().min()
+    }
+
+    fn transmit(&mut self) {
+        loop {
+            let Some(transmit) = self.unsent.take().or_else(|| self.delivery.poll_transmit())
+            else {
+                return;
+            };
+            match self.transport.try_send(transmit.to, &transmit.bytes) {
+                Sent::Ok => self.show(transmit.to, transmit.copy, &transmit.bytes, "sent to"),
+                Sent::Full => {
+                    self.unsent = Some(transmit);
+                    return;
+                }
+                Sent::Unreachable => {
+                    self.delivery.handle_unreachable(Instant::now(), transmit.to);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        let now = Instant::now();
+        while let Some(to) = self.transport.try_receive_error() {
+            self.delivery.handle_unreachable(now, to);
+        }
+        for _ in 0..RECEIVE_BATCH {
+            let Some((length, from)) = self.transport.try_receive(buffer) else { return };
+            let datagram = &buffer[..length];
+            let received = self.delivery.handle_datagram(now, from, datagram);
+            self.show(from, 1, datagram, "received from");
+            if let Received::Garbage(error) = received {
+                self.said.garbage(from, &error);
+            }
+        }
+    }
+
+    /// `debug on`: every message as it goes over the wire.
+    fn show(&self, peer: SocketAddr, copy: u32, bytes: &[u8], what: &str) {
+        if self.debug {
+            let text = String::from_utf8_lossy(bytes);
+            let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
+        }
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        let sums = match observation {
+            Observation::Counted { mailbox, summary, source, urgency } => {
+                self.counters.observed(source);
+                match self.mailboxes.observe(&mailbox, summary) {
+                    Ok(sums) => sums.into_iter().map(|sum| (sum, urgency)).collect(),
+                    Err(error) => {
+                        self.said.unmapped(&mailbox, &error);
+                        Vec::new()
+                    }
+                }
+            }
+            Observation::Failed(mailbox) => {
+                self.mailboxes.fail(&mailbox);
+                Vec::new()
+            }
+            Observation::Complete => {
+                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                self.mailboxes.complete().into_iter().map(|sum| (sum, Urgency::CatchUp)).collect()
+            }
+        };
+        for ((account, summary), urgency) in sums {
+            if self.reconciler.desired(&account) != Some(summary) {
+                tracing::debug!(%account, %summary, "the summary changed");
+            }
+            self.reconciler.set(&account, summary, urgency, false);
+        }
+    }
+
+    /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
+    /// is no spool, the counts of the call are the truth.
+    fn call(&mut self, call: Call) {
+        match (&self.spool, call.given) {
+            (Some(spool), given) => spool.nudge(call.mailbox, given),
+            (None, Some(summary)) => self.observe(Observation::Counted {
+                mailbox: call.mailbox,
+                summary,
+                source: "externnotify",
+                urgency: Urgency::Fresh,
+            }),
+            (None, None) => tracing::warn!(
+                mailbox = %call.mailbox,
+                "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
+            ),
+        }
+    }
+
+    /// Stops the sources and waits for the answers that are still to come.
+    async fn finish(mut self, buffer: &mut [u8]) {
+        self.spool = None;
+        let deadline = Instant::now() + self.config.timers.shutdown;
+        let in_flight = self.delivery.in_flight();
+        if in_flight > 0 {
+            tracing::info!(in_flight, "stopping: waiting for the answers that are still to come");
+        }
+        while self.delivery.in_flight() > 0 && Instant::now() < deadline {
+            self.transmit();
+            let until = self.delivery.poll_timeout().map_or(deadline, |at| at.min(deadline));
+            tokio::select! {
+                _ = self.transport.readable() => self.receive(buffer),
+                _ = self.transport.writable(), if self.unsent.is_some() => {}
+                () = sleep_until(Some(until)) => self.delivery.handle_timeout(Instant::now()),
+            }
+            self.drain_reports();
+        }
+        self.delivery.abandon(Instant::now());
+        self.drain_reports();
+        for waiter in self.waiters.drain(..) {
+            waiter.give_up("mwid is stopping");
+        }
+        tracing::info!("stopped");
+    }
+
+    fn drain_reports(&mut self) {
+        let now = Instant::now();
+        while let Some(report) = self.delivery.poll_report() {
+            self.handle_report(report, now);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Now, in Unix seconds.
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A random number from the operating system: what seeds the keys of the standard hash maps.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+fn directory(accounts: &Accounts) -> Directory {
+    Directory {
+        contexts: accounts.contexts.iter().cloned().collect(),
+        mailboxes: accounts.mailboxes.iter().cloned().collect(),
+    }
+}
+
+fn settings(timers: &Timers) -> Settings {
+    Settings {
+        min_interval: timers.min_interval,
+        rate: timers.rate,
+        backoff: Backoff { min: timers.retry_min, max: timers.retry_max },
+        max_lookups: MAX_LOOKUPS,
+        max_in_flight: MAX_IN_FLIGHT,
+    }
+}
+
+fn places(config: &Config) -> usize {
+    usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
+}
+
+/// How long `notify` waits for answers: Timer F and a little.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);

@@ -1,0 +1,313 @@
+//! The commands of an operator, carried out in the loop.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mwid_core::dialog::{Dialog, Row, RowId};
+use mwid_core::mailbox::Account;
+use mwid_core::reconciler::{Urgency, Verdict};
+use mwid_core::summary::Summary;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::work::Done;
+use super::{Daemon, NOTIFY_PATIENCE, directory, places, settings, status, unix};
+use crate::config::{self, Config};
+use crate::control::{Answer, Command, Request};
+use crate::delivery::Order;
+use crate::dialogs::DialogStore;
+use crate::source::spool::Spool;
+use crate::transport::Transport;
+
+/// A `notify` command that waits for the phones.
+pub(super) struct Waiter {
+    account: Account,
+    summary: Summary,
+    results: Vec<PhoneResult>,
+    reply: oneshot::Sender<Answer>,
+    pub(super) deadline: Instant,
+}
+
+struct PhoneResult {
+    contact: String,
+    call_id: String,
+    cseq: u32,
+    copies: u32,
+    answer: String,
+    verdict: Verdict,
+}
+
+impl Daemon {
+    pub(super) fn request(&mut self, request: Request) {
+        let Request { command, reply } = request;
+        match command {
+            Command::Status => self.status(reply),
+            Command::ShowSubscription { user, domain } => match Account::new(&user, &domain) {
+                Ok(account) => self.show_subscription(account, reply),
+                Err(error) => send(reply, Answer::refused(error.to_string())),
+            },
+            Command::Notify { user, domain, new, old } => match Account::new(&user, &domain) {
+                Ok(account) => self.notify(account, new, old, reply),
+                Err(error) => send(reply, Answer::refused(error.to_string())),
+            },
+            Command::Debug { on } => {
+                self.debug = on;
+                let word = if on { "enabled" } else { "disabled" };
+                let text = format!("Debug {word}");
+                send(reply, Answer { text, data: json!({ "debug": on }), code: 0 });
+            }
+            Command::Reload => {
+                let answer = self.reload();
+                if answer.code == 0 {
+                    tracing::info!("{}", answer.text);
+                } else {
+                    tracing::error!("{}", answer.text);
+                }
+                send(reply, answer);
+            }
+        }
+    }
+
+    fn status(&mut self, reply: oneshot::Sender<Answer>) {
+        let snapshot = self.snapshot();
+        let store = self.store.clone();
+        self.work.spawn(async move {
+            let probe = store.probe().await;
+            send(reply, status::answer(snapshot, probe));
+            Done::Answered
+        });
+    }
+
+    fn show_subscription(&mut self, account: Account, reply: oneshot::Sender<Answer>) {
+        let store = self.store.clone();
+        let delivered: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
+        self.work.spawn(async move {
+            let answer = match store.find(&account, unix()).await {
+                Ok(found) => subscriptions(&account, &found.rows, &delivered),
+                Err(error) => Answer::refused(error.to_string()),
+            };
+            send(reply, answer);
+            Done::Answered
+        });
+    }
+
+    /// Tells the account's phones these counts. They hold until its mailboxes are counted next:
+    /// the lamp is state, and a command does not change what the spool holds.
+    fn notify(&mut self, account: Account, new: u32, old: u32, reply: oneshot::Sender<Answer>) {
+        let summary = Summary { new, old, ..Summary::default() };
+        self.reconciler.set(&account, summary, Urgency::Fresh, true);
+        let deadline = Instant::now() + NOTIFY_PATIENCE;
+        self.waiters.push(Waiter { account, summary, results: Vec::new(), reply, deadline });
+    }
+
+    pub(super) fn tell_waiters(
+        &mut self,
+        order: &Order,
+        verdict: Verdict,
+        answer: &str,
+        copies: u32,
+    ) {
+        let concerned = |waiter: &&mut Waiter| {
+            waiter.account == order.account && waiter.summary == order.summary
+        };
+        for waiter in self.waiters.iter_mut().filter(concerned) {
+            waiter.results.push(PhoneResult {
+                contact: order.dialog.remote_target.to_string(),
+                call_id: order.dialog.call_id.to_string(),
+                cseq: order.cseq,
+                copies,
+                answer: answer.to_owned(),
+                verdict,
+            });
+        }
+    }
+
+    /// Answers the `notify` commands whose account has nothing under way any more.
+    pub(super) fn answer_waiters(&mut self, now: Instant) {
+        let mut index = 0;
+        while index < self.waiters.len() {
+            let waiter = &self.waiters[index];
+            let settled = self.reconciler.is_settled(&waiter.account, now);
+            if settled || now >= waiter.deadline {
+                let database = self.said.database().map(str::to_owned);
+                self.waiters.swap_remove(index).answer(database.as_deref());
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Reads the configuration again. Everything is validated and opened before anything is
+    /// replaced: a refused configuration never takes the place of a working one.
+    fn reload(&mut self) -> Answer {
+        let loaded = match config::load(&self.path) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                return Answer::refused(format!("{errors}\nthe old configuration stays in force"));
+            }
+        };
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        match self.replace(loaded.config) {
+            Ok(changed) => {
+                let what = if changed.is_empty() { "nothing changed".to_owned() } else { changed.join(", ") };
+                let mut text = format!("Configuration reloaded: {what}");
+                for warning in &warnings {
+                    text.push_str("\nwarning: ");
+                    text.push_str(warning);
+                }
+                Answer { text, data: json!({ "changed": changed, "warnings": warnings }), code: 0 }
+            }
+            Err(problem) => {
+                Answer::refused(format!("{problem}\nthe old configuration stays in force"))
+            }
+        }
+    }
+
+    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
+        let old = Arc::clone(&self.config);
+        if new.control != old.control {
+            return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
+        }
+        let moved = (&new.general.bindip, new.general.bindport)
+            != (&old.general.bindip, old.general.bindport);
+        let transport = moved.then(|| Transport::bind(&new.general)).transpose();
+        let transport = transport.map_err(|error| error.to_string())?;
+        let store = (new.database != old.database).then(|| DialogStore::new(&new.database));
+        let store = store.transpose().map_err(|error| error.to_string())?;
+
+        let mut changed = Vec::new();
+        if let Some(transport) = transport {
+            self.transport = transport;
+        }
+        if new.general != old.general {
+            changed.push("[general]");
+        }
+        if new.timers != old.timers {
+            changed.push("[timers]");
+            self.reconciler.configure(settings(&new.timers));
+        }
+        if new.general != old.general || new.timers != old.timers {
+            self.delivery.configure(&new);
+        }
+        if new.spool != old.spool {
+            changed.push("[spool]");
+            self.spool = None;
+            let observe = self.observe.clone();
+            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
+        }
+        if new.accounts != old.accounts {
+            changed.push("[contexts] and [mailboxes]");
+            for (account, summary) in self.mailboxes.remap(directory(&new.accounts)) {
+                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+            }
+        }
+        if let Some(store) = store {
+            changed.push("[database]");
+            self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
+            self.store = store;
+            self.reconciler.restart();
+        }
+        self.config = Arc::new(new);
+        Ok(changed)
+    }
+}
+
+impl Waiter {
+    fn answer(self, database: Option<&str>) {
+        let Self { account, summary, results, reply, .. } = self;
+        let Summary { new, old, .. } = summary;
+        let who = account.as_str().trim_start_matches("sip:");
+        let reached = results.iter().filter(|result| result.verdict == Verdict::Delivered).count();
+        let data = json!({
+            "account": account.as_str(), "new": new, "old": old, "delivered": reached,
+            "phones": results.iter().map(PhoneResult::json).collect::<Vec<_>>(),
+        });
+        let mut text = match (results.is_empty(), database) {
+            (false, _) => format!(
+                "Notify {who} with {new} new messages and {old} old messages was sent"
+            ),
+            (true, Some(error)) => format!("Notify {who} waits: {error}"),
+            (true, None) => format!("No subscription of {who} was found, nothing was sent"),
+        };
+        for result in &results {
+            text.push_str(&format!("\n  {}", result.line()));
+        }
+        let code = u8::from(reached == 0);
+        send(reply, Answer { text, data, code });
+    }
+
+    pub(super) fn give_up(self, why: &str) {
+        send(self.reply, Answer::refused(why));
+    }
+}
+
+impl PhoneResult {
+    fn line(&self) -> String {
+        let Self { contact, cseq, copies, answer, .. } = self;
+        let copies = if *copies == 1 { String::new() } else { format!(", {copies} copies") };
+        format!("{contact}: {answer} (CSeq {cseq}{copies})")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "contact": self.contact, "call_id": self.call_id, "cseq": self.cseq,
+            "copies": self.copies, "answer": self.answer,
+            "delivered": self.verdict == Verdict::Delivered,
+        })
+    }
+}
+
+/// What `show subscription` prints, in the words of res_zonkey_mwi and a few more.
+fn subscriptions(account: &Account, rows: &[Row], delivered: &[(RowId, Summary)]) -> Answer {
+    let who = account.as_str().trim_start_matches("sip:");
+    let mut text = String::new();
+    let mut data = Vec::new();
+    let seen: HashSet<RowId> = rows.iter().map(|row| RowId(row.id)).collect();
+    for row in rows {
+        let shown = delivered.iter().find(|(id, _)| id.0 == row.id).map(|(_, shown)| *shown);
+        let problem = Dialog::from_row(row).err().map(|error| error.to_string());
+        text.push_str(&describe(who, row, shown, problem.as_deref()));
+        data.push(json!({
+            "id": row.id, "to_tag": row.to_tag, "from_tag": row.from_tag, "callid": row.callid,
+            "expires": row.expires, "local_cseq": row.local_cseq, "contact": row.contact,
+            "record_route": row.record_route, "acknowledged": shown.map(|shown| shown.to_string()),
+            "problem": problem,
+        }));
+    }
+    if seen.is_empty() {
+        text = format!("No subscription of {who} was found");
+    }
+    let data = json!({ "account": account.as_str(), "subscriptions": data });
+    Answer { text: text.trim_end().to_owned(), data, code: u8::from(seen.is_empty()) }
+}
+
+fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>) -> String {
+    let text = |value: &Option<String>| {
+        let value = value.as_deref().unwrap_or("(none)");
+        value.replace(char::is_control, "?")
+    };
+    let number = |value: Option<i64>| value.map_or_else(|| "(none)".to_owned(), |n| n.to_string());
+    let mut lines = format!(
+        "MWI subscription details for {who}:\n  To tag: {}\n  From tag: {}\n  Call-ID: {}\n  \
+         Expires: {}\n  CSeq: {}\n  Contact: {}\n  Phone shows: {}\n",
+        text(&row.to_tag),
+        text(&row.from_tag),
+        text(&row.callid),
+        number(row.expires),
+        number(row.local_cseq),
+        text(&row.contact),
+        shown.map_or_else(|| "not known".to_owned(), |shown| shown.to_string()),
+    );
+    if let Some(problem) = problem {
+        lines.push_str(&format!("  Problem: {problem}\n"));
+    }
+    lines
+}
+
+/// The client may have gone; its command is done all the same.
+pub(super) fn send(reply: oneshot::Sender<Answer>, answer: Answer) {
+    if reply.send(answer).is_err() {
+        tracing::debug!("the client of a command went away before its answer");
+    }
+}

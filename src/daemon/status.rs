@@ -1,0 +1,107 @@
+//! `mwid status`: one snapshot of everything.
+
+use std::time::Instant;
+
+use mwid_core::reconciler::Census;
+use serde_json::{Value, json};
+
+use super::Daemon;
+use crate::control::Answer;
+use crate::dialogs::{Probe, StoreError};
+
+/// What the loop knows; the database is asked beside it.
+pub(super) struct Snapshot {
+    database: String,
+    census: Census,
+    suspended: Vec<String>,
+    in_flight: usize,
+    spool: Option<(String, Value)>,
+    data: Value,
+}
+
+impl Daemon {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let census = self.reconciler.census();
+        let now = Instant::now();
+        let suspended = self.delivery.suspended(now);
+        let sip = self.delivery.stats();
+        let proxies = self.config.general.proxy.iter().map(ToString::to_string);
+        let spool = self.spool.as_ref().map(|spool| {
+            let health = spool.health();
+            (health.to_string(), json!(health))
+        });
+        let data = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "socket": self.transport.local().to_string(),
+            "proxies": proxies.collect::<Vec<_>>(),
+            "suspended_proxies": suspended,
+            "mailboxes": self.mailboxes.len(),
+            "lamps": {
+                "accounts": census.accounts, "waiting": census.waiting, "dialogs": census.dialogs,
+                "delivered": census.delivered, "in_flight": census.in_flight, "dead": census.dead,
+            },
+            "sip": {
+                "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
+                "timed_out": sip.timed_out, "unreachable": sip.unreachable, "strays": sip.strays,
+                "requests": sip.requests, "garbage": sip.garbage,
+            },
+            "externnotify": self.externnotify.stats(),
+            "counters": self.counters,
+            "debug": self.debug,
+        });
+        Snapshot {
+            database: self.config.database.url.to_string(),
+            census,
+            suspended,
+            in_flight: self.delivery.in_flight(),
+            spool,
+            data,
+        }
+    }
+}
+
+/// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
+pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
+    let Snapshot { database, census, suspended, in_flight, spool, mut data } = snapshot;
+    let enabled = probe.is_ok();
+    let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
+    lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
+    match &probe {
+        Ok(probe) => {
+            lines.push(format!(
+                "  database: {database}, {}, {} schema, table {}",
+                probe.server, probe.flavour, probe.table
+            ));
+            data["database"] = json!({
+                "url": database, "server": probe.server,
+                "flavour": probe.flavour.to_string(), "table": probe.table,
+            });
+        }
+        Err(error) => {
+            lines.push(format!("  database: {error}"));
+            data["database"] = json!({ "url": database, "error": error.to_string() });
+        }
+    }
+    match spool {
+        Some((text, health)) => {
+            lines.push(format!("  spool: {text}"));
+            data["spool"] = health;
+        }
+        None => lines.push("  spool: not used".to_owned()),
+    }
+    let proxies: Vec<&str> =
+        data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let proxies = proxies.join(", ");
+    lines.push(match suspended.is_empty() {
+        true => format!("  proxy: {proxies}"),
+        false => format!("  proxy: {proxies}; not answering: {}", suspended.join(", ")),
+    });
+    lines.push(format!(
+        "  lamps: {} accounts, {} phones seen, {} of them up to date, {in_flight} NOTIFYs in flight, {} accounts waiting",
+        census.accounts, census.dialogs, census.delivered, census.waiting
+    ));
+    data["enabled"] = json!(enabled);
+    Answer { text: lines.join("\n"), data, code: u8::from(!enabled) }
+}

@@ -1,0 +1,163 @@
+//! What the pure parts ask for, done: the database, names, NOTIFYs; and what came of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mwid_core::dialog::{Dialog, RowId};
+use mwid_core::mailbox::Account;
+use mwid_core::reconciler::{Action, Verdict};
+use tokio::task::JoinError;
+
+use super::{Daemon, unix};
+use crate::config::{Cleanup, FindBy, HostPort};
+use crate::delivery::{Order, Report};
+use crate::dialogs::{Found, StoreError};
+use crate::transport;
+
+/// Something that was waited for beside the loop.
+pub(super) enum Done {
+    Found(Account, Result<Found, StoreError>),
+    Claimed(RowId, Result<Option<u32>, StoreError>),
+    Deleted(Arc<Dialog>, Result<bool, StoreError>),
+    Resolved(HostPort, io::Result<Vec<SocketAddr>>),
+    /// A question of a command was answered.
+    Answered,
+}
+
+impl Daemon {
+    pub(super) fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Find(account) => {
+                self.counters.lookups += 1;
+                let (store, places) = (self.store.clone(), self.places.clone());
+                self.work.spawn(async move {
+                    let _place = places.acquire().await;
+                    let found = store.find(&account, unix()).await;
+                    Done::Found(account, found)
+                });
+            }
+            Action::Claim { dialog, above } => {
+                self.counters.claims += 1;
+                let (store, places) = (self.store.clone(), self.places.clone());
+                self.work.spawn(async move {
+                    let _place = places.acquire().await;
+                    Done::Claimed(dialog.row, store.claim(&dialog, above).await)
+                });
+            }
+            Action::Notify { dialog, account, summary, cseq } => {
+                let order = Order { dialog, account, summary, cseq };
+                self.delivery.send(order, now, unix(), &self.transport);
+            }
+        }
+    }
+
+    pub(super) fn resolve(&mut self, name: HostPort) {
+        self.work.spawn(async move {
+            let (host, port) = (name.host.clone(), name.port);
+            let found = tokio::task::spawn_blocking(move || transport::resolve(&host, port)).await;
+            Done::Resolved(name, found.unwrap_or_else(|error| Err(io::Error::other(error))))
+        });
+    }
+
+    fn delete(&mut self, dialog: Arc<Dialog>) {
+        let (store, places) = (self.store.clone(), self.places.clone());
+        self.work.spawn(async move {
+            let _place = places.acquire().await;
+            let deleted = store.delete(&dialog).await;
+            Done::Deleted(dialog, deleted)
+        });
+    }
+
+    pub(super) fn handle_done(&mut self, done: Result<Done, JoinError>) {
+        let now = Instant::now();
+        match done.expect("work does not panic and is not cancelled while the loop runs") {
+            Done::Found(account, Ok(found)) => self.handle_found(&account, found, now),
+            Done::Found(account, Err(error)) => {
+                self.database_failed(&error);
+                self.reconciler.handle_lookup_failure(&account, now);
+            }
+            Done::Claimed(row, Ok(cseq)) => {
+                self.said.database_works();
+                self.reconciler.handle_claim(row, cseq, now);
+            }
+            Done::Claimed(row, Err(error)) => {
+                self.database_failed(&error);
+                self.reconciler.handle_claim_failure(row, now);
+            }
+            Done::Deleted(dialog, deleted) => match deleted {
+                Ok(_) => tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted"),
+                Err(error) => self.database_failed(&error),
+            },
+            Done::Resolved(name, found) => {
+                self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
+            }
+            Done::Answered => {}
+        }
+    }
+
+    fn database_failed(&mut self, error: &StoreError) {
+        self.counters.database_errors += 1;
+        let reconciler = &self.reconciler;
+        self.said.database_failed(error, || reconciler.census().waiting);
+    }
+
+    fn handle_found(&mut self, account: &Account, found: Found, now: Instant) {
+        self.said.database_works();
+        if found.capped {
+            self.counters.capped_lookups += 1;
+            self.said.capped(account, self.config.database.max_dialogs);
+        }
+        let mut dialogs = Vec::with_capacity(found.rows.len());
+        for row in &found.rows {
+            match Dialog::from_row(row) {
+                Ok(dialog) if self.is_others(account, &dialog) => {}
+                Ok(dialog) => dialogs.push(dialog),
+                Err(error) => {
+                    self.counters.bad_rows += 1;
+                    self.said.bad_row(&error);
+                }
+            }
+        }
+        self.reconciler.handle_dialogs(account, dialogs, now, unix());
+    }
+
+    /// With `find_by = either`, a row that only its watcher leads to, but whose presentity is an
+    /// account of its own, belongs to that account: a secretary's phone that watches the boss
+    /// shows the boss's messages.
+    fn is_others(&self, account: &Account, dialog: &Dialog) -> bool {
+        self.config.database.find_by == FindBy::Either
+            && dialog.account != *account
+            && self.reconciler.desired(&dialog.account).is_some()
+    }
+
+    pub(super) fn handle_report(&mut self, report: Report, now: Instant) {
+        let Report { order, verdict, answer, copies, elapsed } = report;
+        let Order { dialog, account, summary, cseq } = &order;
+        let (call_id, contact) = (&dialog.call_id, &dialog.remote_target);
+        match verdict {
+            Verdict::Delivered => {
+                self.counters.delivered += 1;
+                tracing::info!(%account, %summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
+            }
+            Verdict::Gone => {
+                self.counters.gone += 1;
+                tracing::info!(%account, %call_id, %contact, cseq, "the subscription is gone: {answer}");
+                if self.config.general.cleanup == Cleanup::Delete {
+                    self.delete(dialog.clone());
+                }
+            }
+            Verdict::TooLow => {
+                self.counters.cseq_too_low += 1;
+                tracing::info!(%account, %call_id, %contact, cseq, "the CSeq was too low: {answer}");
+            }
+            Verdict::Again | Verdict::Later(_) => {
+                self.counters.retried += 1;
+                tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
+            }
+        }
+        self.tell_waiters(&order, verdict, &answer, copies);
+        self.reconciler.handle_verdict(order.dialog.row, verdict, now);
+    }
+}
