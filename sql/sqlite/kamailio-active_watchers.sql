@@ -1,4 +1,4 @@
--- active_watchers (version 12) as Kamailio 5.6 to 5.8 keeps it in SQLite: the same columns, types and keys.
+-- active_watchers (version 12) as Kamailio 5.6 keeps it in SQLite: the same columns, types and keys.
 -- For tests, and for trying mwid without a presence server; a presence server brings its own.
 
 CREATE TABLE active_watchers (

@@ -1,4 +1,4 @@
--- active_watchers (version 12) as OpenSIPS 3.4 to 3.6 keeps it in SQLite: the same columns, types and keys.
+-- active_watchers (version 12) as OpenSIPS 3.6 keeps it in SQLite: the same columns, types and keys.
 -- For tests, and for trying mwid without a presence server; a presence server brings its own.
 
 CREATE TABLE active_watchers (

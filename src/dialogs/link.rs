@@ -24,7 +24,7 @@ pub(super) const SCHEMA_LIFE: Duration = Duration::from_secs(60);
 const REPEATS: u32 = 3;
 
 /// A kind of database server, through its driver.
-pub(super) trait Server: Send + Sync {
+pub trait Server: Send + Sync {
     type Connection: Send;
     type Error: Error + Send + Sync + 'static;
 
@@ -46,7 +46,7 @@ pub(super) trait Server: Send + Sync {
 
 /// What an error of a server means for the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The connection is broken.
     Lost,
     /// The table or a prepared statement is not what it was.

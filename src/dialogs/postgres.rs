@@ -185,7 +185,7 @@ impl Values for tokio_postgres::Row {
     }
 }
 
-/// Text of a server that does not check it: a `SQL_ASCII` database holds any bytes.
+/// Text that arrives as bytes and may be no UTF-8.
 struct Lossy(String);
 
 impl<'a> FromSql<'a> for Lossy {
@@ -194,6 +194,6 @@ impl<'a> FromSql<'a> for Lossy {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::TEXT | Type::VARCHAR)
+        *ty == Type::BYTEA
     }
 }

@@ -51,9 +51,17 @@ impl Dialect {
     }
 
     /// A column as text. PostgreSQL is told the type, so that no width or type of the table can
-    /// surprise the driver.
+    /// surprise the driver, and asked for bytes: a `SQL_ASCII` database holds any, and would
+    /// refuse all rows for one that is no UTF-8.
     fn text(self, column: &str) -> String {
-        if self == Self::Postgres { format!("{column}::text") } else { column.to_owned() }
+        if self == Self::Postgres {
+            format!(
+                "convert_to({column}::text, \
+                 CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+            )
+        } else {
+            column.to_owned()
+        }
     }
 
     fn number(self, column: &str) -> String {

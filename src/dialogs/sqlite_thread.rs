@@ -226,11 +226,15 @@ impl File {
     }
 }
 
-/// Looks at the table's columns.
+/// Looks at the table's columns. The statement must have run: only then does SQLite notice that
+/// another program has changed the table.
 fn look(connection: &Connection, table: &Table) -> Result<Schema, StoreError> {
-    let statement = connection.prepare(&table.look()).map_err(|error| explain(table, error))?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-    Schema::new(table, &columns)
+    let columns = || {
+        let mut statement = connection.prepare(&table.look())?;
+        statement.query([])?.next()?;
+        Ok(statement.column_names().map(str::to_owned).collect::<Vec<_>>())
+    };
+    Schema::new(table, &columns().map_err(|error| explain(table, error))?)
 }
 
 fn explain(table: &Table, error: rusqlite::Error) -> StoreError {
