@@ -1,0 +1,28 @@
+//! What the tests run against: real servers, started and ended by the tests themselves.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+pub mod mariadb;
+pub mod postgres;
+pub mod process;
+
+use std::time::{Duration, Instant};
+
+/// The user of every test database.
+pub const USER: &str = "mwid";
+/// Its password: one that must be escaped wherever somebody forgot to.
+pub const PASSWORD: &str = "s3cr:t@/%?#";
+
+/// Asks until there is an answer, for at most `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
