@@ -1,7 +1,7 @@
 //! Asterisk's ini dialect, turned line by line into plain ini.
 //!
 //! - `key = value` and `key => value`; the first `=` counts, so `vmexten = a=b` is `a=b`.
-//! - `;` starts a comment at the start of a line or after white space. `\;` is always a `;`. A `;`
+//! - `;` starts a comment at the start of a line, after white space or after `[section]`. `\;` is always a `;`. A `;`
 //!   that is glued to a value (`useragent=Foo;bar`) **stays in the value**, because SIP values have
 //!   it; Asterisk would cut there, so its line is reported in [`Plain::glued`].
 //! - `;--` to `--;` is a comment over any number of lines, and may be nested.
@@ -78,7 +78,9 @@ impl Comment {
         let mut rest = line;
         while let Some(c) = rest.chars().next() {
             let opens = rest.starts_with(";--") && !rest.starts_with(";---");
-            let separate = bare.text.is_empty() || bare.text.ends_with(char::is_whitespace);
+            let header = bare.text.ends_with(']') && bare.text.trim_start().starts_with('[');
+            let separate =
+                header || bare.text.is_empty() || bare.text.ends_with(char::is_whitespace);
             let length = match c {
                 '-' if self.depth > 0 && rest.starts_with("--;") => {
                     self.depth -= 1;
@@ -239,12 +241,14 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_may_touch_a_section() {
+        let (all, plain) = read("[s];comment\na=1\n[t];-- x --;\nb=2");
+        assert!(plain.errors.is_empty());
+        assert_eq!((all[0].0.as_str(), all[1].0.as_str()), ("s", "t"));
+    }
+
+    #[test]
     fn block_comments_hide_their_lines_and_may_be_nested() {
-        let (all, plain) =
-            read("[s];-- x\n;--\na=1\n;-- b=2 --;\nc=3\n--;\nd=4 ;-- x --; ;---- y\n");
-        // `[s];-- x` has its comment glued: not a header.
-        assert_eq!(plain.errors[0].line, Some(1));
-        assert!(all.is_empty());
         let (all, plain) = read("[s] ;-- x\na=1\n;-- b=2 --;\nc=3\n--;\nd=4 ;-- x --; ;---- y\n");
         assert!(plain.errors.is_empty());
         assert_eq!(all, [("s".into(), "d".into(), "4".into())]);
