@@ -47,7 +47,7 @@ pub enum WarningKind {
         /// The first proxy elsewhere.
         proxy: String,
     },
-    /// `bindip` is 0.0.0.0 or [::].
+    /// `bindip` is `0.0.0.0` or `[::]`.
     #[error(
         "[general] bindip = {bindip} is no address that can be answered; remove the line, mwid then takes the address that routes to the proxy"
     )]
