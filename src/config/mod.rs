@@ -1,6 +1,17 @@
 //! The configuration: what an operator can say, as plain data.
 //!
 //! Each part of the daemon takes the section that is its own (`&config::Spool`, …) and nothing else.
+//! `Default` of each section is what the documented defaults say.
+//!
+//! The way from a file to a [`Config`]:
+//!
+//! 1. `dialect`: Asterisk's ini dialect becomes plain ini, line by line;
+//! 2. `parse`: each entry is looked up in the `table` and read by its codec from `value`;
+//! 3. `secrets`: passwords are fetched from where the file says that they are;
+//! 4. `warning`: what is allowed but deserves a second look.
+//!
+//! To add a key: a field here, a row in `table`, its line in `etc/zonkeymwi.conf`. The compiler asks
+//! for the row, a test for the line, another for a test of the key.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,14 +20,30 @@ use std::time::Duration;
 use mwid_core::mailbox::{Account, Mailbox};
 pub use mwid_core::notify::{RequestUri, Route};
 
+pub mod check;
+mod dialect;
+mod error;
+mod host;
+mod parse;
+mod print;
 mod secret;
+mod secrets;
+mod table;
 mod url;
+mod value;
+mod warning;
 
-pub use secret::Secret;
-pub use url::{DatabaseUrl, Server};
+pub use error::{ConfigError, ConfigErrors, Problem, ReadError, SecretError};
+pub use host::{HostPort, HostPortError};
+pub use parse::{Environment, Loaded, Process, load, parse};
+pub use print::{KeyInfo, keys, sample};
+pub use secret::{Origin, Secret};
+pub use url::{DatabaseUrl, Server, UrlError};
+pub use value::ValueError;
+pub use warning::{Warning, WarningKind};
 
-/// Everything that the ini file says, defaults filled in.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything that the ini file says, defaults filled in. Its own `Default` lacks only the `proxy`.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// `[general]`
     pub general: General,
@@ -38,7 +65,8 @@ pub struct General {
     /// `proxy`: where NOTIFYs go, in order of preference; never empty. The only required key.
     pub proxy: Vec<HostPort>,
     /// `bindip`: the host in Via (and in Contact with `contactuser`), bound to when it is an
-    /// address of this machine. Default: the address that routes to the proxy.
+    /// address of this machine. An IPv6 address stands in brackets, ready to be written into a
+    /// header. Default: the address that routes to the proxy.
     pub bindip: Option<String>,
     /// `bindport`: UDP port, 0 for any. Default 0.
     pub bindport: u16,
@@ -58,15 +86,6 @@ pub struct General {
     pub cleanup: Cleanup,
     /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 401 or 407.
     pub credentials: Option<Credentials>,
-}
-
-/// A host name or address and a port, `proxy.example.com:5060`; resolved when used.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostPort {
-    /// Host name, IPv4 address, or IPv6 address without brackets.
-    pub host: String,
-    /// UDP port.
-    pub port: u16,
 }
 
 /// Where the bytes of a NOTIFY go.
@@ -190,6 +209,13 @@ pub struct Control {
 }
 
 impl General {
+    /// Whether the socket speaks IPv6: as `bindip`, or without one as the first proxy.
+    #[must_use]
+    pub fn wants_ipv6(&self) -> bool {
+        let proxy = || self.proxy.first().and_then(|proxy| proxy.host.parse().ok());
+        self.bind_address().or_else(proxy).is_some_and(|address| address.is_ipv6())
+    }
+
     /// `bindip` when it is an address and not a name.
     #[must_use]
     pub fn bind_address(&self) -> Option<IpAddr> {

@@ -1,0 +1,148 @@
+//! Passwords: each may be written in the file, or stand in a file of its own, or in the
+//! environment; in one of these places, not in two.
+
+use super::error::{ConfigError, Problem, SecretError};
+use super::parse::{Entry, Environment, Given};
+use super::secret::MASK;
+use super::value::{self, AbsolutePath, Codec};
+use super::{Config, Credentials, Origin, Secret};
+
+/// The largest password file that is read, in bytes.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Fetches the passwords of `[general]` and `[database]` and puts them where they belong.
+pub(super) fn fetch(
+    config: &mut Config,
+    given: &Given,
+    environment: &dyn Environment,
+    errors: &mut Vec<ConfigError>,
+) {
+    let search = Search { given, environment };
+    match search.credentials() {
+        Ok(credentials) => config.general.credentials = credentials,
+        Err(error) => errors.push(error),
+    }
+    if let Err(error) = search.database(config) {
+        errors.push(error);
+    }
+}
+
+/// The password of `[general]`.
+pub(super) fn of_general(config: &Config) -> Option<&Secret> {
+    config.general.credentials.as_ref().map(|credentials| &credentials.password)
+}
+
+/// The password of `[database]`.
+pub(super) fn of_database(config: &Config) -> Option<&Secret> {
+    config.database.url.server().and_then(|server| server.password.as_ref())
+}
+
+struct Search<'a> {
+    given: &'a Given,
+    environment: &'a dyn Environment,
+}
+
+impl Search<'_> {
+    fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
+        let section = "general";
+        let password =
+            self.one_of(section, &["auth_password", "auth_password_file", "auth_password_env"])?;
+        let Some(user) = self.given.get(section, "auth_user") else {
+            return match password {
+                None => Ok(None),
+                Some((key, entry, _)) => Err(error(section, key, entry, SecretError::NoUser)),
+            };
+        };
+        let problem = |problem| Problem::Value { section, key: "auth_user".to_owned(), problem };
+        let name = value::header(&user.value)
+            .map_err(|cause| ConfigError::at(user.line, problem(cause)))?;
+        match password {
+            Some((_, _, password)) => Ok(Some(Credentials { user: name, password })),
+            None => Err(error(section, "auth_user", user, SecretError::NoPassword)),
+        }
+    }
+
+    fn database(&self, config: &mut Config) -> Result<(), ConfigError> {
+        let section = "database";
+        let Some((key, entry, secret)) =
+            self.one_of(section, &["password_file", "password_env"])?
+        else {
+            return Ok(());
+        };
+        if self.given.refused(section, "url") {
+            return Ok(());
+        }
+        match config.database.url.server_mut() {
+            None => Err(error(section, key, entry, SecretError::NotWanted)),
+            Some(server) if server.password.is_some() => {
+                let problem = Problem::TwoSecrets { section, key, first: "url" };
+                Err(ConfigError::at(entry.line, problem))
+            }
+            Some(server) => {
+                server.password = Some(secret);
+                Ok(())
+            }
+        }
+    }
+
+    /// The password that one of these keys gives, and which one it was.
+    fn one_of(
+        &self,
+        section: &'static str,
+        keys: &[&'static str],
+    ) -> Result<Option<(&'static str, &Entry, Secret)>, ConfigError> {
+        let mut found = keys.iter().filter_map(|&key| Some((key, self.given.get(section, key)?)));
+        let Some((key, entry)) = found.next() else { return Ok(None) };
+        if let Some((second, other)) = found.next() {
+            let problem = Problem::TwoSecrets { section, key: second, first: key };
+            return Err(ConfigError::at(other.line, problem));
+        }
+        let secret = self.secret(key, &entry.value);
+        secret
+            .map(|secret| Some((key, entry, secret)))
+            .map_err(|cause| error(section, key, entry, cause))
+    }
+
+    fn secret(&self, key: &str, value: &str) -> Result<Secret, SecretError> {
+        if key.ends_with("_file") {
+            let path = AbsolutePath.parse(value)?;
+            let bytes = self.environment.read(&path, MAX_SECRET)?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| SecretError::Text { place: value.to_owned() })?;
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            return secret(line, value, Origin::File(path));
+        }
+        if key.ends_with("_env") {
+            let clear = self
+                .environment
+                .variable(value)
+                .ok_or_else(|| SecretError::NoVariable { name: value.to_owned() })?;
+            let place = format!("the environment variable {value}");
+            return secret(&clear, &place, Origin::Environment(value.to_owned()));
+        }
+        secret(value, "the value", Origin::Written)
+    }
+}
+
+fn secret(clear: &str, place: &str, origin: Origin) -> Result<Secret, SecretError> {
+    if clear.is_empty() {
+        return Err(SecretError::Empty { place: place.to_owned() });
+    }
+    if clear == MASK {
+        return Err(SecretError::Mask);
+    }
+    if clear.chars().any(char::is_control) {
+        return Err(SecretError::Text { place: place.to_owned() });
+    }
+    Ok(Secret::from(clear, origin))
+}
+
+fn error(
+    section: &'static str,
+    key: &'static str,
+    entry: &Entry,
+    problem: SecretError,
+) -> ConfigError {
+    ConfigError::at(entry.line, Problem::Secret { section, key, problem })
+}

@@ -1,0 +1,232 @@
+//! The table of all keys. Everything that knows keys reads this one: the reader and its errors,
+//! the defaults, the effective configuration, the sample file and the tests.
+//!
+//! A row is
+//!
+//! ```text
+//! field: codec, "default as text" [like "an example, where the default is to have none"], "one line";
+//! ```
+//!
+//! A row `key => how it is shown, …` has no field of its own: `secrets` makes something of it.
+
+use mwid_core::mailbox::{Account, Mailbox};
+use serde_json::Value as Json;
+
+use super::secret::MASK;
+use super::secrets::{of_database, of_general};
+use super::value::{
+    AbsolutePath, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError, bind_host,
+    itself, milliseconds, number, seconds, sip_user, table_name, user_agent,
+};
+use super::{
+    Cleanup, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri, Route,
+    Secret, Spool, Timers, Watch,
+};
+
+/// All sections, in the order of the sample file.
+pub(super) static SECTIONS: &[Section] =
+    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, CONTROL];
+
+/// A section of the file.
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    /// A few lines for the sample file.
+    pub(super) about: &'static str,
+    pub(super) body: Body,
+}
+
+/// What a section holds.
+pub(super) enum Body {
+    /// Keys that are known beforehand.
+    Keys(&'static [Key]),
+    /// Names that the operator chooses.
+    Names(Names),
+}
+
+/// Reads a value into its field.
+type Set = fn(&mut Config, &str) -> Result<(), ValueError>;
+
+/// A known key: one row.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    pub(super) example: &'static str,
+    pub(super) about: &'static str,
+    /// None for a row without a field.
+    pub(super) set: Option<Set>,
+    pub(super) show: fn(&Config) -> Json,
+}
+
+/// A section whose keys are names.
+pub(super) struct Names {
+    pub(super) examples: &'static [(&'static str, &'static str)],
+    /// The one spelling of a name by which duplicates are found.
+    pub(super) canonical: fn(&str) -> Result<String, ValueError>,
+    pub(super) add: fn(&mut Config, &str, &str) -> Result<(), ValueError>,
+    pub(super) show: fn(&Config) -> Vec<(String, Json)>,
+}
+
+macro_rules! section {
+    ($table:ident = $part:ident: $type:ident, $about:literal {
+        $($key:ident $(: $codec:expr)? $(=> $show:expr)?, $default:literal $(like $example:literal)?, $doc:literal;)*
+    } $(and $other:ident = $value:expr)?) => {
+        const $table: Section = Section {
+            name: stringify!($part),
+            about: $about,
+            body: Body::Keys(&[$(Key {
+                name: stringify!($key),
+                default: $default,
+                example: concat!($($example)?),
+                about: $doc,
+                set: section!(@set $part $key $($codec)?),
+                show: $(|config| $codec.show(&config.$part.$key))? $($show)?,
+            }),*]),
+        };
+
+        /// Every key at its default.
+        impl Default for $type {
+            fn default() -> Self {
+                Self {
+                    $($($key: $codec.parse($default).expect("a default of the table is valid"),)?)*
+                    $($other: $value,)?
+                }
+            }
+        }
+    };
+    (@set $part:ident $key:ident) => { None };
+    (@set $part:ident $key:ident $codec:expr) => {
+        Some(|config, text| $codec.parse(text).map(|value| config.$part.$key = value))
+    };
+}
+
+section! { GENERAL = general: General, "The SIP side." {
+    proxy: List(itself()), "" like "proxy.example.com:5060",
+        "Required. host[:port], port 5060 unless given; several with commas are tried in turn.";
+    bindip: Optional(Text(bind_host)), "" like "192.0.2.10",
+        "Address of this machine in Via. Default: the one that routes to the proxy.";
+    bindport: number(0, 65535), "0", "UDP port. 0: any.";
+    useragent: Text(user_agent), "" like "Asterisk Media Server01",
+        "User-Agent header. Default: mwid and its version.";
+    contactuser: Optional(Text(sip_user)), "" like "voicemail-user",
+        "Contact is <sip:contactuser@bindip>. Default, and better: the presence server's own Contact.";
+    vmexten: Optional(Text(sip_user)), "" like "*97",
+        "User in Message-Account, what the phone dials. Default: the account's own.";
+    request_uri: OneOf(&[("contact", RequestUri::Contact), ("aor", RequestUri::Aor)]), "contact",
+        "contact: the phone itself. aor: the account, for a proxy script that does the lookup.";
+    route: OneOf(&[("auto", Route::Auto), ("none", Route::None)]), "auto",
+        "auto: Route headers through the proxy. none: no Route, as res_zonkey_mwi did it.";
+    next_hop: OneOf(&[("proxy", NextHop::Proxy), ("socket_info", NextHop::SocketInfo)]), "proxy",
+        "proxy: send to proxy. socket_info: to the proxy that holds the subscription (clusters).";
+    cleanup: OneOf(&[("keep", Cleanup::Keep), ("delete", Cleanup::Delete)]), "keep",
+        "delete: remove the row of a subscription that its phone no longer knows. keep: leave it.";
+    auth_user => |config| shown(config.general.credentials.as_ref().map(|it| it.user.as_str())),
+        "" like "mwid", "User for a proxy that asks for digest credentials. Default: none.";
+    auth_password => |config| written(of_general(config)), "" like "secret",
+        "Its password; or name a file or an environment variable that holds it:";
+    auth_password_file => |config| file(of_general(config)), "" like "/etc/mwid/sip.password",
+        "File with the password of auth_user.";
+    auth_password_env => |config| variable(of_general(config)), "" like "MWID_SIP_PASSWORD",
+        "Environment variable with the password of auth_user.";
+} and credentials = None }
+
+section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {
+    enabled: Flag, "yes", "no: messages are in ODBC or IMAP storage, counts come by externnotify alone.";
+    path: AbsolutePath, "/var/spool/asterisk/voicemail", "The folder that holds the contexts.";
+    watch: OneOf(&[("inotify", Watch::Inotify), ("poll", Watch::Poll)]), "inotify",
+        "inotify: the kernel says what changed. poll: compare folder times (NFS).";
+    poll: seconds(1, 3600), "10", "Seconds between two sweeps when polling.";
+    rescan: seconds(1, 86_400), "300", "Seconds between two full counts.";
+} }
+
+section! { DATABASE = database: Database,
+    "Where active_watchers is: the database of OpenSIPS's or Kamailio's presence server." {
+    url: itself(), "sqlite:/var/lib/mwid/dialogs.db",
+        "mysql://user[:password]@host[:port]/database[?socket=/path], postgres://…, sqlite:/path. %40 is @.";
+    password_file => |config| file(of_database(config)), "" like "/etc/mwid/db.password",
+        "File with the password of url.";
+    password_env => |config| variable(of_database(config)), "" like "MWID_DB_PASSWORD",
+        "Environment variable with the password of url.";
+    table: Text(table_name), "active_watchers", "Name of the table.";
+    find_by: OneOf(&[
+        ("presentity", FindBy::Presentity), ("watcher", FindBy::Watcher), ("either", FindBy::Either),
+    ]), "presentity", "presentity: whose mailbox is watched. watcher: who watches. either: both.";
+    max_dialogs: number(1, 10_000), "50", "At most this many subscriptions of one account, newest first.";
+    timeout: seconds(1, 300), "5", "Seconds for a connection or an answer of the server.";
+    connections: number(1, 100), "4", "At most this many connections.";
+} }
+
+const CONTEXTS: Section = Section {
+    name: "contexts",
+    about: "Voicemail context = SIP domain. A context that is not named here is the domain itself.",
+    body: Body::Names(Names {
+        examples: &[("default", "example.com")],
+        canonical: |name| Ok(Mailbox::new("0", name)?.context().to_owned()),
+        add: |config, context, domain| {
+            let domain = Account::new("0", domain)?.domain().to_owned();
+            config.accounts.contexts.push((context.to_owned(), domain));
+            Ok(())
+        },
+        show: |config| {
+            let entries = config.accounts.contexts.iter();
+            entries.map(|(name, domain)| (name.clone(), Json::from(domain.as_str()))).collect()
+        },
+    }),
+};
+
+const MAILBOXES: Section = Section {
+    name: "mailboxes",
+    about: "mailbox@context = the accounts that it lights, instead of mailbox@domain.",
+    body: Body::Names(Names {
+        examples: &[("202@default", "sip:202@example.com, sip:203@example.com")],
+        canonical: |name| Ok(Mailbox::parse(name)?.to_string()),
+        add: |config, name, accounts| {
+            let accounts = List(itself::<Account>()).parse(accounts)?;
+            config.accounts.mailboxes.push((Mailbox::parse(name)?, accounts));
+            Ok(())
+        },
+        show: |config| {
+            let accounts = List(itself::<Account>());
+            let entries = config.accounts.mailboxes.iter();
+            entries.map(|(mailbox, to)| (mailbox.to_string(), accounts.show(to))).collect()
+        },
+    }),
+};
+
+section! { TIMERS = timers: Timers, "Times and rates." {
+    t1: milliseconds(1, 10_000), "500", "Milliseconds, RFC 3261: first retransmission; 64 times this is the end.";
+    t2: milliseconds(1, 60_000), "4000", "Milliseconds, RFC 3261: the longest pause between retransmissions.";
+    t4: milliseconds(1, 60_000), "5000", "Milliseconds, RFC 3261: how long a late copy of an answer is absorbed.";
+    min_interval: milliseconds(0, 60_000), "1000", "Milliseconds between two NOTIFYs of one subscription.";
+    rate: number(1, 100_000), "500", "NOTIFYs a second in all.";
+    retry_min: seconds(1, 3600), "5", "Seconds before the first retry of a failed NOTIFY.";
+    retry_max: seconds(1, 86_400), "600", "Seconds, the longest pause between two retries.";
+    shutdown: seconds(0, 300), "5", "Seconds that a shutdown leaves to NOTIFYs in flight.";
+} }
+
+section! { CONTROL = control: Control, "Where other processes reach mwid." {
+    socket: SocketPath, "/run/mwid/control.sock", "Socket of mwid status, show, notify, debug, reload.";
+    externnotify: SocketPath, "/run/mwid/externnotify.sock", "Socket of mwid-externnotify.";
+    drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves what the daemon did not take.";
+} }
+
+fn shown(text: Option<&str>) -> Json {
+    text.map_or(Json::Null, Json::from)
+}
+
+fn written(secret: Option<&Secret>) -> Json {
+    shown(secret.filter(|secret| *secret.origin() == Origin::Written).map(|_| MASK))
+}
+
+fn file(secret: Option<&Secret>) -> Json {
+    match secret.map(Secret::origin) {
+        Some(Origin::File(path)) => AbsolutePath.show(path),
+        _ => Json::Null,
+    }
+}
+
+fn variable(secret: Option<&Secret>) -> Json {
+    match secret.map(Secret::origin) {
+        Some(Origin::Environment(name)) => Json::from(name.as_str()),
+        _ => Json::Null,
+    }
+}

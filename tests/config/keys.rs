@@ -1,0 +1,122 @@
+//! Every key: its default, and that it takes another value.
+
+use std::time::Duration;
+
+use mwid::config::{self, Config, Control, DatabaseUrl, Timers};
+use serde_json::Value as Json;
+
+use crate::good;
+
+/// Section and key; its default as JSON shows it; the lines that give it another value; that value.
+#[rustfmt::skip]
+pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
+    ("general", "proxy", "[]", "proxy = a, [::1]:5070", r#"["a:5060", "[::1]:5070"]"#),
+    ("general", "bindip", "null", "bindip = 2001:db8::1", r#""[2001:db8::1]""#),
+    ("general", "bindport", "0", "bindport = 5070", "5070"),
+    ("general", "useragent", concat!("\"mwid/", env!("CARGO_PKG_VERSION"), "\""), "useragent = PBX 1", r#""PBX 1""#),
+    ("general", "contactuser", "null", "contactuser = vm", r#""vm""#),
+    ("general", "vmexten", "null", "vmexten => *97=1", r#""*97=1""#),
+    ("general", "request_uri", r#""contact""#, "request_uri = AOR", r#""aor""#),
+    ("general", "route", r#""auto""#, "route = none", r#""none""#),
+    ("general", "next_hop", r#""proxy""#, "next_hop = socket_info", r#""socket_info""#),
+    ("general", "cleanup", r#""keep""#, "cleanup = delete", r#""delete""#),
+    ("general", "auth_user", "null", "auth_user = u\nauth_password = x", r#""u""#),
+    ("general", "auth_password", "null", "auth_user = u\nauth_password = x", r#""********""#),
+    ("general", "auth_password_file", "null", "auth_user = u\nauth_password_file = /etc/mwid/password", r#""/etc/mwid/password""#),
+    ("general", "auth_password_env", "null", "auth_user = u\nauth_password_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
+    ("spool", "enabled", "true", "enabled = off", "false"),
+    ("spool", "path", r#""/var/spool/asterisk/voicemail""#, "path = /a b", r#""/a b""#),
+    ("spool", "watch", r#""inotify""#, "watch = poll", r#""poll""#),
+    ("spool", "poll", "10", "poll = 3", "3"),
+    ("spool", "rescan", "300", "rescan = 60", "60"),
+    ("database", "url", r#""sqlite:/var/lib/mwid/dialogs.db""#, "url = mariadb://u:p@h:3307/d?socket=/run/s;x", r#""mysql://u:********@h:3307/d?socket=/run/s%3Bx""#),
+    ("database", "password_file", "null", "url = mysql://u@h/d\npassword_file = /etc/mwid/password", r#""/etc/mwid/password""#),
+    ("database", "password_env", "null", "url = mysql://u@h/d\npassword_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
+    ("database", "table", r#""active_watchers""#, "table = aw_2", r#""aw_2""#),
+    ("database", "find_by", r#""presentity""#, "find_by = either", r#""either""#),
+    ("database", "max_dialogs", "50", "max_dialogs = 10000", "10000"),
+    ("database", "timeout", "5", "timeout = 1", "1"),
+    ("database", "connections", "4", "connections = 8", "8"),
+    ("timers", "t1", "500", "t1 = 50", "50"),
+    ("timers", "t2", "4000", "t2 = 500", "500"),
+    ("timers", "t4", "5000", "t4 = 1", "1"),
+    ("timers", "min_interval", "1000", "min_interval = 0", "0"),
+    ("timers", "rate", "500", "rate = 1", "1"),
+    ("timers", "retry_min", "5", "retry_min = 1", "1"),
+    ("timers", "retry_max", "600", "retry_max = 5", "5"),
+    ("timers", "shutdown", "5", "shutdown = 0", "0"),
+    ("control", "socket", r#""/run/mwid/control.sock""#, "socket = /c", r#""/c""#),
+    ("control", "externnotify", r#""/run/mwid/externnotify.sock""#, "externnotify = /e", r#""/e""#),
+    ("control", "drop", r#""/var/lib/mwid/drop""#, "drop = /d", r#""/d""#),
+];
+
+#[test]
+fn every_key_has_its_default_and_takes_another_value() {
+    let tested: Vec<_> = KEYS.iter().map(|test| (test.0, test.1)).collect();
+    let all: Vec<_> = config::keys().map(|key| (key.section, key.key)).collect();
+    assert_eq!(tested, all, "a key without a test, or a test without a key");
+    for &(section, key, default, text, other) in KEYS {
+        let [default, other]: [Json; 2] =
+            [default, other].map(|json| serde_json::from_str(json).unwrap());
+        let proxy = if key == "proxy" { "" } else { "proxy = p\n" };
+        let text = format!("[general]\n{proxy}[{section}]\n{text}\n");
+        assert_eq!(Config::default().to_json()[section][key], default, "[{section}] {key}");
+        assert_eq!(good(&text).to_json()[section][key], other, "[{section}] {key}");
+        assert_ne!(default, other);
+        let empty =
+            good(&format!("[general]\nproxy = p\n[{section}]\n{key} =\n").replace("proxy =\n", ""));
+        assert_eq!(empty, good("[general]\nproxy = p"), "[{section}] {key}: empty is the default");
+    }
+}
+
+#[test]
+fn fields_hold_what_the_file_says_in_their_own_units() {
+    let config = good(
+        "[general]\nproxy = p\nauth_user = u\nauth_password = s;e\\;cret\n\
+         [spool]\npoll = 7\n[timers]\nt1 = 70\nretry_min = 7\n\
+         [database]\nurl = postgres://u@h/d\npassword_file = /etc/mwid/password\n\
+         [control]\nsocket = /s",
+    );
+    let credentials = config.general.credentials.unwrap();
+    assert_eq!((credentials.user.as_str(), credentials.password.reveal()), ("u", "s;e;cret"));
+    assert_eq!(config.spool.poll, Duration::from_secs(7));
+    assert_eq!(config.timers.t1, Duration::from_millis(70));
+    assert_eq!(config.timers.retry_min, Duration::from_secs(7));
+    let DatabaseUrl::Postgres(server) = config.database.url else { panic!("not PostgreSQL") };
+    assert_eq!(server.password.unwrap().reveal(), "from file");
+    assert_eq!(config.control, Control { socket: "/s".into(), ..Control::default() });
+    assert_eq!(Timers::default().t4, Duration::from_secs(5));
+}
+
+#[test]
+fn truth_values_are_those_of_asterisk() {
+    for (text, value) in [
+        ("yes", true),
+        ("TRUE", true),
+        ("on", true),
+        ("1", true),
+        ("no", false),
+        ("False", false),
+        ("off", false),
+        ("0", false),
+    ] {
+        assert_eq!(
+            good(&format!("[general]\nproxy=p\n[spool]\nenabled={text}")).spool.enabled,
+            value
+        );
+    }
+}
+
+#[test]
+fn contexts_and_mailboxes_name_their_accounts() {
+    let accounts = good(
+        "[general]\nproxy=p\n[contexts]\ndefault => example.com\nSales = sales.example.com\n\
+         [mailboxes]\n202@default => sip:202@example.com, 203@example.com\n204 =\n",
+    )
+    .accounts;
+    let domains = [("default", "example.com"), ("Sales", "sales.example.com")];
+    assert_eq!(accounts.contexts, domains.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let shown: Vec<_> =
+        accounts.mailboxes.iter().map(|(mailbox, to)| format!("{mailbox} {to:?}")).collect();
+    assert_eq!(shown, ["202@default [sip:202@example.com, sip:203@example.com]", "204@default []"]);
+}

@@ -1,0 +1,104 @@
+//! What is accepted with a warning.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use mwid::config;
+
+use crate::parse;
+
+fn warnings(text: &str) -> Vec<(Option<usize>, String)> {
+    let all = parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).warnings;
+    all.into_iter().map(|warning| (warning.line, warning.to_string())).collect()
+}
+
+/// Without it each configuration is warned that the default database is empty.
+const DATABASE: &str = "[database]\nurl = mysql://u@h/d\n";
+
+#[test]
+fn a_sound_configuration_has_no_warning() {
+    let text = format!(
+        "{DATABASE}[general]\nproxy = p\nuseragent = a\\;b ; c\nbindip = 192.0.2.1\n[control]\nsocket = /s"
+    );
+    assert_eq!(warnings(&text), []);
+    assert_eq!(warnings(&format!("{DATABASE}[general]\nproxy = [::1]\nbindip = 127.0.0.1")), []);
+}
+
+/// What stands below the proxy, and the warning with its line.
+const RISKS: &[(&str, usize, &str)] = &[
+    (
+        "useragent = Foo;bar",
+        5,
+        "[general] useragent: the \";\" is part of the value; Asterisk would end the value there. Write \\; to keep it, or a space in front of a comment",
+    ),
+    (
+        "bindip = 127.0.0.1",
+        5,
+        "[general] bindip = 127.0.0.1 is not reachable from the proxy p:5060; write this machine's address in its network, or remove the line",
+    ),
+    (
+        "bindip = 0.0.0.0",
+        5,
+        "[general] bindip = 0.0.0.0 is no address that can be answered; remove the line, mwid then takes the address that routes to the proxy",
+    ),
+    (
+        "contactuser = vm",
+        5,
+        "[general] contactuser: a NOTIFY moves the phone's target (RFC 6665), so each phone will send its next SUBSCRIBE to mwid's Contact and not to the presence server; remove the line unless the proxy script rewrites Contact",
+    ),
+    (
+        "request_uri = aor",
+        5,
+        "[general] request_uri = aor: the proxy script must call lookup(\"location\") for these NOTIFYs; a stock script answers 404",
+    ),
+    (
+        "[database]\nfind_by = watcher",
+        6,
+        "[database] find_by = watcher searches watcher_username, which neither OpenSIPS nor Kamailio indexes: without an index every look-up reads the whole table; see the folder sql",
+    ),
+    ("[mailboxes]\n7@x =", 6, "[mailboxes] 7@x lights no account; its messages show on no phone"),
+    (
+        "[control]\nexternnotify = /run/x y/e\ndrop = /d",
+        6,
+        "[control] is not at its defaults; write in voicemail.conf: externnotify = mwid-externnotify --socket '/run/x y/e' --drop /d",
+    ),
+];
+
+#[test]
+fn each_risk_is_told_with_its_line() {
+    let long = format!("[control]\ndrop = /{}", "a".repeat(110));
+    for &(text, line, warning) in RISKS {
+        let text = format!("{DATABASE}[general]\nproxy = p\n{text}");
+        assert_eq!(warnings(&text), [(Some(line), warning.to_owned())]);
+    }
+    let found = warnings(&format!("{DATABASE}[general]\nproxy = p\n{long}"));
+    assert_eq!(
+        found[1].1,
+        "[control] the externnotify command has 136 characters; with its arguments Asterisk cuts it at 160, so choose paths that make it shorter than 120"
+    );
+    let found = warnings("[general]\nproxy = p");
+    assert_eq!(found, [(None, "[database] url is not set: mwid reads its own file sqlite:/var/lib/mwid/dialogs.db, which is empty unless a presence server writes active_watchers there; write the address of the presence server's database".to_owned())]);
+}
+
+#[test]
+fn a_password_that_everybody_may_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, password) = (folder.path().join("c.conf"), folder.path().join("password"));
+    std::fs::write(&password, "p").unwrap();
+    let warned = |mode: u32, text: &str| {
+        std::fs::write(&file, format!("[general]\nproxy=p\nauth_user=u\n{text}\n{DATABASE}"))
+            .unwrap();
+        for path in [&file, &password] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let all = config::load(&file).unwrap().warnings;
+        all.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let text = |path: &Path| {
+        format!("{} holds a password and everybody may read it; chmod 0640 it", path.display())
+    };
+    let named = format!("auth_password_file={}", password.display());
+    assert_eq!(warned(0o644, "auth_password=p"), [text(&file)]);
+    assert_eq!(warned(0o644, &named), [text(&password)]);
+    assert!(warned(0o640, "auth_password=p").is_empty() && warned(0o640, &named).is_empty());
+}
