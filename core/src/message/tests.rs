@@ -158,6 +158,7 @@ fn rsip_trap_content_length_cuts_what_follows_the_body() {
     assert_eq!(parse(with("Content-Length: 3\r\n") + "abcdef").body(), b"abc");
     assert_eq!(parse(with("l:\t3 \r\n") + "abc").body(), b"abc");
     assert_eq!(parse(with("") + "abcdef").body(), b"abcdef", "without one, all of it");
+    assert_eq!(parse(with("") + " abc\n").body(), b" abc\n", "the blank line is never continued");
 }
 
 #[test]
@@ -223,6 +224,12 @@ fn rsip_trap_first_last_in_an_address_does_not_hide_the_tag() {
         let message = parse(replaced("<sip:202@example.com>;tag=ours", from));
         assert_eq!(message.from_tag(), Ok(Some("ours")), "{from}");
     }
+}
+
+#[test]
+fn what_stands_where_the_address_belongs_is_no_parameter() {
+    let message = parse(replaced("<sip:202@example.com>;tag=ours", "tag=no"));
+    assert_eq!(message.from_tag(), Ok(None));
 }
 
 #[test]
