@@ -148,9 +148,9 @@ mod tests {
         else {
             panic!("407 is a challenge");
         };
-        assert_eq!(challenges[0].proxy, true);
+        assert!(challenges[0].proxy);
         assert_eq!(&*challenges[0].value, "Digest realm=\"p\", nonce=\"2\"");
-        assert_eq!(challenges[1].proxy, false);
+        assert!(!challenges[1].proxy);
         assert_eq!(&*challenges[1].value, "Digest realm=\"a, b\", nonce=\"1\"");
         assert!(matches!(answer(401, www), Outcome::Challenged { code: 401, .. }));
     }

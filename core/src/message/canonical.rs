@@ -133,6 +133,12 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// Whether a line is nothing but visible ASCII and spaces, as nearly all are. Every byte is looked
+/// at, because a loop that may stop early is not vectorized.
+fn is_plain(line: &[u8]) -> bool {
+    line.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+}
+
 /// The head as it is being written.
 struct Head {
     text: String,
@@ -157,9 +163,7 @@ impl Head {
     fn push_text(&mut self, bytes: &[u8]) {
         let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
         match std::str::from_utf8(bytes) {
-            Ok(text) if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) => {
-                self.text.push_str(text);
-            }
+            Ok(text) if is_plain(bytes) => self.text.push_str(text),
             Ok(text) => self.text.extend(text.chars().map(visible)),
             Err(_) => self.text.extend(bytes.iter().map(|&byte| visible(byte.into()))),
         }

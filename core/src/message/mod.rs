@@ -33,9 +33,15 @@ pub struct Message {
     /// Start line and header lines, canonical.
     head: String,
     start: Start,
-    /// Where in `head` each header's name and value are.
-    headers: Vec<(Range<usize>, Range<usize>)>,
+    headers: Vec<Field>,
     body: Vec<u8>,
+}
+
+/// Where in the head a header's name and value are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// Where in the head the parts of the start line are.
@@ -100,7 +106,7 @@ impl Message {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers
             .iter()
-            .map(|(name, value)| (&self.head[name.clone()], &self.head[value.clone()]))
+            .map(|field| (&self.head[field.name.clone()], &self.head[field.value.clone()]))
     }
 
     /// Every value of this header, in its order. Only Via is split at its commas.
@@ -262,10 +268,7 @@ impl Start {
 
 /// Where the header lines of a canonical head are. The tokenizer of `rsip` borrows; its owned
 /// message would copy every value, and fail as a whole where one value is foreign to it.
-fn header_lines(
-    head: &str,
-    mut at: usize,
-) -> Result<Vec<(Range<usize>, Range<usize>)>, MessageError> {
+fn header_lines(head: &str, mut at: usize) -> Result<Vec<Field>, MessageError> {
     let mut headers = Vec::with_capacity(16);
     while at < head.len() {
         let line = &head.as_bytes()[at..];
@@ -275,7 +278,10 @@ fn header_lines(
         })?;
         let end = head.len() - rest.len();
         let value_end = end - 2;
-        headers.push((at..at + header.name.len(), value_end - header.value.len()..value_end));
+        headers.push(Field {
+            name: at..at + header.name.len(),
+            value: value_end - header.value.len()..value_end,
+        });
         at = end;
     }
     Ok(headers)
