@@ -127,7 +127,7 @@ impl NotifyDelivery {
         let mut bytes = Vec::with_capacity(1024);
         notify.write(&self.notifier, &mut bytes);
         let authorized = authorization.is_some();
-        match self.endpoint.start(now, branch, order.cseq, Method::Notify, to, bytes) {
+        match self.endpoint.start(now, branch, order.cseq, Method::Notify, to, bytes.into()) {
             Ok(id) => {
                 let flight = Flight { order, name, to, started: now, authorized };
                 self.flights.insert(id, flight);
