@@ -1,2 +1,79 @@
-//! x
-fn main() {}
+//! The `mwid` command.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mwid::cli::{Cli, Command, Show, Switch};
+use mwid::config::check::run_check;
+use mwid::control::{self, client, client::ClientError};
+use mwid::source::externnotify;
+use mwid::{config, demo, run};
+
+/// The daemon does not run: what a script must tell from a daemon that has a problem.
+const NOT_RUNNING: u8 = 3;
+
+fn main() -> ExitCode {
+    // Asterisk waits for this one: before anything else is set up.
+    if std::env::args_os().nth(1).is_some_and(|first| first == "externnotify") {
+        return externnotify::main(std::env::args_os().skip(2));
+    }
+    let cli = Cli::parse();
+    let path = cli.config.as_path();
+    match cli.command {
+        Command::Run => exit(run::run(path)),
+        Command::Demo { json } => demo::main(json),
+        Command::Externnotify { arguments } => externnotify::main(arguments.into_iter()),
+        Command::Check { json } => {
+            let checked = run_check(path, json);
+            say(&mut io::stderr(), &checked.stderr);
+            say(&mut io::stdout(), &checked.stdout);
+            ExitCode::from(checked.code)
+        }
+        Command::Status { json } => ask(path, json, &control::Command::Status),
+        Command::Show { what: Show::Subscription { user, domain, json } } => {
+            ask(path, json, &control::Command::ShowSubscription { user, domain })
+        }
+        Command::Notify { user, domain, new, old, json } => {
+            ask(path, json, &control::Command::Notify { user, domain, new, old })
+        }
+        Command::Debug { state, json } => {
+            ask(path, json, &control::Command::Debug { on: state == Switch::On })
+        }
+        Command::Reload { json } => ask(path, json, &control::Command::Reload),
+    }
+}
+
+/// Asks the running daemon and prints its answer.
+fn ask(path: &Path, json: bool, command: &control::Command) -> ExitCode {
+    // A broken configuration must not keep the operator from the daemon that still runs.
+    let control = config::load(path).map(|loaded| loaded.config.control).unwrap_or_default();
+    match client::ask(&control.socket, command) {
+        Ok(answer) => {
+            let text = if json { format!("{:#}", answer.data) } else { answer.text };
+            say(&mut io::stdout(), &format!("{text}\n"));
+            ExitCode::from(answer.code)
+        }
+        Err(error) => {
+            say(&mut io::stderr(), &format!("mwid: {error}\n"));
+            let absent = matches!(error, ClientError::NotRunning { .. });
+            ExitCode::from(if absent { NOT_RUNNING } else { 1 })
+        }
+    }
+}
+
+fn exit(result: Result<(), run::RunError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&mut io::stderr(), &format!("mwid: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints; a reader that went away is nobody's error.
+fn say(out: &mut dyn Write, text: &str) {
+    let _ = out.write_all(text.as_bytes());
+}

@@ -1,0 +1,118 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Turns the message lamp of SIP phones on and off.
+///
+/// mwid runs beside a media server, learns that a voicemail box changed, finds the phones that
+/// subscribed to it in the active_watchers table of an OpenSIPS or Kamailio presence server, and
+/// sends each an in-dialog NOTIFY through the SIP proxy until the phone has the truth.
+#[derive(Debug, Parser)]
+#[command(name = "mwid", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where Asterisk's module kept its configuration.
+pub const DEFAULT_CONFIG: &str = "/etc/asterisk/zonkeymwi.conf";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground. SIGHUP reloads, SIGTERM stops.
+    Run,
+    /// Check the configuration and print it with every default filled in. Exit code 1 when it is
+    /// refused.
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the whole way of a voicemail to a phone, on this machine, with nothing installed.
+    Demo {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell the daemon that a mailbox changed, as Asterisk's externnotify does.
+    ///
+    /// voicemail.conf: externnotify = /usr/bin/mwid-externnotify
+    #[command(name = "externnotify", disable_help_flag = true)]
+    Externnotify {
+        /// CONTEXT MAILBOX [NEW [OLD [URGENT]]]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Whether everything works. Exit code 0: yes; 1: the database cannot be used; 3: mwid does
+    /// not run.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is known of an account.
+    Show {
+        /// What to show.
+        #[command(subcommand)]
+        what: Show,
+    },
+    /// Tell the phones of an account these counts, until its mailboxes are counted next.
+    Notify {
+        /// User part of the account: 202.
+        user: String,
+        /// Domain part of the account: example.com.
+        domain: String,
+        /// New messages.
+        new: u32,
+        /// Old messages.
+        old: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print each NOTIFY and its answer to the daemon's log, or stop doing so.
+    Debug {
+        /// Whether to print.
+        state: Switch,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the configuration again. A refused one never replaces the working one.
+    Reload {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `mwid show` shows.
+#[derive(Debug, Subcommand)]
+pub enum Show {
+    /// The live subscriptions of an account. Exit code 1 when there is none.
+    Subscription {
+        /// User part of the account: 202.
+        user: String,
+        /// Domain part of the account: example.com.
+        domain: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Print.
+    On,
+    /// Do not.
+    Off,
+}
