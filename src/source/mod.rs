@@ -4,6 +4,9 @@
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 
+pub mod externnotify;
+pub mod spool;
+
 /// What a source says: this mailbox holds these messages now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
