@@ -77,7 +77,8 @@ impl Transport {
             .local_addr()
             .map_err(|source| BindError { address: SocketAddr::new(wanted, 0), source })?;
         let public_host = general.bindip.clone().filter(|host| {
-            host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()) || host.parse::<IpAddr>().is_err()
+            host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified())
+                || host.parse::<IpAddr>().is_err()
         });
         Ok(Self { socket, local, public_host })
     }

@@ -4,9 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use mwid_core::endpoint::{
-    Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit,
-};
+use mwid_core::endpoint::{Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit};
 use mwid_core::message::Method;
 use mwid_core::notify::{Notifier, Notify};
 use mwid_core::outcome::{Outcome, outcome};

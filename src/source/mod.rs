@@ -5,6 +5,8 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
+pub mod spool;
+
 /// What a source says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {

@@ -1,0 +1,316 @@
+//! The root and the contexts: what is in them, and whether they are still the same folders. A
+//! context or root that is gone (or another one: unmounted, restored, a link turned round) is a
+//! trouble, never a zero.
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use mwid_core::mailbox::Mailbox;
+
+use super::count::{Identity, Seen, look};
+use super::health::{RootState, Subject};
+use super::place::Places;
+use super::watch::Watches;
+use super::worker::{Walk, Worker};
+use crate::config::Watch;
+
+/// A folder, or a link that should lead to one.
+struct Folder {
+    name: std::ffi::OsString,
+    path: PathBuf,
+    link: bool,
+}
+
+impl Worker {
+    /// Looks at the root. Says which contexts are to be listed, and how: a root that is not the
+    /// one that it was turns any walk into a full count.
+    pub(super) fn list_root(&mut self, walk: Walk) -> (Walk, Vec<Box<str>>) {
+        match self.open_root(walk) {
+            Ok((walk, folders)) => {
+                let contexts = self.contexts_of(folders);
+                let missing = self.missing(&contexts);
+                if contexts.is_empty() && !self.tree.is_empty() {
+                    self.lose_root("it is empty, and was not before: is it mounted?".to_owned());
+                } else {
+                    self.root_is_well();
+                    missing.iter().for_each(|name| self.lose_context(name, "it is gone"));
+                }
+                (walk, contexts)
+            }
+            Err(error) => {
+                self.lose_root(error.to_string());
+                (walk, Vec::new())
+            }
+        }
+    }
+
+    fn open_root(&mut self, walk: Walk) -> io::Result<(Walk, Vec<Folder>)> {
+        let path = self.settings.path.clone();
+        let real = fs::canonicalize(&path)?;
+        let identity = Identity::of(&fs::metadata(&real)?);
+        let same = self.tree.root == Some(identity)
+            && self.places.read().unwrap_or_else(PoisonError::into_inner).root() == real;
+        if !same {
+            self.renew(real.clone());
+            self.tree.root = Some(identity);
+        }
+        if let Some(watches) = &mut self.watches
+            && (!same || walk == Walk::Full)
+        {
+            watches.add(&real);
+        }
+        let folders = list(&path)?;
+        Ok((if same { walk } else { Walk::Full }, folders))
+    }
+
+    /// A new watcher for a new root.
+    fn renew(&mut self, root: PathBuf) {
+        self.watches = None;
+        self.tree.unwatch();
+        *self.places.write().unwrap_or_else(PoisonError::into_inner) = Places::new(root);
+        if self.settings.watch == Watch::Poll {
+            return;
+        }
+        match Watches::start(Arc::clone(&self.places), Arc::clone(&self.signals)) {
+            Ok(watches) => self.watches = Some(watches),
+            Err(error) => tracing::warn!(
+                %error,
+                "the spool cannot be watched and is polled instead; \
+                 sysctl fs.inotify.max_user_instances= allows more watchers"
+            ),
+        }
+    }
+
+    fn root_is_well(&self) {
+        self.condition.well(&Subject::Root);
+        let state = if self.watches.is_some() { RootState::Watching } else { RootState::Polling };
+        let bad_names = self.bad_names.len();
+        self.condition.set(|health| (health.root, health.bad_names) = (state, bad_names));
+    }
+
+    /// The root cannot be seen: everything below it is lost, not empty.
+    fn lose_root(&mut self, error: String) {
+        let error = format!("{}: {error}", self.settings.path.display());
+        self.condition.trouble(Subject::Root, error.clone());
+        self.condition.set(|health| health.root = RootState::Absent { error });
+        (self.tree.root, self.watches) = (None, None);
+        let contexts: Vec<Box<str>> = self.tree.contexts.keys().cloned().collect();
+        contexts.iter().for_each(|context| self.tree.lose(context));
+        self.tree.contexts.retain(|_, context| !context.mailboxes.is_empty());
+    }
+
+    fn contexts_of(&mut self, folders: Vec<Folder>) -> Vec<Box<str>> {
+        let mut contexts = Vec::new();
+        for folder in folders {
+            if folder.name == "lost+found" {
+                continue;
+            }
+            // The name of a context is checked by making a mailbox in it.
+            match folder.name.to_str().map(|name| Mailbox::new("0", name).map(|_| name)) {
+                Some(Ok(name)) => contexts.push(name.into()),
+                Some(Err(error)) => self.bad_names.meet(&folder.path, Some(&error)),
+                None => self.bad_names.meet(&folder.path, None),
+            }
+        }
+        contexts
+    }
+
+    fn missing(&self, contexts: &[Box<str>]) -> Vec<Box<str>> {
+        let present: std::collections::HashSet<&Box<str>> = contexts.iter().collect();
+        self.tree.contexts.keys().filter(|name| !present.contains(name)).cloned().collect()
+    }
+
+    /// The folder of a context is gone or unreadable, and with it every mailbox.
+    fn lose_context(&mut self, name: &str, error: &str) {
+        self.tree.lose(name);
+        let subject = Subject::Context(name.into());
+        let lost = self.tree.contexts.get(name).map_or(0, |context| context.mailboxes.len());
+        let path = self.settings.path.join(name);
+        if lost == 0 && matches!(look(&path), Ok(None)) {
+            self.tree.contexts.remove(name);
+            self.condition.well(&subject);
+            return;
+        }
+        let error = format!(
+            "{}: {error}; the {lost} mailboxes that were in it keep their last state. \
+             Restart mwid if they are gone for good",
+            path.display()
+        );
+        self.condition.trouble(subject, error);
+    }
+
+    /// Looks at a context. Says which of its mailboxes are to be counted: for a pulse those that
+    /// came, went or were lost, else all.
+    pub(super) fn list_context(&mut self, name: &str, walk: Walk) -> Vec<Mailbox> {
+        let path = self.settings.path.join(name);
+        let metadata = match look(&path) {
+            Ok(Some(metadata)) if metadata.is_dir() => metadata,
+            Ok(Some(_)) => {
+                // A plain file beside the contexts is nobody's business unless it took the
+                // place of one.
+                if self.tree.contexts.contains_key(name) {
+                    self.lose_context(name, "it is not a folder");
+                }
+                return Vec::new();
+            }
+            Ok(None) => {
+                if self.tree.contexts.contains_key(name) {
+                    self.lose_context(name, "it is gone");
+                }
+                return Vec::new();
+            }
+            Err(error) => {
+                self.tree.contexts.entry(name.into()).or_default();
+                self.lose_context(name, &error.to_string());
+                return Vec::new();
+            }
+        };
+        let identity = Identity::of(&metadata);
+        let seen = Seen::before_reading(&metadata, SystemTime::now());
+        let context = self.tree.contexts.entry(name.into()).or_default();
+        let same = context.identity == Some(identity);
+        let troubled = self.condition.is_troubled(&Subject::Context(name.into()));
+        match walk {
+            Walk::Sweep if same && !troubled && context.seen.still(&path) => {
+                return self.tree.mailboxes(name);
+            }
+            Walk::Pulse if same && !troubled && (context.watched || self.watches.is_none()) => {
+                return Vec::new();
+            }
+            _ => {}
+        }
+        if context.identity.is_some() && !same {
+            self.tree.lose(name);
+        }
+        self.watch_context(name, &path, !same || walk == Walk::Full);
+        match list(&path) {
+            Ok(folders) => {
+                let context = self.tree.contexts.entry(name.into()).or_default();
+                (context.identity, context.seen) = (Some(identity), seen);
+                let due = self.mailboxes_of(name, folders, walk);
+                self.say_what_is_lost(name);
+                due
+            }
+            Err(error) => {
+                let error = format!("{}: {error}", path.display());
+                self.condition.trouble(Subject::Context(name.into()), error);
+                self.tree.mailboxes(name)
+            }
+        }
+    }
+
+    fn watch_context(&mut self, name: &str, path: &Path, rewatch: bool) {
+        let real = real_path(path);
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        if !places.knows_context(name, real.as_deref()) {
+            places.link_context(name, real);
+        }
+        let real = places.context(name);
+        drop(places);
+        let watched = self.tree.contexts.get(name).is_some_and(|context| context.watched);
+        if let Some(watches) = &mut self.watches
+            && (rewatch || !watched)
+        {
+            let watched = watches.add(&real);
+            self.tree.watch_context(name, watched);
+        }
+    }
+
+    /// Takes in the listing of a context.
+    fn mailboxes_of(&mut self, context: &str, folders: Vec<Folder>, walk: Walk) -> Vec<Mailbox> {
+        self.tree.listings = self.tree.listings.wrapping_add(1);
+        let listing = self.tree.listings;
+        let mut due = Vec::new();
+        for folder in folders {
+            let mailbox = match folder.name.to_str().map(|name| Mailbox::new(name, context)) {
+                Some(Ok(mailbox)) => mailbox,
+                Some(Err(error)) => {
+                    self.bad_names.meet(&folder.path, Some(&error));
+                    continue;
+                }
+                None => {
+                    self.bad_names.meet(&folder.path, None);
+                    continue;
+                }
+            };
+            self.link_mailbox(&mailbox, &folder);
+            let known = self.tree.get(&mailbox);
+            let mut entry = known.unwrap_or_default();
+            entry.listing = listing;
+            self.tree.put(&mailbox, entry);
+            if walk != Walk::Pulse || known.is_none() || entry.lost {
+                due.push(mailbox);
+            }
+        }
+        let Some(context) = self.tree.contexts.get(context) else { return due };
+        let gone =
+            |(_, entry): &(&Mailbox, &super::tree::Entry)| entry.listing != listing && !entry.lost;
+        due.extend(context.mailboxes.iter().filter(gone).map(|(mailbox, _)| mailbox.clone()));
+        due
+    }
+
+    fn link_mailbox(&mut self, mailbox: &Mailbox, folder: &Folder) {
+        let real = if folder.link { real_path(&folder.path) } else { None };
+        let known = self
+            .places
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .knows_mailbox(mailbox, real.as_deref());
+        if !known {
+            self.places.write().unwrap_or_else(PoisonError::into_inner).link_mailbox(mailbox, real);
+        }
+    }
+
+    /// Mailboxes that were in the folder before it was replaced and are not in it now.
+    fn say_what_is_lost(&mut self, name: &str) {
+        let Some(context) = self.tree.contexts.get(name) else { return };
+        let listing = self.tree.listings;
+        let lost = context
+            .mailboxes
+            .values()
+            .filter(|entry| entry.lost && entry.listing != listing)
+            .count();
+        let subject = Subject::Context(name.into());
+        if lost == 0 {
+            return self.condition.well(&subject);
+        }
+        let error = format!(
+            "{}: it is not the folder that it was, and {lost} mailboxes are not in it; they keep \
+             their last state. Is it mounted? Restart mwid if they are gone for good",
+            self.settings.path.join(name).display()
+        );
+        self.condition.trouble(subject, error);
+        self.next_pulse = Instant::now();
+    }
+}
+
+/// Where a link leads to; `None` for what is no link, or leads nowhere.
+fn real_path(path: &Path) -> Option<PathBuf> {
+    let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if link { fs::canonicalize(path).ok() } else { None }
+}
+
+/// The folders in a folder, and the links that lead to one or nowhere. Hidden ones are not ours.
+fn list(path: &Path) -> io::Result<Vec<Folder>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(b".") {
+            continue;
+        }
+        let link = entry.file_type()?.is_symlink();
+        if link && leads_to_a_file(&entry) || !link && !entry.file_type()?.is_dir() {
+            continue;
+        }
+        folders.push(Folder { name: entry.file_name(), path: entry.path(), link });
+    }
+    Ok(folders)
+}
+
+fn leads_to_a_file(entry: &DirEntry) -> bool {
+    fs::metadata(entry.path()).is_ok_and(|metadata| !metadata.is_dir())
+}

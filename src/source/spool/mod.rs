@@ -1,0 +1,101 @@
+//! The spool: Asterisk's voicemail folders, `<path>/<context>/<mailbox>/{INBOX,Old,Urgent}`.
+//!
+//! A thread of its own counts every mailbox at the start, then whenever the kernel says that one
+//! changed, and all of them again every `rescan` seconds. Where the kernel says nothing (NFS) or
+//! cannot watch everything, a sweep compares the times of the folders.
+//!
+//! What is counted is said; what cannot be counted is tried again and never guessed:
+//!
+//! | what happened | what is observed |
+//! | --- | --- |
+//! | a folder of a mailbox is missing | 0 messages in it |
+//! | the folder of a mailbox was removed from its context | 0 messages, once |
+//! | a folder is there and cannot be read | nothing, until it can |
+//! | the root or a context is gone, empty after an unmount, or another folder than before | nothing, until it is back |
+//! | a mailbox has none of its three folders and never had | nothing: its messages are elsewhere |
+
+use std::path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use mwid_core::mailbox::Mailbox;
+use mwid_core::summary::Summary;
+use tokio::sync::mpsc;
+
+use super::Observation;
+use crate::config;
+
+mod count;
+mod counting;
+mod health;
+mod listing;
+mod names;
+mod pending;
+mod place;
+mod signals;
+mod tree;
+mod watch;
+mod worker;
+
+pub use health::{FullCount, RootState, SpoolHealth, Trouble};
+
+use health::Condition;
+use signals::Signals;
+use worker::Worker;
+
+/// The running source. Dropping it ends its thread, at the latest when the receiver of the
+/// observations takes one or is dropped.
+#[derive(Debug)]
+pub struct Spool {
+    signals: Arc<Signals>,
+    condition: Arc<Condition>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Spool {
+    /// Starts to count and to watch. This never fails: a spool that is not there yet is a state
+    /// ([`RootState::Absent`]), not an error. Observations wait while `observations` is full.
+    #[must_use]
+    pub fn start(settings: &config::Spool, observations: mpsc::Sender<Observation>) -> Self {
+        let mut settings = settings.clone();
+        settings.path = path::absolute(&settings.path).unwrap_or(settings.path);
+        let signals = Arc::new(Signals::default());
+        let condition = Arc::new(Condition::new(settings.path.clone()));
+        let (heard, shown) = (Arc::clone(&signals), Arc::clone(&condition));
+        let thread = thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || Worker::new(settings, heard, shown, observations).run())
+            .inspect_err(|error| tracing::error!(%error, "no thread for the spool"))
+            .ok();
+        Self { signals, condition, thread }
+    }
+
+    /// externnotify named a mailbox. It is counted at once; where the spool has no such mailbox or
+    /// cannot read it, `given` is observed. Never blocks.
+    pub fn nudge(&self, mailbox: Mailbox, given: Option<Summary>) {
+        if !self.signals.nudge(mailbox.clone(), given) {
+            tracing::error!(%mailbox, "too many mailboxes are waiting; counts given were dropped");
+        }
+    }
+
+    /// Counts everything now and says all of it.
+    pub fn rescan(&self) {
+        self.signals.tell(|batch| batch.rescan = true);
+    }
+
+    /// How the source is now.
+    #[must_use]
+    pub fn health(&self) -> SpoolHealth {
+        let mut health = self.condition.health();
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            health.root = RootState::Stopped;
+        }
+        health
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.signals.tell(|batch| batch.stop = true);
+    }
+}

@@ -1,0 +1,474 @@
+//! The spool source on real folders and the real kernel. Nothing here sleeps: every test waits for
+//! an observation with a deadline. That nothing is observed is shown by a marker that comes after.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mwid::config;
+use mwid::source;
+use mwid::source::spool::{RootState, Spool, SpoolHealth};
+use mwid_core::mailbox::Mailbox;
+use mwid_core::summary::Summary;
+use tokio::sync::mpsc;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A mailbox was counted.
+#[derive(Debug, PartialEq)]
+struct Observation {
+    mailbox: Mailbox,
+    summary: Summary,
+    source: &'static str,
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    spool: Option<Spool>,
+    observations: mpsc::Receiver<source::Observation>,
+    runtime: tokio::runtime::Runtime,
+    markers: u32,
+    failed: Vec<Mailbox>,
+    complete: u32,
+}
+
+fn mailbox(text: &str) -> Mailbox {
+    Mailbox::parse(text).unwrap()
+}
+
+fn counts(inbox: u32, old: u32, urgent: u32) -> Summary {
+    Summary::from_asterisk(inbox, old, urgent)
+}
+
+/// Leaves a message as Asterisk does: recorded in `tmp`, then renamed into the folder.
+fn leave(root: &Path, folder: &str, number: u32) {
+    let folder = root.join(folder);
+    let tmp = folder.parent().unwrap().join("tmp");
+    fs::create_dir_all(&tmp).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    for kind in ["wav", "txt"] {
+        fs::write(tmp.join(format!("x.{kind}")), "x").unwrap();
+        let message = folder.join(format!("msg{number:04}.{kind}"));
+        fs::rename(tmp.join(format!("x.{kind}")), message).unwrap();
+    }
+}
+
+impl Rig {
+    /// A spool whose root is not there yet.
+    fn new() -> Self {
+        let (_, observations) = mpsc::channel(1);
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            spool: None,
+            observations,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            markers: 0,
+            failed: Vec::new(),
+            complete: 0,
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("voicemail")
+    }
+
+    fn leave(&self, folder: &str, number: u32) {
+        leave(&self.root(), folder, number);
+    }
+
+    fn start(&mut self) {
+        self.start_as(config::Watch::Inotify, HOUR);
+    }
+
+    fn start_as(&mut self, watch: config::Watch, rescan: Duration) {
+        let (sender, observations) = mpsc::channel(64);
+        let poll = if watch == config::Watch::Poll { Duration::from_millis(50) } else { HOUR };
+        let path = self.root();
+        let settings = config::Spool { enabled: true, path, watch, poll, rescan };
+        self.observations = observations;
+        self.spool = Some(Spool::start(&settings, sender));
+    }
+
+    fn spool(&self) -> &Spool {
+        self.spool.as_ref().unwrap()
+    }
+
+    /// What the source says next, whatever it is.
+    fn hear(&mut self) -> Option<source::Observation> {
+        let next = async { tokio::time::timeout(DEADLINE, self.observations.recv()).await };
+        self.runtime.block_on(next).expect("no observation within the deadline")
+    }
+
+    /// The next mailbox that was counted.
+    fn next(&mut self) -> Option<Observation> {
+        loop {
+            match self.hear()? {
+                source::Observation::Counted { mailbox, summary, source, .. } => {
+                    return Some(Observation { mailbox, summary, source });
+                }
+                source::Observation::Failed(mailbox) => self.failed.push(mailbox),
+                source::Observation::Complete => self.complete += 1,
+            }
+        }
+    }
+
+    /// Waits until a mailbox is observed with these counts.
+    fn expect(&mut self, name: &str, summary: Summary) -> Observation {
+        let mut others = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            let observation = self.next().expect("the source ended");
+            if observation.mailbox == mailbox(name) && observation.summary == summary {
+                return observation;
+            }
+            others.push(observation);
+        }
+        panic!("{name} was not observed with {summary}, but: {others:?}");
+    }
+
+    /// Everything observed up to a marker that is put in now.
+    fn until_marker(&mut self) -> Vec<Observation> {
+        self.markers += 1;
+        let marker = mailbox(&format!("marker{}@nowhere", self.markers));
+        self.spool().nudge(marker.clone(), Some(Summary::default()));
+        let mut all = Vec::new();
+        loop {
+            let observation = self.next().expect("the source ended");
+            if observation.mailbox == marker {
+                return all;
+            }
+            all.push(observation);
+        }
+    }
+
+    /// Waits until the health has a property, which is asked for again and again.
+    fn healthy(&self, what: &str, property: impl Fn(&SpoolHealth) -> bool) -> SpoolHealth {
+        let start = Instant::now();
+        loop {
+            let health = self.spool().health();
+            if property(&health) {
+                return health;
+            }
+            assert!(start.elapsed() < DEADLINE, "never {what}: {health:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn counted(&self) -> SpoolHealth {
+        self.healthy("counted", |health| health.last_full_count.is_some())
+    }
+}
+
+#[test]
+fn at_the_start_every_mailbox_is_observed() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/202/Urgent", 0);
+    rig.leave("default/202/Old", 0);
+    rig.leave("example.com/300/INBOX", 0);
+    fs::create_dir_all(rig.root().join("default/400/INBOX")).unwrap();
+    fs::create_dir_all(rig.root().join("default/greetings/unavail")).unwrap();
+    rig.start();
+    let mut all: Vec<_> = (0..3).map(|_| rig.next().unwrap()).collect();
+    all.sort_by(|a, b| a.mailbox.cmp(&b.mailbox));
+    let all: Vec<_> = all.iter().map(|it| (it.mailbox.to_string(), it.summary)).collect();
+    let expected = [
+        ("202@default".to_owned(), counts(1, 1, 1)),
+        ("300@example.com".to_owned(), counts(1, 0, 0)),
+        ("400@default".to_owned(), counts(0, 0, 0)),
+    ];
+    assert_eq!(all, expected);
+    assert_eq!(rig.until_marker(), []);
+    let health = rig.counted();
+    assert_eq!((health.root, health.mailboxes), (RootState::Watching, 3));
+}
+
+#[test]
+fn an_arrival_and_a_deletion_that_renumbers_are_seen() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    for number in 1..5 {
+        rig.leave("default/202/INBOX", number);
+    }
+    rig.expect("202", counts(5, 0, 0));
+    let inbox = rig.root().join("default/202/INBOX");
+    fs::remove_file(inbox.join("msg0000.txt")).unwrap();
+    for number in 1..5 {
+        let old = inbox.join(format!("msg{number:04}.txt"));
+        fs::rename(old, inbox.join(format!("msg{:04}.txt", number - 1))).unwrap();
+    }
+    rig.expect("202", counts(4, 0, 0));
+    fs::create_dir(rig.root().join("default/202/Old")).unwrap();
+    let heard = rig.root().join("default/202/Old/msg0000.txt");
+    fs::rename(inbox.join("msg0003.txt"), heard).unwrap();
+    rig.expect("202", counts(3, 1, 0));
+}
+
+#[test]
+fn messages_in_folders_made_a_moment_ago_are_not_missed() {
+    let mut rig = Rig::new();
+    rig.leave("default/1/INBOX", 0);
+    rig.start();
+    rig.expect("1", counts(1, 0, 0));
+    rig.counted();
+    for number in 0..20 {
+        rig.leave("default/202/INBOX", number);
+        rig.leave("brand.new/300/Urgent", number);
+    }
+    rig.expect("202", counts(20, 0, 0));
+    // Either was perhaps the last to be counted, so one more message tells that both are watched.
+    rig.leave("brand.new/300/Urgent", 20);
+    rig.expect("300@brand.new", counts(0, 0, 21));
+}
+
+#[test]
+fn a_root_that_appears_later_is_picked_up() {
+    let mut rig = Rig::new();
+    rig.start();
+    let health = rig.healthy("absent", |it| matches!(it.root, RootState::Absent { .. }));
+    assert!(health.troubles[0].error.contains("voicemail: No such file"), "{health:?}");
+    rig.leave("default/202/INBOX", 0);
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    assert_eq!(rig.spool().health().troubles_total, 0);
+    rig.leave("default/202/INBOX", 1);
+    rig.expect("202", counts(2, 0, 0));
+}
+
+#[test]
+fn a_mailbox_removed_from_its_context_is_zero_once() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/203/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    fs::rename(rig.root().join("default/202"), rig.dir.path().join("202")).unwrap();
+    rig.expect("202", counts(0, 0, 0));
+    rig.spool().rescan();
+    rig.expect("203", counts(1, 0, 0));
+    assert_eq!(rig.until_marker(), []);
+    assert_eq!(rig.spool().health().troubles_total, 0);
+}
+
+#[test]
+fn a_context_that_vanishes_is_an_error_and_never_a_zero() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("example.com/300/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    rig.until_marker();
+    let (here, away) = (rig.root().join("default"), rig.dir.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    let health = rig.healthy("in trouble", |it| it.troubles_total == 1);
+    assert!(
+        health.troubles[0].error.contains("default: it is gone; the 1 mailboxes"),
+        "{health:?}"
+    );
+    rig.spool().nudge(mailbox("202"), None);
+    rig.spool().rescan();
+    rig.expect("300@example.com", counts(1, 0, 0));
+    assert_eq!(rig.until_marker(), []);
+    // Another folder in its place is not proof either: that is what an unmount looks like.
+    fs::create_dir(&here).unwrap();
+    rig.leave("default/203/INBOX", 0);
+    rig.expect("203", counts(1, 0, 0));
+    rig.spool().rescan();
+    rig.expect("300@example.com", counts(1, 0, 0));
+    assert!(rig.until_marker().iter().all(|it| it.mailbox != mailbox("202")));
+    assert_eq!(rig.spool().health().troubles_total, 1);
+    // Back again, with a message more.
+    fs::rename(&here, rig.dir.path().join("other")).unwrap();
+    leave(&away, "202/INBOX", 1);
+    fs::rename(&away, &here).unwrap();
+    rig.expect("202", counts(2, 0, 0));
+    rig.leave("default/202/INBOX", 2);
+    rig.expect("202", counts(3, 0, 0));
+}
+
+#[test]
+fn an_emptied_root_is_an_error_and_never_a_zero() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    let away = rig.dir.path().join("away");
+    fs::rename(rig.root(), &away).unwrap();
+    fs::create_dir(rig.root()).unwrap();
+    let health = rig.healthy("absent", |it| matches!(it.root, RootState::Absent { .. }));
+    assert!(!health.troubles.is_empty());
+    rig.spool().rescan();
+    rig.healthy("empty", |it| it.troubles.iter().any(|it| it.error.contains("is it mounted?")));
+    assert_eq!(rig.until_marker(), []);
+    fs::remove_dir(rig.root()).unwrap();
+    fs::rename(&away, rig.root()).unwrap();
+    rig.expect("202", counts(1, 0, 0));
+    rig.healthy("well", |it| it.troubles_total == 0);
+    rig.leave("default/202/INBOX", 1);
+    rig.expect("202", counts(2, 0, 0));
+}
+
+#[test]
+fn an_unreadable_folder_is_an_error_until_it_is_readable() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/203/INBOX", 0);
+    // Root reads everything, so this is ENOTDIR and ELOOP in place of EACCES.
+    fs::write(rig.root().join("default/202/Old"), "").unwrap();
+    symlink("Urgent", rig.root().join("default/203/Urgent")).unwrap();
+    rig.start();
+    let health = rig.healthy("in trouble", |it| it.troubles_total == 2);
+    assert!(health.troubles[0].error.contains("default/202/Old: Not a directory"), "{health:?}");
+    rig.counted();
+    assert_eq!(rig.until_marker(), []);
+    fs::remove_file(rig.root().join("default/202/Old")).unwrap();
+    fs::remove_file(rig.root().join("default/203/Urgent")).unwrap();
+    rig.expect("202", counts(1, 0, 0));
+    rig.expect("203", counts(1, 0, 0));
+    assert_eq!(rig.healthy("well", |it| it.troubles_total == 0).mailboxes, 2);
+}
+
+#[test]
+fn one_folder_with_two_names_is_observed_under_both() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    symlink("default", rig.root().join("example.com")).unwrap();
+    symlink("202", rig.root().join("default/300")).unwrap();
+    rig.start();
+    let names = ["202", "300", "202@example.com", "300@example.com"];
+    for _ in names {
+        assert_eq!(rig.next().unwrap().summary, counts(1, 0, 0));
+    }
+    rig.counted();
+    rig.leave("default/202/INBOX", 1);
+    let mut seen = Vec::new();
+    while names.iter().any(|name| !seen.contains(&mailbox(name))) {
+        let observation = rig.next().unwrap();
+        assert_eq!(observation.summary, counts(2, 0, 0));
+        seen.push(observation.mailbox);
+    }
+}
+
+#[test]
+fn a_link_turned_to_another_folder_is_followed() {
+    let mut rig = Rig::new();
+    leave(rig.dir.path(), "one/202/INBOX", 0);
+    leave(rig.dir.path(), "two/202/INBOX", 0);
+    leave(rig.dir.path(), "two/202/INBOX", 1);
+    fs::create_dir(rig.root()).unwrap();
+    symlink(rig.dir.path().join("one"), rig.root().join("default")).unwrap();
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    symlink(rig.dir.path().join("two"), rig.root().join("new")).unwrap();
+    fs::rename(rig.root().join("new"), rig.root().join("default")).unwrap();
+    rig.expect("202", counts(2, 0, 0));
+    leave(rig.dir.path(), "two/202/INBOX", 2);
+    rig.expect("202", counts(3, 0, 0));
+}
+
+#[test]
+fn bad_names_are_skipped_and_counted() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/a@b/INBOX", 0);
+    rig.leave("default/x\r\ny/INBOX", 0);
+    rig.leave("default/.hidden/INBOX", 0);
+    rig.leave("a@context/1/INBOX", 0);
+    let latin = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    fs::create_dir(rig.root().join("default").join(latin)).unwrap();
+    fs::write(rig.root().join("default/a-file"), "").unwrap();
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    assert_eq!(rig.until_marker(), []);
+    rig.spool().rescan();
+    rig.expect("202", counts(1, 0, 0));
+    assert_eq!(rig.healthy("counted", |it| it.bad_names == 4).troubles_total, 0);
+}
+
+#[test]
+fn a_nudge_counts_what_the_spool_has_and_believes_what_it_is_given_otherwise() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    fs::create_dir_all(rig.root().join("odbc/300/tmp")).unwrap();
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    rig.spool().nudge(mailbox("202"), Some(counts(9, 9, 9)));
+    let observation = rig.next().unwrap();
+    assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "externnotify"));
+    rig.spool().nudge(mailbox("300@odbc"), Some(counts(2, 1, 0)));
+    let observation = rig.next().unwrap();
+    assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "externnotify"));
+    rig.spool().nudge(mailbox("300@odbc"), None);
+    rig.spool().nudge(mailbox("unknown"), None);
+    assert_eq!(rig.until_marker(), []);
+    // A rescan does not take back what externnotify said of a mailbox that is elsewhere.
+    rig.spool().rescan();
+    rig.expect("202", counts(1, 0, 0));
+    assert_eq!(rig.until_marker(), []);
+}
+
+#[test]
+fn polling_sees_changes_and_is_silent_about_the_rest() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/203/INBOX", 0);
+    rig.start_as(config::Watch::Poll, HOUR);
+    rig.expect("202", counts(1, 0, 0));
+    assert_eq!(rig.counted().folders_watched, 0);
+    rig.until_marker();
+    rig.leave("default/202/INBOX", 1);
+    assert_eq!(rig.next().unwrap().summary, counts(2, 0, 0));
+    rig.leave("default/204/Urgent", 0);
+    assert_eq!(rig.next().unwrap().mailbox, mailbox("204"));
+    fs::remove_dir_all(rig.root().join("default/204")).unwrap();
+    rig.expect("204", counts(0, 0, 0));
+    fs::remove_dir_all(rig.root().join("default/203/INBOX")).unwrap();
+    rig.expect("203", counts(0, 0, 0));
+    assert_eq!(rig.until_marker(), []);
+}
+
+#[test]
+fn a_rescan_repeats_everything_by_itself() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.start_as(config::Watch::Inotify, Duration::from_millis(30));
+    for _ in 0..5 {
+        assert_eq!(rig.next().unwrap().summary, counts(1, 0, 0));
+    }
+}
+
+#[test]
+fn dropping_the_handle_ends_the_thread() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.spool = None;
+    assert_eq!(rig.next(), None);
+}
+
+#[test]
+fn a_full_channel_delays_and_loses_nothing() {
+    let mut rig = Rig::new();
+    for number in 0..300 {
+        rig.leave(&format!("default/{number}/INBOX"), 0);
+    }
+    rig.start();
+    // The channel holds 64; nobody has taken one yet.
+    rig.spool().nudge(mailbox("777"), Some(counts(7, 0, 0)));
+    let mut seen = std::collections::HashSet::new();
+    while seen.len() < 301 {
+        seen.insert(rig.next().unwrap().mailbox);
+    }
+}
