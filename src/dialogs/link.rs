@@ -1,6 +1,6 @@
 //! The way to a database server: how MySQL and PostgreSQL are reached, given up and reached again.
 //!
-//! A call takes a permit, a connection from the driver's pool and the table's [`Schema`], asks,
+//! A call takes a permit, a connection from the driver's pool and the table's `Schema`, asks,
 //! and hands the connection back. A connection whose answer did not arrive in full is closed, so
 //! that a later call never reads an earlier call's answer.
 
@@ -112,8 +112,8 @@ impl<S: Server> Link<S> {
 
     /// Asks, within the configured time in all.
     ///
-    /// A connection that broke is replaced and the question repeated: each verb may be done twice
-    /// (a CSeq that was claimed and not heard of is a gap, which RFC 3261 §12.2.1.1 allows).
+    /// A connection that broke is replaced and the question repeated: each verb may be done twice.
+    /// A CSeq that was claimed and not heard of is a gap, which phones accept (RFC 3261 §12.2.2).
     pub(super) async fn ask<V: Verb<S>>(&self, verb: &V) -> Result<V::Answer, StoreError> {
         let deadline = Instant::now() + self.timeout;
         // After a restart of the server every connection in the pool may be a broken one.

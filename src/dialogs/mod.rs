@@ -1,7 +1,7 @@
 //! The dialog store: `active_watchers` in one of three databases, one file each, the same verbs.
 //!
-//! [`schema`] has all SQL and tells the presence servers apart, [`verbs`] the questions,
-//! [`link`] the way to a server (with [`backoff`] when it is down), [`sqlite_thread`] the way to
+//! `schema` has all SQL and tells the presence servers apart, `verbs` the questions,
+//! `link` the way to a server (with `backoff` when it is down), `sqlite_thread` the way to
 //! a file.
 
 use std::sync::Arc;

@@ -59,10 +59,11 @@ impl Server for MySql {
         Ok(names)
     }
 
+    /// Disconnecting reads what is left of an answer; from a server that hangs it must not wait
+    /// for ever, for the connection keeps its place in the pool as long.
     fn discard(connection: Conn) {
-        // Dropping would hand it back to the pool with an answer still under way.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(connection.disconnect());
+            runtime.spawn(tokio::time::timeout(Duration::from_secs(1), connection.disconnect()));
         }
     }
 

@@ -37,7 +37,9 @@ impl Postgres {
             .dbname(&server.database)
             .application_name("mwid")
             .connect_timeout(settings.timeout)
-            .keepalives_idle(Duration::from_secs(30));
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3);
         if let Some(password) = &server.password {
             opts.password(password.reveal());
         }
@@ -63,6 +65,7 @@ impl Server for Postgres {
         Ok(statement.columns().iter().map(|column| column.name().to_owned()).collect())
     }
 
+    /// Left in the pool, a connection that is cut off would be handed out again and again.
     fn discard(connection: Client) {
         drop(Client::take(connection));
     }

@@ -69,7 +69,7 @@ impl Dialect {
     }
 
     /// Equal to the letter. MySQL compares in the column's collation, most of which ignore case;
-    /// Call-IDs and tags do not (RFC 3261 §7.3.1 leaves them to be compared byte by byte).
+    /// Call-IDs are compared byte by byte (RFC 3261 §8.1.1.4), and so is what this row was read as.
     fn same(self, column: &str) -> String {
         match self {
             Self::MySql => format!("{column} = CONVERT(? USING utf8mb4) COLLATE utf8mb4_bin"),
