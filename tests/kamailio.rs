@@ -4,17 +4,17 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::killpg;
-use support::kamailio::{self, Kamailio};
+use support::kamailio;
 use support::mariadb::MariaDb;
 use support::phone::{Answer, Phone};
 use support::postgres::Postgres;
 use support::relay::{Loss, Relay, Way};
-use support::sip::Message;
+use support::sidecar::Sidecar;
 use support::wait::{SOON, wait_for};
 
 /// A database with Kamailio's tables.
@@ -60,66 +60,6 @@ fn postgres() -> Postgres {
     let database = Postgres::start();
     database.sql(&kamailio::schema("postgres"));
     database
-}
-
-/// A sidecar made by hand: one socket that sends NOTIFYs in a phone's dialog.
-struct Sidecar {
-    socket: UdpSocket,
-}
-
-impl Sidecar {
-    fn new() -> Self {
-        Self::at(Ipv4Addr::LOCALHOST)
-    }
-
-    fn at(address: Ipv4Addr) -> Self {
-        let socket = UdpSocket::bind((address, 0)).unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        Self { socket }
-    }
-
-    /// The bytes of a NOTIFY as design and RFC 6665 have it.
-    fn notify(&self, proxy: &str, request_uri: &str, phone: &Phone, cseq: u32) -> String {
-        let own = self.socket.local_addr().unwrap();
-        let body = "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\n\
-                    Voice-Message: 1/0 (0/0)\r\n";
-        let route = if proxy.is_empty() {
-            "X-Route: none".into()
-        } else {
-            format!("Route: <sip:{proxy};lr>")
-        };
-        [
-            format!("NOTIFY {request_uri} SIP/2.0"),
-            format!("Via: SIP/2.0/UDP {own};branch=z9hG4bK{cseq}-{};rport", phone.tag()),
-            route,
-            "Max-Forwards: 70".into(),
-            format!("From: <sip:202@example.com>;tag={}", phone.server_tag()),
-            format!("To: <sip:202@example.com>;tag={}", phone.tag()),
-            format!("Call-ID: {}", phone.call_id()),
-            format!("CSeq: {cseq} NOTIFY"),
-            "Contact: <sip:127.0.0.1>".into(),
-            "Event: message-summary".into(),
-            "Subscription-State: active;expires=500".into(),
-            "Content-Type: application/simple-message-summary".into(),
-            format!("Content-Length: {}", body.len()),
-            String::new(),
-            body.into(),
-        ]
-        .join("\r\n")
-    }
-
-    /// Sends it and gives the final answer.
-    fn ask(&self, bytes: &str, proxy: std::net::SocketAddr) -> Message {
-        self.socket.send_to(bytes.as_bytes(), proxy).unwrap();
-        let mut buffer = [0; 4096];
-        loop {
-            let length = self.socket.recv(&mut buffer).expect("an answer");
-            let answer = Message::parse(std::str::from_utf8(&buffer[..length]).unwrap()).unwrap();
-            if answer.status() >= Some(200) {
-                return answer;
-            }
-        }
-    }
 }
 
 #[test]
@@ -202,11 +142,11 @@ fn a_notify_of_the_media_server_is_relayed_into_the_dialog() {
     let kamailio = kamailio::Setup::on(Server::url(&database)).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     let other = Phone::subscribe(&kamailio, "202", "example.com");
-    let proxy = kamailio.address().to_string();
+    let proxy = kamailio.address();
     let sidecar = Sidecar::new();
 
-    let notify = sidecar.notify(&proxy, &phone.contact(), &phone, 2);
-    assert_eq!(sidecar.ask(&notify, kamailio.address()).status(), Some(200));
+    let notify = sidecar.notify(Some(proxy), &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 200);
     let seen = phone.wait_for_lamp("1/0 (0/0)", SOON);
     assert_eq!(seen.cseq(), 2);
     assert_eq!(seen.header("Route"), None, "the proxy took its own Route away");
@@ -214,11 +154,11 @@ fn a_notify_of_the_media_server_is_relayed_into_the_dialog() {
     phone.assert_dialog_is_whole();
     assert_eq!(other.notifies().len(), 1, "the other phone of the account is another dialog");
 
-    let low = sidecar.notify(&proxy, &phone.contact(), &phone, 1);
-    assert_eq!(sidecar.ask(&low, kamailio.address()).status(), Some(500));
-    let foreign = sidecar.notify(&proxy, &other.contact(), &phone, 3);
+    let low = sidecar.notify(Some(proxy), &phone.contact(), &phone, 1);
+    assert_eq!(sidecar.ask(&low, kamailio.address()), 500);
+    let foreign = sidecar.notify(Some(proxy), &other.contact(), &phone, 3);
     let foreign = foreign.replace(&phone.call_id(), &other.call_id());
-    assert_eq!(sidecar.ask(&foreign, kamailio.address()).status(), Some(481), "tags of no dialog");
+    assert_eq!(sidecar.ask(&foreign, kamailio.address()), 481, "tags of no dialog");
 }
 
 #[test]
@@ -229,14 +169,14 @@ fn a_notify_without_route_or_phone_is_refused() {
     let proxy = kamailio.address();
     let sidecar = Sidecar::new();
 
-    let bare = sidecar.notify("", &phone.contact(), &phone, 2);
-    assert_eq!(sidecar.ask(&bare, proxy).status(), Some(404));
-    let to_proxy = sidecar.notify(&proxy.to_string(), &format!("sip:{proxy}"), &phone, 3);
-    assert_eq!(sidecar.ask(&to_proxy, proxy).status(), Some(404));
+    let bare = sidecar.notify(None, &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&bare, proxy), 404);
+    let to_proxy = sidecar.notify(Some(proxy), &format!("sip:{proxy}"), &phone, 3);
+    assert_eq!(sidecar.ask(&to_proxy, proxy), 404);
     // 127.0.0.2 is this machine too, but none of MWID_SERVERS.
     let stranger = Sidecar::at(Ipv4Addr::new(127, 0, 0, 2));
-    let notify = stranger.notify(&proxy.to_string(), &phone.contact(), &phone, 4);
-    assert_eq!(stranger.ask(&notify, proxy).status(), Some(403));
+    let notify = stranger.notify(Some(proxy), &phone.contact(), &phone, 4);
+    assert_eq!(stranger.ask(&notify, proxy), 403);
     assert_eq!(phone.notifies().len(), 1);
 }
 
@@ -247,8 +187,8 @@ fn a_phone_that_forgot_its_subscription_answers_481() {
     let phone = Phone::of("202", "example.com").answering(Answer::Gone).subscribe(&kamailio);
     assert_eq!(phone.answers_to(1), [200]);
     let sidecar = Sidecar::new();
-    let notify = sidecar.notify(&kamailio.address().to_string(), &phone.contact(), &phone, 2);
-    assert_eq!(sidecar.ask(&notify, kamailio.address()).status(), Some(481));
+    let notify = sidecar.notify(Some(kamailio.address()), &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 481);
     assert!(database.row(&phone.call_id(), "id").is_some(), "Kamailio heeds its own NOTIFYs only");
 
     phone.refresh();
@@ -264,14 +204,14 @@ fn the_relay_drops_the_first_two_copies() {
     relay.connect(kamailio.address());
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     let sidecar = Sidecar::new();
-    let notify = sidecar.notify(&relay.address().to_string(), &phone.contact(), &phone, 2);
+    let notify = sidecar.notify(Some(relay.address()), &phone.contact(), &phone, 2);
 
     for copies in 1..=2 {
-        sidecar.socket.send_to(notify.as_bytes(), relay.address()).unwrap();
+        sidecar.send(&notify, relay.address());
         let lost = || relay.passages().iter().filter(|p| p.way == Way::Out && p.lost).count();
         wait_for("lost copy", SOON, || (lost() == copies).then_some(()));
     }
-    assert_eq!(sidecar.ask(&notify, relay.address()).status(), Some(200));
+    assert_eq!(sidecar.ask(&notify, relay.address()), 200);
     phone.wait_for_lamp("1/0 (0/0)", SOON);
 }
 
@@ -289,7 +229,7 @@ fn kamailio_and_its_children_end_with_the_test() {
 #[test]
 fn kamailio_comes_back_with_its_subscriptions() {
     let database = mariadb();
-    let mut kamailio: Kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let mut kamailio = kamailio::Setup::on(Server::url(&database)).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     kamailio.stop();
     kamailio.start();

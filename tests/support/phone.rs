@@ -218,6 +218,13 @@ impl Phone {
         first.parameter("To", "tag").expect("a 200 has a tag (RFC 6665 §4.2.1.1)").into()
     }
 
+    /// What the proxy gave as its Contact, without brackets.
+    pub fn target(&self) -> String {
+        let answers = self.subscribe_answers();
+        let contact = answers.first().and_then(|answer| answer.header("Contact"));
+        contact.expect("a 200 has a Contact (RFC 6665 §4.2.1.1)").trim_matches(['<', '>']).into()
+    }
+
     /// What the phone gives as its Contact, without brackets.
     pub fn contact(&self) -> String {
         let subscribe = self.first_subscribe();
