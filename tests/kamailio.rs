@@ -4,76 +4,28 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, UdpSocket};
 
-use nix::errno::Errno;
-use nix::sys::signal::killpg;
+use support::group::living_members;
 use support::kamailio;
-use support::mariadb::MariaDb;
 use support::phone::{Answer, Phone};
-use support::postgres::Postgres;
 use support::relay::{Loss, Relay, Way};
 use support::sidecar::Sidecar;
-use support::wait::{SOON, wait_for};
-
-/// A database with Kamailio's tables.
-trait Server {
-    fn url(&self) -> String;
-    fn sql(&self, sql: &str) -> String;
-
-    /// One row of `active_watchers`, these columns of it.
-    fn row(&self, callid: &str, columns: &str) -> Option<Vec<String>> {
-        let sql = format!("SELECT {columns} FROM active_watchers WHERE callid = '{callid}'");
-        let answer = self.sql(&sql);
-        let line = answer.strip_suffix('\n')?;
-        assert!(!line.contains('\n'), "more than one row of {callid}: {answer}");
-        Some(line.split('\t').map(str::to_owned).collect())
-    }
-}
-
-impl Server for MariaDb {
-    fn url(&self) -> String {
-        self.url()
-    }
-    fn sql(&self, sql: &str) -> String {
-        self.sql(sql)
-    }
-}
-
-impl Server for Postgres {
-    fn url(&self) -> String {
-        self.url()
-    }
-    fn sql(&self, sql: &str) -> String {
-        self.sql(sql)
-    }
-}
-
-fn mariadb() -> MariaDb {
-    let database = MariaDb::start();
-    database.sql(&kamailio::schema("mysql"));
-    database
-}
-
-fn postgres() -> Postgres {
-    let database = Postgres::start();
-    database.sql(&kamailio::schema("postgres"));
-    database
-}
+use support::tables::Tables;
+use support::{SOON, wait_for};
 
 #[test]
 fn a_phone_subscribes_on_mariadb_and_has_a_row() {
-    a_phone_subscribes_and_has_a_row(&mariadb());
+    a_phone_subscribes_and_has_a_row(&Tables::on_mariadb());
 }
 
 #[test]
 fn a_phone_subscribes_on_postgresql_and_has_a_row() {
-    a_phone_subscribes_and_has_a_row(&postgres());
+    a_phone_subscribes_and_has_a_row(&Tables::on_postgres());
 }
 
-fn a_phone_subscribes_and_has_a_row(database: &impl Server) {
-    let kamailio = kamailio::Setup::on(database.url()).start();
+fn a_phone_subscribes_and_has_a_row(tables: &Tables) {
+    let kamailio = kamailio::Setup::on(tables).start();
     let phone =
         Phone::of("202", "example.com").watching("sip:300@example.com").subscribe(&kamailio);
 
@@ -87,13 +39,13 @@ fn a_phone_subscribes_and_has_a_row(database: &impl Server) {
 
     let columns = "presentity_uri, watcher_username, watcher_domain, to_user, to_domain, from_user, \
                    from_domain, event, event_id, status, local_cseq, remote_cseq, record_route";
-    let row = database.row(&phone.call_id(), columns).expect("a row");
+    let row = wait_for("row", SOON, || tables.row(&phone.call_id(), columns));
     let expected = "sip:300@example.com 202 example.com 300 example.com 202 example.com \
                     message-summary  1 0 1 ";
-    assert_eq!(row.join(" "), expected, "event_id and record_route are empty and not NULL");
+    assert_eq!(row.join(" "), expected, "event_id and record_route are empty");
 
     let columns = "to_tag, from_tag, contact, socket_info, local_contact";
-    let row = database.row(&phone.call_id(), columns).expect("a row");
+    let row = tables.row(&phone.call_id(), columns).expect("a row");
     let address = kamailio.address();
     assert_eq!(row[0], phone.server_tag(), "to_tag is the notifier's");
     assert_eq!(row[1], phone.tag(), "from_tag is the phone's");
@@ -104,42 +56,43 @@ fn a_phone_subscribes_and_has_a_row(database: &impl Server) {
 
 #[test]
 fn kamailio_on_mariadb_follows_the_cseq_that_it_finds_in_the_row() {
-    kamailio_follows_the_cseq_that_it_finds_in_the_row(&mariadb());
+    kamailio_follows_the_cseq_that_it_finds_in_the_row(&Tables::on_mariadb());
 }
 
 #[test]
 fn kamailio_on_postgresql_follows_the_cseq_that_it_finds_in_the_row() {
-    kamailio_follows_the_cseq_that_it_finds_in_the_row(&postgres());
+    kamailio_follows_the_cseq_that_it_finds_in_the_row(&Tables::on_postgres());
 }
 
-fn kamailio_follows_the_cseq_that_it_finds_in_the_row(database: &impl Server) {
-    let kamailio = kamailio::Setup::on(database.url()).start();
+fn kamailio_follows_the_cseq_that_it_finds_in_the_row(tables: &Tables) {
+    let kamailio = kamailio::Setup::on(tables).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
-    let stored = || database.row(&phone.call_id(), "local_cseq").expect("a row").remove(0);
-    assert_eq!(stored(), "0", "one less than the 1 on the wire");
+    let stored = || tables.row(&phone.call_id(), "local_cseq").map(|mut row| row.remove(0));
+    // One less than the 1 on the wire.
+    wait_for("row 0", SOON, || (stored().as_deref() == Some("0")).then_some(()));
 
     phone.refresh();
     assert_eq!(phone.wait_for_count(2, SOON)[1].cseq(), 2);
-    wait_for("row 1", SOON, || (stored() == "1").then_some(()));
+    wait_for("row 1", SOON, || (stored().as_deref() == Some("1")).then_some(()));
 
     let sql = "UPDATE active_watchers SET local_cseq = 41 WHERE callid = '{}'";
-    database.sql(&sql.replace("{}", &phone.call_id()));
+    tables.sql(&sql.replace("{}", &phone.call_id()));
     phone.refresh();
     assert_eq!(phone.wait_for_count(3, SOON)[2].cseq(), 43, "row + 2");
-    wait_for("row 42", SOON, || (stored() == "42").then_some(()));
+    wait_for("row 42", SOON, || (stored().as_deref() == Some("42")).then_some(()));
 
     phone.unsubscribe();
     let last = phone.wait_for_count(4, SOON).remove(3);
     assert_eq!(last.cseq(), 44);
     assert_eq!(last.header("Subscription-State"), Some("terminated;reason=timeout"));
-    wait_for("row to go", SOON, || database.row(&phone.call_id(), "id").is_none().then_some(()));
+    wait_for("row to go", SOON, || tables.row(&phone.call_id(), "id").is_none().then_some(()));
     phone.assert_dialog_is_whole();
 }
 
 #[test]
 fn a_notify_of_the_media_server_is_relayed_into_the_dialog() {
-    let database = mariadb();
-    let kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     let other = Phone::subscribe(&kamailio, "202", "example.com");
     let proxy = kamailio.address();
@@ -163,8 +116,8 @@ fn a_notify_of_the_media_server_is_relayed_into_the_dialog() {
 
 #[test]
 fn a_notify_without_route_or_phone_is_refused() {
-    let database = mariadb();
-    let kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     let proxy = kamailio.address();
     let sidecar = Sidecar::new();
@@ -181,25 +134,41 @@ fn a_notify_without_route_or_phone_is_refused() {
 }
 
 #[test]
+fn a_notify_to_the_aor_goes_where_the_phone_is_registered() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let sidecar = Sidecar::new();
+    let notify = sidecar.notify(None, "sip:202@example.com", &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 404, "not registered");
+    let register = sidecar.register(&phone, "202", "example.com");
+    assert_eq!(sidecar.ask(&register, kamailio.address()), 200);
+    let notify = sidecar.notify(None, "sip:202@example.com", &phone, 3);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 200);
+    assert_eq!(phone.wait_for_lamp("1/0 (0/0)", SOON).cseq(), 3);
+}
+
+#[test]
 fn a_phone_that_forgot_its_subscription_answers_481() {
-    let database = mariadb();
-    let kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
     let phone = Phone::of("202", "example.com").answering(Answer::Gone).subscribe(&kamailio);
     assert_eq!(phone.answers_to(1), [200]);
+    wait_for("row", SOON, || tables.row(&phone.call_id(), "id"));
     let sidecar = Sidecar::new();
     let notify = sidecar.notify(Some(kamailio.address()), &phone.contact(), &phone, 2);
     assert_eq!(sidecar.ask(&notify, kamailio.address()), 481);
-    assert!(database.row(&phone.call_id(), "id").is_some(), "Kamailio heeds its own NOTIFYs only");
+    assert!(tables.row(&phone.call_id(), "id").is_some(), "Kamailio heeds its own NOTIFYs only");
 
     phone.refresh();
-    wait_for("row to go", SOON, || database.row(&phone.call_id(), "id").is_none().then_some(()));
+    wait_for("row to go", SOON, || tables.row(&phone.call_id(), "id").is_none().then_some(()));
 }
 
 #[test]
 fn the_relay_drops_the_first_two_copies() {
-    let database = mariadb();
+    let tables = Tables::on_mariadb();
     let relay = Relay::new(Loss::FirstCopies(2));
-    let setup = kamailio::Setup::on(Server::url(&database)).also_known_as(relay.address());
+    let setup = kamailio::Setup::on(&tables).also_known_as(relay.address());
     let kamailio = setup.start();
     relay.connect(kamailio.address());
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
@@ -216,20 +185,37 @@ fn the_relay_drops_the_first_two_copies() {
 }
 
 #[test]
+fn the_relay_loses_the_same_datagrams_for_the_same_seed() {
+    let lost = |seed| -> Vec<bool> {
+        let relay = Relay::new(Loss::Percent(30, seed));
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for count in 1..=200 {
+            socket.send_to(b"datagram", relay.address()).unwrap();
+            wait_for("datagram", SOON, || (relay.passages().len() == count).then_some(()));
+        }
+        relay.passages().iter().map(|passage| passage.lost).collect()
+    };
+    let first = lost(7);
+    assert_eq!(first, lost(7));
+    assert_ne!(first, lost(8));
+    let count = first.iter().filter(|lost| **lost).count();
+    assert!((40..=80).contains(&count), "about 60 of 200, not {count}");
+}
+
+#[test]
 fn kamailio_and_its_children_end_with_the_test() {
-    let database = mariadb();
-    let kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
     let group = kamailio.group().expect("it runs").id();
+    assert!(living_members(group) > 1, "a leader and its children");
     drop(kamailio);
-    wait_for("end of the group", Duration::from_secs(5), || {
-        (killpg(group, None) == Err(Errno::ESRCH)).then_some(())
-    });
+    wait_for("end of the group", SOON, || (living_members(group) == 0).then_some(()));
 }
 
 #[test]
 fn kamailio_comes_back_with_its_subscriptions() {
-    let database = mariadb();
-    let mut kamailio = kamailio::Setup::on(Server::url(&database)).start();
+    let tables = Tables::on_mariadb();
+    let mut kamailio = kamailio::Setup::on(&tables).start();
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     kamailio.stop();
     kamailio.start();

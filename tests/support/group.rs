@@ -1,5 +1,6 @@
 //! A server with its children: all of them end when the test does, however it ends.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -58,4 +59,18 @@ impl Drop for Group {
         let _ = killpg(self.id(), Signal::SIGKILL);
         let _ = self.leader.wait();
     }
+}
+
+/// How many processes of a group still run. One that has ended but that its new parent has not
+/// asked after yet does not count.
+pub fn living_members(group: Pid) -> usize {
+    let processes = fs::read_dir("/proc").expect("Linux has it").flatten();
+    let stats =
+        processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
+    let of_group = |stat: &String| {
+        // pid (name) state parent group …
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        fields.next() != Some("Z") && fields.nth(1) == Some(group.to_string().as_str())
+    };
+    stats.filter(of_group).count()
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -11,25 +11,11 @@ use tempfile::TempDir;
 
 use super::group::Group;
 use super::net::UdpPort;
-use super::wait::{SOON, wait_for};
+use super::tables::Tables;
+use super::{SOON, wait_for};
 
 const BINARY: &str = "/usr/sbin/kamailio";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kamailio.cfg");
-const SCHEMAS: &str = "/usr/share/kamailio";
-
-/// The SQL that makes Kamailio's own tables in an empty database, as Debian ships it.
-///
-/// `flavour` is the folder's name, `mysql` or `postgres`.
-pub fn schema(flavour: &str) -> String {
-    ["standard-create.sql", "presence-create.sql"]
-        .map(|file| {
-            let path = Path::new(SCHEMAS).join(flavour).join(file);
-            fs::read_to_string(&path).unwrap_or_else(|error| {
-                panic!("{}: {error}; scripts/setup installs it", path.display())
-            })
-        })
-        .concat()
-}
 
 /// What a Kamailio is to be started with.
 #[derive(Clone, Debug)]
@@ -39,10 +25,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// On this database: `mysql://user:password@127.0.0.1:port/name` or `postgres://…`, where
-    /// [`schema`] has been run.
-    pub fn on(database: impl Into<String>) -> Self {
-        Self { database: database.into(), aliases: Vec::new() }
+    /// On these tables.
+    pub fn on(tables: &Tables) -> Self {
+        Self { database: tables.url().to_owned(), aliases: Vec::new() }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.

@@ -14,7 +14,7 @@ use super::group::Group;
 use super::kamailio::Kamailio;
 use super::sip::Message;
 use super::trace;
-use super::wait::{SOON, wait_for};
+use super::{SOON, wait_for};
 
 const BINARY: &str = "sipp";
 const SCENARIO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sipp/phone.xml");
@@ -50,7 +50,6 @@ pub struct Setup {
     user: String,
     domain: String,
     account: String,
-    event: String,
     expires: u32,
     answer: Answer,
 }
@@ -60,13 +59,6 @@ impl Setup {
     #[must_use]
     pub fn watching(mut self, account: impl Into<String>) -> Self {
         self.account = account.into();
-        self
-    }
-
-    /// Sends this Event: `message-summary;id=7`.
-    #[must_use]
-    pub fn event(mut self, event: impl Into<String>) -> Self {
-        self.event = event.into();
         self
     }
 
@@ -99,7 +91,6 @@ impl Setup {
             ("user", self.user.as_str()),
             ("domain", &self.domain),
             ("account", &self.account),
-            ("event", &self.event),
             ("expires", &expires),
             ("answer", self.answer.key()),
         ] {
@@ -136,7 +127,6 @@ impl Phone {
             user: user.into(),
             domain: domain.into(),
             account: format!("sip:{user}@{domain}"),
-            event: "message-summary".into(),
             expires: 600,
             answer: Answer::default(),
         }

@@ -16,7 +16,7 @@ pub enum Loss {
     None,
     /// The first N copies of each request, told by the branch of its topmost Via.
     FirstCopies(u32),
-    /// About so many of 100 datagrams, either way; the same ones for the same seed.
+    /// About so many of 100 datagrams; each way loses the same ones for the same seed.
     Percent(u32, u64),
 }
 
@@ -74,7 +74,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     loss: Loss,
-    random: u64,
+    /// One for each way, so that neither depends on when the other has something to carry.
+    random: [u64; 2],
     copies: HashMap<String, u32>,
     client: Option<SocketAddr>,
     proxy: Option<SocketAddr>,
@@ -88,7 +89,8 @@ impl Relay {
         let (front, back) = (bind(), bind());
         let address = front.local_addr().expect("it is bound");
         // xorshift must not start from 0.
-        let random = if let Loss::Percent(_, seed) = loss { seed | 1 } else { 1 };
+        let seed = if let Loss::Percent(_, seed) = loss { seed | 1 } else { 1 };
+        let random = [seed, !seed | 1];
         let copies = HashMap::new();
         let state = State { loss, random, copies, client: None, proxy: None, passages: Vec::new() };
         let shared = Arc::new(Shared {
@@ -199,15 +201,17 @@ impl State {
                     *seen <= copies
                 })
             }
-            Loss::Percent(percent, _) => self.roll() < u64::from(percent),
+            Loss::Percent(percent, _) => self.roll(way) < u64::from(percent),
         }
     }
 
     /// 0 to 99, by xorshift64.
-    fn roll(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random % 100
+    fn roll(&mut self, way: Way) -> u64 {
+        let random = &mut self.random[usize::from(way == Way::Back)];
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        // The low bits are the weakest.
+        (*random >> 32) % 100
     }
 }

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use super::SOON;
 use super::phone::Phone;
 use super::sip::Message;
-use super::wait::SOON;
 
 /// One socket that sends NOTIFYs in the dialogs of phones.
 #[derive(Debug)]
@@ -56,6 +56,24 @@ impl Sidecar {
             body.into(),
         ]);
         lines.join("\r\n")
+    }
+
+    /// A REGISTER of the phone's Contact for `sip:user@domain`.
+    pub fn register(&self, phone: &Phone, user: &str, domain: &str) -> String {
+        let own = self.socket.local_addr().expect("it is bound");
+        let contact = phone.contact();
+        [
+            format!("REGISTER sip:{domain} SIP/2.0"),
+            format!("Via: SIP/2.0/UDP {own};branch=z9hG4bKregister-{};rport", phone.tag()),
+            "Max-Forwards: 70".into(),
+            format!("From: <sip:{user}@{domain}>;tag=register"),
+            format!("To: <sip:{user}@{domain}>"),
+            format!("Call-ID: register-{}", phone.call_id()),
+            "CSeq: 1 REGISTER".into(),
+            format!("Contact: <{contact}>;expires=600"),
+            "Content-Length: 0\r\n\r\n".into(),
+        ]
+        .join("\r\n")
     }
 
     /// Sends it and waits for nothing.
