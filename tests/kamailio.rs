@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
 
 use support::group::living_members;
 use support::kamailio;
@@ -13,6 +15,25 @@ use support::relay::{Loss, Relay, Way};
 use support::sidecar::Sidecar;
 use support::tables::Tables;
 use support::{SOON, wait_for};
+
+#[test]
+fn the_snippet_fits_the_stock_script() {
+    let stock = fs::read_to_string("/etc/kamailio/kamailio.cfg").expect("Debian's kamailio.cfg");
+    let snippet = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/kamailio/mwid.cfg");
+    let include = format!("#!define MWID_SERVERS \"192.0.2.10/32\"\ninclude_file \"{snippet}\"\n");
+    let script = stock
+        .replacen("\nrequest_route {", &format!("\n{include}\nrequest_route {{"), 1)
+        .replacen("\troute(WITHINDLG);", "\troute(MWID);\n\troute(WITHINDLG);", 1);
+    assert_eq!(script.matches("MWID").count(), 2, "both places were found");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("kamailio.cfg");
+    fs::write(&path, script).expect("our own folder");
+    let check = Command::new("/usr/sbin/kamailio").arg("-c").arg("-f").arg(&path).output();
+    let check = check.expect("Kamailio runs");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success() && said.contains("config file ok"), "{said}");
+}
 
 #[test]
 fn a_phone_subscribes_on_mariadb_and_has_a_row() {

@@ -1,6 +1,33 @@
 //! The dialog store: `active_watchers` in one of three databases, one file each, the same verbs.
+//!
+//! [`schema`] has all SQL and tells the presence servers apart, [`verbs`] the questions,
+//! [`link`] the way to a server (with [`backoff`] when it is down), [`sqlite_thread`] the way to
+//! a file.
 
-use mwid_core::dialog::Row;
+use std::sync::Arc;
+
+use mwid_core::dialog::{Dialog, Flavour, MAX_CSEQ, Row};
+use mwid_core::mailbox::Account;
+
+use crate::config::{self, DatabaseUrl, Server};
+
+mod backoff;
+mod error;
+mod link;
+mod mysql;
+mod postgres;
+mod schema;
+mod sqlite;
+mod sqlite_thread;
+mod verbs;
+
+pub use error::{Cause, StoreError};
+
+use link::Link;
+use mysql::MySql;
+use postgres::Postgres;
+use sqlite::Sqlite;
+use verbs::{Claim, Claimed, Delete, Find, Identity, Inspect};
 
 /// What a look-up found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,4 +36,134 @@ pub struct Found {
     pub rows: Vec<Row>,
     /// More rows were there than `max_dialogs`.
     pub capped: bool,
+}
+
+/// What stands at the other end, for `mwid status` and `mwid check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Name and version: `MariaDB 10.11.6`.
+    pub server: String,
+    /// Whose table it is.
+    pub flavour: Flavour,
+    /// The table's name.
+    pub table: String,
+}
+
+/// The subscriptions of a presence server, in its own database.
+///
+/// Cheap to clone; all clones share their connections. Nothing is connected before the first
+/// question, and a database that went away is found again by the next question after it came
+/// back (see `backoff`: at most 5 s later). Every answer comes within `[database] timeout`.
+#[derive(Clone)]
+pub enum DialogStore {
+    /// MariaDB and MySQL.
+    MySql(Arc<Link<MySql>>),
+    /// PostgreSQL and what speaks its protocol.
+    Postgres(Arc<Link<Postgres>>),
+    /// An SQLite file, served by a thread that ends with the last clone.
+    Sqlite(Arc<Sqlite>),
+}
+
+/// Asks whichever database it is.
+macro_rules! ask {
+    ($store:expr, $verb:expr) => {
+        match $store {
+            Self::MySql(link) => link.ask(&$verb).await,
+            Self::Postgres(link) => link.ask(&$verb).await,
+            Self::Sqlite(file) => file.ask($verb).await,
+        }
+    };
+}
+
+impl DialogStore {
+    /// A store for `[database]`. Connects to nothing: the database may be down.
+    ///
+    /// # Errors
+    /// [`StoreError::BadTable`]; [`StoreError::Unreachable`] when no thread could be started.
+    pub fn new(settings: &config::Database) -> Result<Self, StoreError> {
+        Ok(match &settings.url {
+            DatabaseUrl::MySql(server) => Self::MySql(MySql::link(settings, server)?.into()),
+            DatabaseUrl::Postgres(server) => {
+                Self::Postgres(Postgres::link(settings, server)?.into())
+            }
+            DatabaseUrl::Sqlite(path) => Self::Sqlite(Sqlite::new(settings, path)?.into()),
+        })
+    }
+
+    /// The live subscriptions to `account`'s messages: event `message-summary`, active, ending
+    /// after `unix` (Unix seconds), found by `[database] find_by`, at most `max_dialogs`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::is_transient`] tells whether to try again.
+    pub async fn find(&self, account: &Account, unix: u64) -> Result<Found, StoreError> {
+        let unix = i64::try_from(unix).unwrap_or(i64::MAX);
+        let mut rows = ask!(self, Find { account: account.clone(), unix })?;
+        let most = self.table().max_dialogs as usize;
+        let capped = rows.len() > most;
+        rows.truncate(most);
+        Ok(Found { rows, capped })
+    }
+
+    /// Takes the next CSeq of a dialog for the wire: higher than what the row says in its
+    /// server's counting and higher than `above`, the highest that mwid itself has sent (0 if
+    /// none). `None`: the row is gone, or holds another dialog.
+    ///
+    /// # Errors
+    /// [`StoreError::Exhausted`] when no CSeq is left below 2³¹; others as for
+    /// [`DialogStore::find`].
+    pub async fn claim(&self, dialog: &Dialog, above: u32) -> Result<Option<u32>, StoreError> {
+        let exhausted = || StoreError::Exhausted { row: dialog.row };
+        if above >= MAX_CSEQ {
+            return Err(exhausted());
+        }
+        match ask!(self, Claim { identity: Identity::of(dialog), above })? {
+            Claimed::Gone => Ok(None),
+            Claimed::Exhausted => Err(exhausted()),
+            Claimed::Wire(wire) => match u32::try_from(wire) {
+                Ok(wire) if wire > above && wire <= MAX_CSEQ => Ok(Some(wire)),
+                _ => Err(exhausted()),
+            },
+        }
+    }
+
+    /// Removes a dialog's row; `false` when it was not there any more.
+    ///
+    /// # Errors
+    /// As for [`DialogStore::find`].
+    pub async fn delete(&self, dialog: &Dialog) -> Result<bool, StoreError> {
+        ask!(self, Delete { identity: Identity::of(dialog) })
+    }
+
+    /// Looks at the server and at the table's columns.
+    ///
+    /// # Errors
+    /// As for [`DialogStore::find`].
+    pub async fn probe(&self) -> Result<Probe, StoreError> {
+        match self {
+            Self::MySql(link) => link.forget(),
+            Self::Postgres(link) => link.forget(),
+            Self::Sqlite(_) => {}
+        }
+        let (server, flavour) = ask!(self, Inspect)?;
+        Ok(Probe { server, flavour, table: self.table().name().to_owned() })
+    }
+
+    fn table(&self) -> &schema::Table {
+        match self {
+            Self::MySql(link) => link.table(),
+            Self::Postgres(link) => link.table(),
+            Self::Sqlite(file) => file.table(),
+        }
+    }
+}
+
+/// A server in words, without its password.
+fn describe(kind: &str, server: &Server) -> String {
+    let Server { host, port, user, database, .. } = server;
+    match &server.socket {
+        Some(socket) => {
+            format!("{kind} at {}, database {database:?}, as {user:?}", socket.display())
+        }
+        None => format!("{kind} at {host}:{port}, database {database:?}, as {user:?}"),
+    }
 }

@@ -1,0 +1,169 @@
+//! MariaDB and MySQL.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, OptsBuilder, Params, Pool, PoolConstraints, PoolOpts, Value};
+
+use super::error::{StoreError, one_line};
+use super::link::{Link, Server, Verb, Verdict};
+use super::schema::{Dialect, Schema, Table, Values, read_row};
+use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use crate::config;
+use mwid_core::dialog::Row;
+
+/// A MariaDB or MySQL server, through its pool.
+pub struct MySql {
+    pool: Pool,
+}
+
+impl MySql {
+    /// Prepares the pool; connects to nothing.
+    pub(super) fn link(
+        settings: &config::Database,
+        server: &config::Server,
+    ) -> Result<Link<Self>, StoreError> {
+        let at = super::describe("MySQL", server);
+        let table = Table::new(at, Dialect::MySql, settings)?;
+        let connections = settings.connections.max(1) as usize;
+        // Idle connections beyond the lower bound would be closed: both bounds are the same.
+        let bounds = PoolConstraints::new(connections, connections)
+            .expect("both bounds are the same and not zero");
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(server.host.clone())
+            .tcp_port(server.port)
+            .socket(server.socket.as_ref().map(|path| path.display().to_string()))
+            .prefer_socket(false)
+            .user(Some(server.user.clone()))
+            .pass(server.password.as_ref().map(|password| password.reveal().to_owned()))
+            .db_name(Some(server.database.clone()))
+            .tcp_keepalive(Some(Duration::from_secs(30)))
+            .pool_opts(PoolOpts::new().with_constraints(bounds).with_reset_connection(false));
+        Ok(Link::new(Self { pool: Pool::new(opts) }, table, settings))
+    }
+}
+
+impl Server for MySql {
+    type Connection = Conn;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Conn, Error> {
+        self.pool.get_conn().await
+    }
+
+    async fn columns(connection: &mut Conn, look: &str) -> Result<Vec<String>, Error> {
+        let result = connection.query_iter(look).await?;
+        let names =
+            result.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
+        result.drop_result().await?;
+        Ok(names)
+    }
+
+    fn discard(connection: Conn) {
+        // Dropping would hand it back to the pool with an answer still under way.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(connection.disconnect());
+        }
+    }
+
+    /// Numbers of the MySQL and MariaDB error reference.
+    fn verdict(error: &Error) -> Verdict {
+        let Error::Server(error) = error else { return Verdict::Lost };
+        match error.code {
+            // Shutdown, network, killed or idle connection; Galera node not (yet) in its cluster.
+            1040 | 1047 | 1053 | 1152..=1161 | 1184 | 1317 | 1927 | 4031 => Verdict::Lost,
+            // Unknown column, definition changed, statement must be or is not prepared.
+            1054 | 1412 | 1243 | 1615 => Verdict::Changed,
+            1051 | 1146 => Verdict::NoTable,
+            // Lock wait, deadlock (Galera's certification says so, too), checked read.
+            1020 | 1205 | 1213 => Verdict::Conflict,
+            _ => Verdict::Refused(None),
+        }
+    }
+}
+
+fn bind(params: Vec<Param<'_>>) -> Params {
+    let value = |param| match param {
+        Param::Text(text) => Value::from(text),
+        Param::Number(number) => Value::from(number),
+    };
+    Params::Positional(params.into_iter().map(value).collect())
+}
+
+impl Verb<MySql> for Find {
+    type Answer = Vec<Row>;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Vec<Row>, Error> {
+        let params = bind(schema.find_params(self));
+        let rows: Vec<mysql_async::Row> = connection.exec(schema.find.as_str(), params).await?;
+        Ok(rows
+            .iter()
+            .map(|row| match read_row(row) {
+                Ok(row) => row,
+                Err(never) => match never {},
+            })
+            .collect())
+    }
+}
+
+impl Verb<MySql> for Claim {
+    type Answer = Claimed;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Claimed, Error> {
+        let params = bind(schema.claim_params(self));
+        connection.exec_drop(schema.claim.as_str(), params).await?;
+        if connection.affected_rows() > 0 {
+            // The driver says None for 0, which Kamailio's counting may reach.
+            let row = connection.last_insert_id().unwrap_or_default();
+            return Ok(Claimed::Wire(schema.flavour.wire(row.cast_signed())));
+        }
+        let params = bind(schema.exhausted_params(&self.identity));
+        let found: Option<i64> = connection.exec_first(schema.exhausted.as_str(), params).await?;
+        Ok(if found.is_some() { Claimed::Exhausted } else { Claimed::Gone })
+    }
+}
+
+impl Verb<MySql> for Delete {
+    type Answer = bool;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<bool, Error> {
+        connection.exec_drop(schema.delete.as_str(), bind(self.identity.params())).await?;
+        Ok(connection.affected_rows() > 0)
+    }
+}
+
+impl Verb<MySql> for Inspect {
+    type Answer = (String, mwid_core::dialog::Flavour);
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
+        let version: Option<Vec<u8>> = connection.query_first("SELECT VERSION()").await?;
+        let version = String::from_utf8_lossy(&version.unwrap_or_default()).into_owned();
+        // 10.11.6-MariaDB-0+deb12u1
+        let server = match version.split_once("-MariaDB") {
+            Some((number, _)) => format!("MariaDB {number}"),
+            None => format!("MySQL {version}"),
+        };
+        Ok((one_line(&server, 80), schema.flavour))
+    }
+}
+
+impl Values for mysql_async::Row {
+    type Error = std::convert::Infallible;
+
+    fn text(&self, place: usize) -> Result<Option<String>, Self::Error> {
+        Ok(self.as_ref(place).and_then(|value| match value {
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Value::NULL => None,
+            other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
+        }))
+    }
+
+    fn number(&self, place: usize) -> Result<Option<i64>, Self::Error> {
+        Ok(self.as_ref(place).and_then(|value| match value {
+            Value::Int(number) => Some(*number),
+            Value::UInt(number) => i64::try_from(*number).ok(),
+            Value::Bytes(bytes) => str::from_utf8(bytes).ok()?.trim().parse().ok(),
+            _ => None,
+        }))
+    }
+}

@@ -1,0 +1,199 @@
+//! PostgreSQL and what speaks its protocol.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod};
+use mwid_core::dialog::{Flavour, Row};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Error, NoTls};
+
+use super::error::{StoreError, one_line};
+use super::link::{Link, Server, Verb, Verdict};
+use super::schema::{Dialect, Schema, Table, Values, read_row};
+use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use crate::config;
+
+/// A PostgreSQL server, through its pool.
+pub struct Postgres {
+    pool: Pool,
+}
+
+impl Postgres {
+    /// Prepares the pool; connects to nothing.
+    pub(super) fn link(
+        settings: &config::Database,
+        server: &config::Server,
+    ) -> Result<Link<Self>, StoreError> {
+        let table = Table::new(super::describe("PostgreSQL", server), Dialect::Postgres, settings)?;
+        let mut opts = tokio_postgres::Config::new();
+        match &server.socket {
+            Some(folder) => opts.host_path(folder),
+            None => opts.host(&server.host),
+        };
+        opts.port(server.port)
+            .user(&server.user)
+            .dbname(&server.database)
+            .application_name("mwid")
+            .connect_timeout(settings.timeout)
+            .keepalives_idle(Duration::from_secs(30));
+        if let Some(password) = &server.password {
+            opts.password(password.reveal());
+        }
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(opts, NoTls, recycling))
+            .max_size(settings.connections.max(1) as usize)
+            .build()
+            .expect("a pool without timeouts of its own needs no runtime");
+        Ok(Link::new(Self { pool }, table, settings))
+    }
+}
+
+impl Server for Postgres {
+    type Connection = Client;
+    type Error = PoolError;
+
+    async fn connect(&self) -> Result<Client, PoolError> {
+        self.pool.get().await
+    }
+
+    async fn columns(connection: &mut Client, look: &str) -> Result<Vec<String>, PoolError> {
+        let statement = connection.prepare(look).await?;
+        Ok(statement.columns().iter().map(|column| column.name().to_owned()).collect())
+    }
+
+    fn discard(connection: Client) {
+        drop(Client::take(connection));
+    }
+
+    fn verdict(error: &PoolError) -> Verdict {
+        let PoolError::Backend(error) = error else { return Verdict::Lost };
+        let Some(server) = error.as_db_error() else {
+            // A value that would not convert is an error of this side; all else is the wire.
+            return if error.is_closed() || is_io(error) {
+                Verdict::Lost
+            } else {
+                Verdict::Refused(None)
+            };
+        };
+        match server.code() {
+            &SqlState::UNDEFINED_TABLE => Verdict::NoTable,
+            // An unknown column; a plan or statement that is no longer good.
+            &SqlState::UNDEFINED_COLUMN
+            | &SqlState::FEATURE_NOT_SUPPORTED
+            | &SqlState::INVALID_SQL_STATEMENT_NAME
+            | &SqlState::DUPLICATE_PSTATEMENT => Verdict::Changed,
+            &SqlState::T_R_SERIALIZATION_FAILURE
+            | &SqlState::T_R_DEADLOCK_DETECTED
+            | &SqlState::LOCK_NOT_AVAILABLE => Verdict::Conflict,
+            // Classes 08 (connection), 53 (resources), 57 (operator), 58 (system), XX (internal).
+            code if ["08", "53", "57", "58", "XX"]
+                .iter()
+                .any(|class| code.code().starts_with(class)) =>
+            {
+                Verdict::Lost
+            }
+            _ => Verdict::Refused(server.column().map(str::to_owned)),
+        }
+    }
+}
+
+fn is_io(error: &Error) -> bool {
+    error.source().is_some_and(|source| source.is::<std::io::Error>())
+}
+
+fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    params
+        .iter()
+        .map(|param| match param {
+            Param::Text(text) => text as &(dyn ToSql + Sync),
+            Param::Number(number) => number as &(dyn ToSql + Sync),
+        })
+        .collect()
+}
+
+/// Runs one statement, prepared once per connection.
+async fn query(
+    connection: &Client,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<tokio_postgres::Row>, PoolError> {
+    let statement = connection.prepare_cached(sql).await?;
+    Ok(connection.query(&statement, &bind(params)).await?)
+}
+
+impl Verb<Postgres> for Find {
+    type Answer = Vec<Row>;
+
+    async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<Vec<Row>, PoolError> {
+        let rows = query(connection, &schema.find, &schema.find_params(self)).await?;
+        Ok(rows.iter().map(read_row).collect::<Result<_, _>>()?)
+    }
+}
+
+impl Verb<Postgres> for Claim {
+    type Answer = Claimed;
+
+    async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<Claimed, PoolError> {
+        let rows = query(connection, &schema.claim, &schema.claim_params(self)).await?;
+        if let Some(row) = rows.first() {
+            return Ok(Claimed::Wire(schema.flavour.wire(row.try_get(0)?)));
+        }
+        let params = schema.exhausted_params(&self.identity);
+        let found = query(connection, &schema.exhausted, &params).await?;
+        Ok(if found.is_empty() { Claimed::Gone } else { Claimed::Exhausted })
+    }
+}
+
+impl Verb<Postgres> for Delete {
+    type Answer = bool;
+
+    async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<bool, PoolError> {
+        let statement = connection.prepare_cached(&schema.delete).await?;
+        let params = self.identity.params();
+        Ok(connection.execute(&statement, &bind(&params)).await? > 0)
+    }
+}
+
+impl Verb<Postgres> for Inspect {
+    type Answer = (String, Flavour);
+
+    async fn ask(
+        &self,
+        connection: &mut Client,
+        schema: &Schema,
+    ) -> Result<Self::Answer, PoolError> {
+        let row = connection.query_one("SELECT version()", &[]).await?;
+        let version: String = row.try_get(0)?;
+        // PostgreSQL 15.8 (Debian 15.8-0+deb12u1) on x86_64-pc-linux-gnu, compiled by …
+        let server = version.split(" (").next().unwrap_or(&version);
+        let server = server.split(" on ").next().unwrap_or(server);
+        Ok((one_line(server, 80), schema.flavour))
+    }
+}
+
+impl Values for tokio_postgres::Row {
+    type Error = Error;
+
+    fn text(&self, place: usize) -> Result<Option<String>, Error> {
+        Ok(self.try_get::<_, Option<Lossy>>(place)?.map(|text| text.0))
+    }
+
+    fn number(&self, place: usize) -> Result<Option<i64>, Error> {
+        self.try_get(place)
+    }
+}
+
+/// Text that arrives as bytes and may be no UTF-8.
+struct Lossy(String);
+
+impl<'a> FromSql<'a> for Lossy {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(String::from_utf8_lossy(raw).into_owned()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::BYTEA
+    }
+}

@@ -1,0 +1,311 @@
+//! The table as it is: whose flavour its columns have, and the SQL that fits it.
+//!
+//! Only the checked table name and the fixed column names below are ever written into SQL; every
+//! value is bound. In the templates `?` stands for a bound text and `#` for a bound integer.
+
+use std::time::Instant;
+
+use mwid_core::dialog::{Flavour, MAX_CSEQ, Row};
+
+use super::error::StoreError;
+use super::verbs::{Claim, Find, Identity, Param};
+use crate::config::FindBy;
+
+/// The columns that both flavours must have besides the watcher's two.
+const REQUIRED: [&str; 19] = [
+    "id",
+    "presentity_uri",
+    "watcher_username",
+    "watcher_domain",
+    "to_user",
+    "to_domain",
+    "event",
+    "event_id",
+    "to_tag",
+    "from_tag",
+    "callid",
+    "local_cseq",
+    "remote_cseq",
+    "contact",
+    "record_route",
+    "expires",
+    "status",
+    "local_contact",
+    "socket_info",
+];
+
+/// Which SQL a database speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    MySql,
+    Postgres,
+    Sqlite,
+}
+
+impl Dialect {
+    fn quote(self, name: &str) -> String {
+        match self {
+            Self::MySql => format!("`{name}`"),
+            Self::Postgres | Self::Sqlite => format!("\"{name}\""),
+        }
+    }
+
+    /// A column as text. PostgreSQL is told the type, so that no width or type of the table can
+    /// surprise the driver, and asked for bytes: a `SQL_ASCII` database holds any, and would
+    /// refuse all rows for one that is no UTF-8.
+    fn text(self, column: &str) -> String {
+        if self == Self::Postgres {
+            format!(
+                "convert_to({column}::text, \
+                 CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+            )
+        } else {
+            column.to_owned()
+        }
+    }
+
+    fn number(self, column: &str) -> String {
+        if self == Self::Postgres { format!("{column}::int8") } else { column.to_owned() }
+    }
+
+    /// Equal to the letter. MySQL compares in the column's collation, most of which ignore case;
+    /// Call-IDs and tags do not (RFC 3261 §7.3.1 leaves them to be compared byte by byte).
+    fn same(self, column: &str) -> String {
+        match self {
+            Self::MySql => format!("{column} = CONVERT(? USING utf8mb4) COLLATE utf8mb4_bin"),
+            Self::Postgres | Self::Sqlite => format!("{column} = ?"),
+        }
+    }
+
+    /// Writes the placeholders of this dialect.
+    fn placed(self, template: &str) -> String {
+        let mut sql = String::with_capacity(template.len() + 32);
+        let mut count = 0;
+        for c in template.chars() {
+            match (self, c) {
+                (Self::Postgres, '?' | '#') => {
+                    count += 1;
+                    sql.push_str(&format!("${count}"));
+                    if c == '#' {
+                        sql.push_str("::int8");
+                    }
+                }
+                (_, '#') => sql.push('?'),
+                _ => sql.push(c),
+            }
+        }
+        sql
+    }
+}
+
+/// A database's table: where it is, what it is called, and what the configuration wants of it.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// Which database, for errors.
+    pub(super) at: String,
+    pub(super) dialect: Dialect,
+    pub(super) find_by: FindBy,
+    /// `[database] max_dialogs`.
+    pub(super) max_dialogs: u32,
+    name: String,
+}
+
+impl Table {
+    /// Checks the name: it is the only part of any SQL that is not ours.
+    pub(super) fn new(
+        at: String,
+        dialect: Dialect,
+        settings: &crate::config::Database,
+    ) -> Result<Self, StoreError> {
+        let name = settings.table.clone();
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !plain || name.len() > 63 || !name.starts_with(|c: char| !c.is_ascii_digit()) {
+            return Err(StoreError::BadTable { table: name });
+        }
+        let (find_by, max_dialogs) = (settings.find_by, settings.max_dialogs);
+        Ok(Self { at, dialect, find_by, max_dialogs, name })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks for no row and all columns.
+    pub(super) fn look(&self) -> String {
+        format!("SELECT * FROM {} LIMIT 0", self.dialect.quote(&self.name))
+    }
+
+    fn missing(&self, column: &'static str) -> StoreError {
+        StoreError::MissingColumn { at: self.at.clone(), table: self.name.clone(), column }
+    }
+}
+
+/// The flavour of a table and the SQL for it.
+#[derive(Debug)]
+pub(super) struct Schema {
+    pub(super) flavour: Flavour,
+    /// When the columns were looked at.
+    pub(super) seen: Instant,
+    pub(super) find: String,
+    pub(super) claim: String,
+    /// Finds the row of a claim that changed nothing because no CSeq is left.
+    pub(super) exhausted: String,
+    pub(super) delete: String,
+    find_by: FindBy,
+    limit: i64,
+}
+
+impl Schema {
+    /// Tells the flavour by the columns: Kamailio has `from_user` and `from_domain`.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingColumn`] names the first column that is not there.
+    pub(super) fn new(table: &Table, columns: &[String]) -> Result<Self, StoreError> {
+        let has = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        if let Some(column) = REQUIRED.into_iter().find(|name| !has(name)) {
+            return Err(table.missing(column));
+        }
+        let flavour = match (has("from_user"), has("from_domain")) {
+            (true, true) => Flavour::Kamailio,
+            (false, false) => Flavour::OpenSips,
+            (false, true) => return Err(table.missing("from_user")),
+            (true, false) => return Err(table.missing("from_domain")),
+        };
+        let (dialect, name) = (table.dialect, table.dialect.quote(&table.name));
+        let sql = |template: String| dialect.placed(&template);
+        let same = format!(
+            "id = # AND event = 'message-summary' AND {} AND {} AND {}",
+            dialect.same("callid"),
+            dialect.same("from_tag"),
+            dialect.same("to_tag")
+        );
+        Ok(Self {
+            flavour,
+            seen: Instant::now(),
+            find: sql(format!(
+                "SELECT {} FROM {name} WHERE {} AND event = 'message-summary' AND status = 1 \
+                 AND expires > # ORDER BY id DESC LIMIT #",
+                select_list(dialect, flavour),
+                who(table.find_by)
+            )),
+            claim: sql(claim(dialect, &name, &same)),
+            exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
+            delete: sql(format!("DELETE FROM {name} WHERE {same}")),
+            find_by: table.find_by,
+            limit: i64::from(table.max_dialogs) + 1,
+        })
+    }
+
+    /// What [`Schema::find`] binds.
+    pub(super) fn find_params<'a>(&self, find: &'a Find) -> Vec<Param<'a>> {
+        let account = &find.account;
+        let uri = Param::Text(account.as_str());
+        let watcher = [Param::Text(account.user()), Param::Text(account.domain())];
+        let mut params = match self.find_by {
+            FindBy::Presentity => vec![uri],
+            FindBy::Watcher => watcher.to_vec(),
+            FindBy::Either => [&[uri], &watcher[..]].concat(),
+        };
+        params.extend([Param::Number(find.unix), Param::Number(self.limit)]);
+        params
+    }
+
+    /// What [`Schema::claim`] binds.
+    pub(super) fn claim_params<'a>(&self, claim: &'a Claim) -> Vec<Param<'a>> {
+        let floor = self.flavour.row(i64::from(claim.above) + 1);
+        let mut params = vec![Param::Number(floor)];
+        params.extend(self.exhausted_params(&claim.identity));
+        params
+    }
+
+    /// What [`Schema::exhausted`] binds: the row, and the highest number it can hold.
+    pub(super) fn exhausted_params<'a>(&self, identity: &'a Identity) -> Vec<Param<'a>> {
+        let mut params = identity.params();
+        params.push(Param::Number(self.flavour.row(i64::from(MAX_CSEQ))));
+        params
+    }
+}
+
+fn who(find_by: FindBy) -> &'static str {
+    match find_by {
+        FindBy::Presentity => "presentity_uri = ?",
+        FindBy::Watcher => "watcher_username = ? AND watcher_domain = ?",
+        FindBy::Either => "(presentity_uri = ? OR (watcher_username = ? AND watcher_domain = ?))",
+    }
+}
+
+/// One statement raises the number and says what it became, so that no two claims get the same.
+fn claim(dialect: Dialect, table: &str, same: &str) -> String {
+    let next = format!("COALESCE({}, 0) + 1", dialect.number("local_cseq"));
+    let (set, answer) = match dialect {
+        Dialect::MySql => (format!("LAST_INSERT_ID(GREATEST({next}, #))"), ""),
+        Dialect::Postgres => (format!("GREATEST({next}, #)"), " RETURNING local_cseq::int8"),
+        Dialect::Sqlite => (format!("MAX({next}, #)"), " RETURNING local_cseq"),
+    };
+    format!(
+        "UPDATE {table} SET local_cseq = {set} WHERE {same} \
+         AND COALESCE(local_cseq, 0) < #{answer}"
+    )
+}
+
+/// The columns of a [`Row`], in the order in which [`read_row`] takes them.
+fn select_list(dialect: Dialect, flavour: Flavour) -> String {
+    let (from_user, from_domain) = match flavour {
+        Flavour::OpenSips => ("watcher_username", "watcher_domain"),
+        Flavour::Kamailio => ("from_user", "from_domain"),
+    };
+    let number = |name| dialect.number(name);
+    let text = |name| dialect.text(name);
+    [
+        number("id"),
+        text("presentity_uri"),
+        text(from_user),
+        text(from_domain),
+        text("to_user"),
+        text("to_domain"),
+        text("to_tag"),
+        text("from_tag"),
+        text("callid"),
+        number("local_cseq"),
+        number("remote_cseq"),
+        text("contact"),
+        text("record_route"),
+        number("expires"),
+        text("event_id"),
+        text("local_contact"),
+        text("socket_info"),
+    ]
+    .join(", ")
+}
+
+/// The values of one row as a driver has them, taken by their place.
+pub(super) trait Values {
+    type Error;
+    /// A text, U+FFFD where it is no UTF-8; `None` for NULL.
+    fn text(&self, place: usize) -> Result<Option<String>, Self::Error>;
+    /// An integer; `None` for NULL.
+    fn number(&self, place: usize) -> Result<Option<i64>, Self::Error>;
+}
+
+/// Reads what [`Schema::find`] selected.
+pub(super) fn read_row<V: Values>(values: &V) -> Result<Row, V::Error> {
+    Ok(Row {
+        id: values.number(0)?.unwrap_or_default(),
+        presentity_uri: values.text(1)?,
+        from_user: values.text(2)?,
+        from_domain: values.text(3)?,
+        to_user: values.text(4)?,
+        to_domain: values.text(5)?,
+        to_tag: values.text(6)?,
+        from_tag: values.text(7)?,
+        callid: values.text(8)?,
+        local_cseq: values.number(9)?,
+        remote_cseq: values.number(10)?,
+        contact: values.text(11)?,
+        record_route: values.text(12)?,
+        expires: values.number(13)?,
+        event_id: values.text(14)?,
+        local_contact: values.text(15)?,
+        socket_info: values.text(16)?,
+    })
+}

@@ -1,0 +1,152 @@
+//! SQLite: one file, one thread of its own.
+//!
+//! The thread ends when the last [`Sqlite`] is dropped.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mwid_core::dialog::{Flavour, Row};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{Cause, StoreError};
+use super::schema::{Dialect, Schema, Table, Values, read_row};
+use super::sqlite_thread::{self, Job};
+use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use crate::config;
+
+/// Calls that may wait for the thread before the next caller waits for a place.
+const QUEUE: usize = 256;
+
+/// An SQLite file, through its thread.
+pub struct Sqlite {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    table: Table,
+    timeout: Duration,
+}
+
+/// A question to the file. Asked again when the table changed meanwhile.
+pub(super) trait Verb: Send + 'static {
+    type Answer: Send + 'static;
+    /// Whether it changes the file and so needs a transaction.
+    const WRITES: bool;
+    /// Whether the table's columns are looked at first, however well they are known.
+    const LOOKS: bool = false;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Self::Answer>;
+}
+
+impl Sqlite {
+    /// Starts the thread; opens nothing.
+    pub(super) fn new(settings: &config::Database, path: &Path) -> Result<Self, StoreError> {
+        let at = format!("the SQLite file {}", path.display());
+        let table = Table::new(at, Dialect::Sqlite, settings)?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        sqlite_thread::start(queue, table.clone(), path.to_owned(), settings.timeout)?;
+        Ok(Self { jobs, table, timeout: settings.timeout })
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Hands a question to the thread and waits for the answer; that of a write arrives when it
+    /// is committed.
+    pub(super) async fn ask<V: Verb>(&self, verb: V) -> Result<V::Answer, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let (reply, answer) = oneshot::channel();
+        let late = |_| StoreError::Timeout { at: self.table.at.clone(), after: self.timeout };
+        let job = sqlite_thread::job(verb, reply);
+        timeout_at(deadline, self.jobs.send(job)).await.map_err(late)?.map_err(|_| self.ended())?;
+        timeout_at(deadline, answer).await.map_err(late)?.map_err(|_| self.ended())?
+    }
+
+    fn ended(&self) -> StoreError {
+        let cause = Cause::new("its thread has ended; restart mwid");
+        StoreError::Unreachable { at: self.table.at.clone(), cause }
+    }
+}
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Param::Text(text) => ValueRef::Text(text.as_bytes()),
+            Param::Number(number) => ValueRef::Integer(*number),
+        }))
+    }
+}
+
+impl Verb for Find {
+    type Answer = Vec<Row>;
+    const WRITES: bool = false;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
+        let mut statement = file.prepare_cached(&schema.find)?;
+        let params = params_from_iter(schema.find_params(self));
+        statement.query_map(params, |row| read_row(row))?.collect()
+    }
+}
+
+impl Verb for Claim {
+    type Answer = Claimed;
+    const WRITES: bool = true;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Claimed> {
+        let claimed = file
+            .prepare_cached(&schema.claim)?
+            .query_row(params_from_iter(schema.claim_params(self)), |row| row.get(0))
+            .optional()?;
+        if let Some(row) = claimed {
+            return Ok(Claimed::Wire(schema.flavour.wire(row)));
+        }
+        let params = params_from_iter(schema.exhausted_params(&self.identity));
+        let exhausted = file.prepare_cached(&schema.exhausted)?.exists(params)?;
+        Ok(if exhausted { Claimed::Exhausted } else { Claimed::Gone })
+    }
+}
+
+impl Verb for Delete {
+    type Answer = bool;
+    const WRITES: bool = true;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<bool> {
+        let params = params_from_iter(self.identity.params());
+        Ok(file.prepare_cached(&schema.delete)?.execute(params)? > 0)
+    }
+}
+
+impl Verb for Inspect {
+    type Answer = (String, Flavour);
+    const WRITES: bool = false;
+    const LOOKS: bool = true;
+
+    fn ask(&self, _: &Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
+        Ok((format!("SQLite {}", rusqlite::version()), schema.flavour))
+    }
+}
+
+/// SQLite keeps any type in any column: what does not fit is read as what it comes closest to.
+impl Values for rusqlite::Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn text(&self, place: usize) -> rusqlite::Result<Option<String>> {
+        Ok(match self.get_ref(place)? {
+            ValueRef::Null => None,
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+                Some(String::from_utf8_lossy(bytes).into_owned())
+            }
+            ValueRef::Integer(number) => Some(number.to_string()),
+            ValueRef::Real(number) => Some(number.to_string()),
+        })
+    }
+
+    fn number(&self, place: usize) -> rusqlite::Result<Option<i64>> {
+        Ok(match self.get_ref(place)? {
+            ValueRef::Integer(number) => Some(number),
+            ValueRef::Text(bytes) => str::from_utf8(bytes).ok().and_then(|t| t.trim().parse().ok()),
+            ValueRef::Null | ValueRef::Blob(_) | ValueRef::Real(_) => None,
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! What a store is asked, whichever database answers.
+
+use mwid_core::dialog::{Dialog, RowId};
+use mwid_core::mailbox::Account;
+
+/// A value that is bound to a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Param<'a> {
+    Text(&'a str),
+    Number(i64),
+}
+
+/// The live rows of an account. Answer: rows, newest first, at most one more than the cap.
+#[derive(Clone, Debug)]
+pub(super) struct Find {
+    pub(super) account: Account,
+    /// Rows that end after this second are live.
+    pub(super) unix: i64,
+}
+
+/// The next CSeq of a dialog. Answer: [`Claimed`].
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) identity: Identity,
+    /// The highest CSeq that mwid itself has sent, 0 if none.
+    pub(super) above: u32,
+}
+
+/// What came of a [`Claim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// The CSeq for the wire.
+    Wire(i64),
+    /// The row is no longer there, or holds another dialog.
+    Gone,
+    /// The row is there and can count no further.
+    Exhausted,
+}
+
+/// Removes a row. Answer: whether it was there.
+#[derive(Clone, Debug)]
+pub(super) struct Delete {
+    pub(super) identity: Identity,
+}
+
+/// Who the server is. Answer: its name and version, and the flavour of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inspect;
+
+/// A row that still holds the same dialog: a row id may be given again, a Call-ID with its tags
+/// is not (RFC 3261 §12).
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    row: RowId,
+    call_id: Box<str>,
+    from_tag: Box<str>,
+    to_tag: Box<str>,
+}
+
+impl Identity {
+    pub(super) fn of(dialog: &Dialog) -> Self {
+        Self {
+            row: dialog.row,
+            call_id: dialog.call_id.clone(),
+            from_tag: dialog.remote_tag.clone(),
+            to_tag: dialog.local_tag.clone(),
+        }
+    }
+
+    /// In the order of the placeholders: `id`, `callid`, `from_tag`, `to_tag`.
+    pub(super) fn params(&self) -> Vec<Param<'_>> {
+        vec![
+            Param::Number(self.row.0),
+            Param::Text(&self.call_id),
+            Param::Text(&self.from_tag),
+            Param::Text(&self.to_tag),
+        ]
+    }
+}
