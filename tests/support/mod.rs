@@ -2,13 +2,26 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
+#![allow(clippy::print_stderr, reason = "a failed test tells what its servers said")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+pub mod group;
+pub mod kamailio;
 pub mod mariadb;
+pub mod net;
+pub mod phone;
 pub mod postgres;
 pub mod process;
+pub mod relay;
+pub mod sidecar;
+pub mod sip;
+pub mod tables;
+pub mod trace;
 
 use std::time::{Duration, Instant};
+
+/// How long a step may take that takes milliseconds on an idle machine.
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// The user of every test database.
 pub const USER: &str = "mwid";

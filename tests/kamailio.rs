@@ -1,0 +1,246 @@
+//! The real Kamailio and real phones: what mwid builds on, before mwid comes in.
+//!
+//! Each fact that mwid relies on is measured here on the server itself, on both databases.
+
+mod support;
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
+
+use support::group::living_members;
+use support::kamailio;
+use support::phone::{Answer, Phone};
+use support::relay::{Loss, Relay, Way};
+use support::sidecar::Sidecar;
+use support::tables::Tables;
+use support::{SOON, wait_for};
+
+#[test]
+fn the_snippet_fits_the_stock_script() {
+    let stock = fs::read_to_string("/etc/kamailio/kamailio.cfg").expect("Debian's kamailio.cfg");
+    let snippet = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/kamailio/mwid.cfg");
+    let include = format!("#!define MWID_SERVERS \"192.0.2.10/32\"\ninclude_file \"{snippet}\"\n");
+    let script = stock
+        .replacen("\nrequest_route {", &format!("\n{include}\nrequest_route {{"), 1)
+        .replacen("\troute(WITHINDLG);", "\troute(MWID);\n\troute(WITHINDLG);", 1);
+    assert_eq!(script.matches("MWID").count(), 2, "both places were found");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("kamailio.cfg");
+    fs::write(&path, script).expect("our own folder");
+    let check = Command::new("/usr/sbin/kamailio").arg("-c").arg("-f").arg(&path).output();
+    let check = check.expect("Kamailio runs");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success() && said.contains("config file ok"), "{said}");
+}
+
+#[test]
+fn a_phone_subscribes_on_mariadb_and_has_a_row() {
+    a_phone_subscribes_and_has_a_row(&Tables::on_mariadb());
+}
+
+#[test]
+fn a_phone_subscribes_on_postgresql_and_has_a_row() {
+    a_phone_subscribes_and_has_a_row(&Tables::on_postgres());
+}
+
+fn a_phone_subscribes_and_has_a_row(tables: &Tables) {
+    let kamailio = kamailio::Setup::on(tables).start();
+    let phone =
+        Phone::of("202", "example.com").watching("sip:300@example.com").subscribe(&kamailio);
+
+    let first = phone.wait_for_count(1, SOON).remove(0);
+    assert_eq!(first.body, "", "nothing was published");
+    assert_eq!(first.header("Content-Type"), None);
+    assert_eq!(first.cseq(), 1);
+    assert_eq!(first.request_uri(), Some(phone.contact().as_str()));
+    assert_eq!(first.header("Subscription-State"), Some("active;expires=600"));
+    assert_eq!(phone.answers_to(1), [200]);
+
+    let columns = "presentity_uri, watcher_username, watcher_domain, to_user, to_domain, from_user, \
+                   from_domain, event, event_id, status, local_cseq, remote_cseq, record_route";
+    let row = wait_for("row", SOON, || tables.row(&phone.call_id(), columns));
+    let expected = "sip:300@example.com 202 example.com 300 example.com 202 example.com \
+                    message-summary  1 0 1 ";
+    assert_eq!(row.join(" "), expected, "event_id and record_route are empty");
+
+    let columns = "to_tag, from_tag, contact, socket_info, local_contact";
+    let row = tables.row(&phone.call_id(), columns).expect("a row");
+    let address = kamailio.address();
+    assert_eq!(row[0], phone.server_tag(), "to_tag is the notifier's");
+    assert_eq!(row[1], phone.tag(), "from_tag is the phone's");
+    assert_eq!(row[2], phone.contact());
+    assert_eq!(row[3], format!("udp:{address}"));
+    assert_eq!(row[4], format!("sip:{address};transport=udp"));
+}
+
+#[test]
+fn kamailio_on_mariadb_follows_the_cseq_that_it_finds_in_the_row() {
+    kamailio_follows_the_cseq_that_it_finds_in_the_row(&Tables::on_mariadb());
+}
+
+#[test]
+fn kamailio_on_postgresql_follows_the_cseq_that_it_finds_in_the_row() {
+    kamailio_follows_the_cseq_that_it_finds_in_the_row(&Tables::on_postgres());
+}
+
+fn kamailio_follows_the_cseq_that_it_finds_in_the_row(tables: &Tables) {
+    let kamailio = kamailio::Setup::on(tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let stored = || tables.row(&phone.call_id(), "local_cseq").map(|mut row| row.remove(0));
+    // One less than the 1 on the wire.
+    wait_for("row 0", SOON, || (stored().as_deref() == Some("0")).then_some(()));
+
+    phone.refresh();
+    assert_eq!(phone.wait_for_count(2, SOON)[1].cseq(), 2);
+    wait_for("row 1", SOON, || (stored().as_deref() == Some("1")).then_some(()));
+
+    let sql = "UPDATE active_watchers SET local_cseq = 41 WHERE callid = '{}'";
+    tables.sql(&sql.replace("{}", &phone.call_id()));
+    phone.refresh();
+    assert_eq!(phone.wait_for_count(3, SOON)[2].cseq(), 43, "row + 2");
+    wait_for("row 42", SOON, || (stored().as_deref() == Some("42")).then_some(()));
+
+    phone.unsubscribe();
+    let last = phone.wait_for_count(4, SOON).remove(3);
+    assert_eq!(last.cseq(), 44);
+    assert_eq!(last.header("Subscription-State"), Some("terminated;reason=timeout"));
+    wait_for("row to go", SOON, || tables.row(&phone.call_id(), "id").is_none().then_some(()));
+    phone.assert_dialog_is_whole();
+}
+
+#[test]
+fn a_notify_of_the_media_server_is_relayed_into_the_dialog() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let other = Phone::subscribe(&kamailio, "202", "example.com");
+    let proxy = kamailio.address();
+    let sidecar = Sidecar::new();
+
+    let notify = sidecar.notify(Some(proxy), &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 200);
+    let seen = phone.wait_for_lamp("1/0 (0/0)", SOON);
+    assert_eq!(seen.cseq(), 2);
+    assert_eq!(seen.header("Route"), None, "the proxy took its own Route away");
+    assert_eq!(seen.header("Max-Forwards"), Some("69"));
+    phone.assert_dialog_is_whole();
+    assert_eq!(other.notifies().len(), 1, "the other phone of the account is another dialog");
+
+    let low = sidecar.notify(Some(proxy), &phone.contact(), &phone, 1);
+    assert_eq!(sidecar.ask(&low, kamailio.address()), 500);
+    let foreign = sidecar.notify(Some(proxy), &other.contact(), &phone, 3);
+    let foreign = foreign.replace(&phone.call_id(), &other.call_id());
+    assert_eq!(sidecar.ask(&foreign, kamailio.address()), 481, "tags of no dialog");
+}
+
+#[test]
+fn a_notify_without_route_or_phone_is_refused() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let proxy = kamailio.address();
+    let sidecar = Sidecar::new();
+
+    let bare = sidecar.notify(None, &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&bare, proxy), 404);
+    let to_proxy = sidecar.notify(Some(proxy), &format!("sip:{proxy}"), &phone, 3);
+    assert_eq!(sidecar.ask(&to_proxy, proxy), 404);
+    // 127.0.0.2 is this machine too, but none of MWID_SERVERS.
+    let stranger = Sidecar::at(Ipv4Addr::new(127, 0, 0, 2));
+    let notify = stranger.notify(Some(proxy), &phone.contact(), &phone, 4);
+    assert_eq!(stranger.ask(&notify, proxy), 403);
+    assert_eq!(phone.notifies().len(), 1);
+}
+
+#[test]
+fn a_notify_to_the_aor_goes_where_the_phone_is_registered() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let sidecar = Sidecar::new();
+    let notify = sidecar.notify(None, "sip:202@example.com", &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 404, "not registered");
+    let register = sidecar.register(&phone, "202", "example.com");
+    assert_eq!(sidecar.ask(&register, kamailio.address()), 200);
+    let notify = sidecar.notify(None, "sip:202@example.com", &phone, 3);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 200);
+    assert_eq!(phone.wait_for_lamp("1/0 (0/0)", SOON).cseq(), 3);
+}
+
+#[test]
+fn a_phone_that_forgot_its_subscription_answers_481() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::of("202", "example.com").answering(Answer::Gone).subscribe(&kamailio);
+    assert_eq!(phone.answers_to(1), [200]);
+    wait_for("row", SOON, || tables.row(&phone.call_id(), "id"));
+    let sidecar = Sidecar::new();
+    let notify = sidecar.notify(Some(kamailio.address()), &phone.contact(), &phone, 2);
+    assert_eq!(sidecar.ask(&notify, kamailio.address()), 481);
+    assert!(tables.row(&phone.call_id(), "id").is_some(), "Kamailio heeds its own NOTIFYs only");
+
+    phone.refresh();
+    wait_for("row to go", SOON, || tables.row(&phone.call_id(), "id").is_none().then_some(()));
+}
+
+#[test]
+fn the_relay_drops_the_first_two_copies() {
+    let tables = Tables::on_mariadb();
+    let relay = Relay::new(Loss::FirstCopies(2));
+    let setup = kamailio::Setup::on(&tables).also_known_as(relay.address());
+    let kamailio = setup.start();
+    relay.connect(kamailio.address());
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let sidecar = Sidecar::new();
+    let notify = sidecar.notify(Some(relay.address()), &phone.contact(), &phone, 2);
+
+    for copies in 1..=2 {
+        sidecar.send(&notify, relay.address());
+        let lost = || relay.passages().iter().filter(|p| p.way == Way::Out && p.lost).count();
+        wait_for("lost copy", SOON, || (lost() == copies).then_some(()));
+    }
+    assert_eq!(sidecar.ask(&notify, relay.address()), 200);
+    phone.wait_for_lamp("1/0 (0/0)", SOON);
+}
+
+#[test]
+fn the_relay_loses_the_same_datagrams_for_the_same_seed() {
+    let lost = |seed| -> Vec<bool> {
+        let relay = Relay::new(Loss::Percent(30, seed));
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for count in 1..=200 {
+            socket.send_to(b"datagram", relay.address()).unwrap();
+            wait_for("datagram", SOON, || (relay.passages().len() == count).then_some(()));
+        }
+        relay.passages().iter().map(|passage| passage.lost).collect()
+    };
+    let first = lost(7);
+    assert_eq!(first, lost(7));
+    assert_ne!(first, lost(8));
+    let count = first.iter().filter(|lost| **lost).count();
+    assert!((40..=80).contains(&count), "about 60 of 200, not {count}");
+}
+
+#[test]
+fn kamailio_and_its_children_end_with_the_test() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let group = kamailio.group().expect("it runs").id();
+    assert!(living_members(group) > 1, "a leader and its children");
+    drop(kamailio);
+    wait_for("end of the group", SOON, || (living_members(group) == 0).then_some(()));
+}
+
+#[test]
+fn kamailio_comes_back_with_its_subscriptions() {
+    let tables = Tables::on_mariadb();
+    let mut kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    kamailio.stop();
+    kamailio.start();
+    phone.refresh();
+    assert_eq!(phone.wait_for_count(2, SOON)[1].cseq(), 2);
+    phone.assert_dialog_is_whole();
+}

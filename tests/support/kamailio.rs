@@ -1,0 +1,167 @@
+//! The real Kamailio: presence server and proxy on one UDP socket of 127.0.0.1.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::group::Group;
+use super::net::UdpPort;
+use super::tables::Tables;
+use super::{SOON, wait_for};
+
+const BINARY: &str = "/usr/sbin/kamailio";
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kamailio.cfg");
+
+/// What a Kamailio is to be started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    database: String,
+    aliases: Vec<SocketAddr>,
+}
+
+impl Setup {
+    /// On these tables.
+    pub fn on(tables: &Tables) -> Self {
+        Self { database: tables.url().to_owned(), aliases: Vec::new() }
+    }
+
+    /// A Route with this address means this Kamailio too: a relay stands in front of it.
+    #[must_use]
+    pub fn also_known_as(mut self, alias: SocketAddr) -> Self {
+        self.aliases.push(alias);
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(self) -> Kamailio {
+        let folder = TempDir::with_prefix("mwid-kamailio-").expect("a temporary folder");
+        let mut kamailio = Kamailio { setup: self, port: UdpPort::claim(), folder, group: None };
+        kamailio.start();
+        kamailio
+    }
+}
+
+/// A running Kamailio. It and its children end when this is dropped.
+#[derive(Debug)]
+pub struct Kamailio {
+    setup: Setup,
+    port: UdpPort,
+    folder: TempDir,
+    group: Option<Group>,
+}
+
+impl Kamailio {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Its leader and process group, while it runs.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).expect("its log is readable")
+    }
+
+    /// Ends it as a power cut does. Its database and address stay.
+    pub fn stop(&mut self) {
+        self.group = None;
+    }
+
+    /// Starts it, again at the same address, and waits until it answers.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file());
+        let log = log.expect("a log file in our own folder");
+        let mut group = Group::spawn(&mut self.command(&log))
+            .unwrap_or_else(|error| panic!("{BINARY}: {error}; scripts/setup installs it"));
+        let probe = Probe::new(self.address());
+        wait_for("answer of Kamailio to OPTIONS", SOON, || {
+            if let Some(status) = group.ended() {
+                panic!("Kamailio ended with {status}:\n{}", self.log());
+            }
+            probe.answered().then_some(())
+        });
+        self.group = Some(group);
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("kamailio.log")
+    }
+
+    fn command(&self, log: &File) -> Command {
+        let module = match self.setup.database.split_once("://") {
+            Some(("mysql", _)) => "db_mysql.so",
+            Some(("postgres", _)) => "db_postgres.so",
+            _ => panic!("neither mysql:// nor postgres://: {}", self.setup.database),
+        };
+        let folder = self.folder.path();
+        let output = || Stdio::from(log.try_clone().expect("a file handle can be doubled"));
+        let mut command = Command::new(BINARY);
+        // -DD: the leader stays in the foreground. -m, -M: megabytes, shared and of each process.
+        command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f", SCRIPT]);
+        command.arg("-P").arg(folder.join("pid")).arg("-Y").arg(folder).arg("-w").arg(folder);
+        command.arg("-l").arg(format!("udp:{}", self.address()));
+        command.arg("-A").arg(format!("MWID_TEST_DB_MODULE=\"{module}\""));
+        command.arg("-A").arg(format!("MWID_TEST_DB_URL=\"{}\"", self.setup.database));
+        if module == "db_postgres.so" {
+            command.arg("-A").arg("MWID_TEST_POSTGRES");
+        }
+        for alias in &self.setup.aliases {
+            command.arg("-A").arg(format!("MWID_TEST_ALIAS=udp:{alias}"));
+        }
+        command.stdout(output()).stderr(output());
+        command
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of Kamailio at {}\n{}", self.address(), self.log());
+        }
+    }
+}
+
+/// Asks with OPTIONS whether a SIP server is up.
+struct Probe {
+    socket: UdpSocket,
+    server: SocketAddr,
+}
+
+impl Probe {
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    fn new(server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
+        socket.set_read_timeout(Some(Self::PATIENCE)).expect("it is more than zero");
+        Self { socket, server }
+    }
+
+    fn answered(&self) -> bool {
+        let own = self.socket.local_addr().expect("it is bound");
+        let options = [
+            format!("OPTIONS sip:{} SIP/2.0", self.server),
+            format!("Via: SIP/2.0/UDP {own};branch=z9hG4bKprobe;rport"),
+            "Max-Forwards: 70".into(),
+            format!("From: <sip:probe@{own}>;tag=probe"),
+            format!("To: <sip:{}>", self.server),
+            format!("Call-ID: probe@{own}"),
+            "CSeq: 1 OPTIONS".into(),
+            "Content-Length: 0\r\n\r\n".into(),
+        ]
+        .join("\r\n");
+        let mut answer = [0; 2048];
+        // A refused port (ICMP) shows as an error of either call: not up yet.
+        self.socket.send_to(options.as_bytes(), self.server).is_ok()
+            && self.socket.recv(&mut answer).is_ok()
+            && answer.starts_with(b"SIP/2.0 200 ")
+    }
+}
