@@ -329,6 +329,9 @@ fn an_unreadable_folder_is_an_error_until_it_is_readable() {
     assert!(health.troubles[0].error.contains("default/202/Old: Not a directory"), "{health:?}");
     rig.counted();
     assert_eq!(rig.until_marker(), []);
+    // Said as failed, so that no account that they are a part of is told half a sum.
+    assert!(rig.failed.contains(&mailbox("202")) && rig.failed.contains(&mailbox("203")));
+    assert_eq!(rig.complete, 1);
     fs::remove_file(rig.root().join("default/202/Old")).unwrap();
     fs::remove_file(rig.root().join("default/203/Urgent")).unwrap();
     rig.expect("202", counts(1, 0, 0));
