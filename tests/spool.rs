@@ -1,6 +1,8 @@
 //! The spool source on real folders and the real kernel. Nothing here sleeps: every test waits for
 //! an observation with a deadline. That nothing is observed is shown by a marker that comes after.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
