@@ -1,7 +1,19 @@
 //! mwid: the daemon and its command line around [`mwid_core`].
+//!
+//! A change walks through the modules in this order: a [`source`] observes it, the [`daemon`]'s loop
+//! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
+//! [`delivery`] tells the phone over the [`transport`]. Beside that way: [`config`] is what an
+//! operator can say before, [`control`] what he can ask meanwhile, [`cli`] and [`run`] the commands,
+//! [`demo`] the whole house on one page.
 
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod delivery;
+pub mod demo;
 pub mod dialogs;
+pub mod run;
 pub mod source;
 pub mod transport;
+pub mod unix_socket;

@@ -1,135 +1,176 @@
-//! Unix sockets that other processes reach mwid through: tight permissions, no leftovers.
+//! Unix sockets that other processes reach the daemon through: one daemon on a path, mode 0660 from
+//! its first moment, gone at the end.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{Mode, fchmod};
-use socket2::{Domain, SockAddr, Socket, Type};
+use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
-/// Owner and group may talk to mwid; Asterisk's user is in its group.
-const SOCKET_MODE: u32 = 0o660;
-const FOLDER_MODE: u32 = 0o750;
-
-/// Why a socket cannot be made.
+/// Why the daemon cannot listen.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// Somebody answers there.
-    #[error("another mwid already listens on {path}; stop it, or give this one other paths in [control]")]
-    InUse {
+    /// Another mwid listens there.
+    #[error("another mwid listens on {}; stop it, or give this one other paths in [control]", path.display())]
+    Taken {
         /// The socket.
         path: PathBuf,
     },
-    /// A file that mwid did not make.
-    #[error("{path} is there and is no socket; remove it, or set another path in [control]")]
+    /// Something else is there, and it is not ours to remove.
+    #[error("{} is there and is no socket; move it away, or change its path in [control]", path.display())]
     NotASocket {
-        /// The file.
+        /// The path of the socket.
         path: PathBuf,
     },
-    /// The system refused.
-    #[error("cannot listen on {path}: {source}; check the path in [control] and the permissions of its folder")]
+    /// What the system says.
+    #[error("cannot {what} {} ({source}); mwid's user must be able to write there", path.display())]
     Io {
-        /// The socket.
+        /// What was tried.
+        what: &'static str,
+        /// With which path.
         path: PathBuf,
-        /// Why not.
+        /// What the system says.
         source: io::Error,
     },
 }
 
-/// Removes the socket's file when dropped, if it still is the one that was made.
+/// A bound socket. Dropping it removes its file.
 #[derive(Debug)]
-pub struct SocketGuard {
+pub struct Bound<S> {
+    /// The socket; it does not block.
+    pub socket: S,
     path: PathBuf,
     inode: u64,
+    /// Held as long as we listen, so that a second daemon cannot take the path.
+    _lock: Flock<File>,
 }
 
-impl Drop for SocketGuard {
+impl<S> Drop for Bound<S> {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            // Nobody is left to tell when this fails; the next start cleans up.
-            let _ = fs::remove_file(&self.path);
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
     }
 }
 
-/// Makes a socket of the given type at `path`, non-blocking, and with its final permissions from
-/// the first moment on. A file that a dead daemon left behind is replaced.
+/// Creates a folder, and those above it, unless it is there.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), SocketError> {
+    let failed =
+        |source| SocketError::Io { what: "create the folder", path: path.to_owned(), source };
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(failed)?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
+}
+
+/// Binds a socket to `path`; `open` makes it, not blocking, at another path of the same folder. A
+/// file that a dead daemon left there is replaced.
 ///
 /// # Errors
-/// [`SocketError`] when somebody answers there or the system refuses.
-pub fn bind(path: &Path, kind: Type) -> Result<(Socket, SocketGuard), SocketError> {
-    let refused = |source| SocketError::Io { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(refused)?;
-    }
-    clear(path)?;
-    let open = || {
-        let socket = Socket::new(Domain::UNIX, kind, None)?;
-        // On Linux, bind gives the new file the mode of the socket.
-        fchmod(&socket, Mode::from_bits_truncate(SOCKET_MODE))?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        if kind == Type::STREAM {
-            socket.listen(128)?;
-        }
-        socket.set_nonblocking(true)?;
-        let inode = fs::symlink_metadata(path)?.ino();
-        Ok((socket, SocketGuard { path: path.to_owned(), inode }))
+/// [`SocketError`] when the path belongs to somebody else or the system refuses.
+pub fn bind<S>(
+    path: &Path,
+    open: impl FnOnce(&Path) -> io::Result<S>,
+) -> Result<Bound<S>, SocketError> {
+    let io =
+        |what| move |source: io::Error| SocketError::Io { what, path: path.to_owned(), source };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     };
-    open().map_err(refused)
+    make_folder(folder, 0o755)?;
+    let lock = lock(path)?;
+    refuse_the_living(path)?;
+    // In a folder that only we can enter nobody can connect before the mode is right.
+    let private = tempfile::Builder::new().prefix(".mwid-").tempdir_in(folder);
+    let private = private.map_err(io("create a folder beside the socket"))?;
+    let hidden = private.path().join("s");
+    let socket = open(&hidden).map_err(io("bind the socket"))?;
+    let mode = Permissions::from_mode(0o660);
+    fs::set_permissions(&hidden, mode).map_err(io("set the mode of the socket"))?;
+    let inode = fs::symlink_metadata(&hidden).map_err(io("look at the socket"))?.ino();
+    fs::rename(&hidden, path).map_err(io("put in place the socket"))?;
+    Ok(Bound { socket, path: path.to_owned(), inode, _lock: lock })
 }
 
-/// Removes what a dead daemon left behind.
-fn clear(path: &Path) -> Result<(), SocketError> {
-    let path_buf = || path.to_owned();
+fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = PathBuf::from(name);
+    let failed = |source| SocketError::Io { what: "lock", path: lock.clone(), source };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock)
+        .map_err(failed)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => SocketError::Taken { path: path.to_owned() },
+        errno => failed(errno.into()),
+    })
+}
+
+/// The lock keeps other daemons of ours away; this looks for anybody else.
+fn refuse_the_living(path: &Path) -> Result<(), SocketError> {
+    let io = |source| SocketError::Io { what: "look at", path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(SocketError::Io { path: path_buf(), source }),
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(SocketError::NotASocket { path: path_buf() });
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketError::NotASocket { path: path.to_owned() });
         }
         Ok(_) => {}
     }
-    let datagram = UnixDatagram::unbound().and_then(|probe| probe.connect(path));
-    if datagram.is_ok() || UnixStream::connect(path).is_ok() {
-        return Err(SocketError::InUse { path: path_buf() });
+    let datagram = || UnixDatagram::unbound()?.connect(path);
+    let stream = || UnixStream::connect(path).map(drop);
+    match datagram().or_else(|_| stream()) {
+        Ok(()) => Err(SocketError::Taken { path: path.to_owned() }),
+        // Nobody is behind it, whichever kind it was.
+        Err(error)
+            if error.kind() == ErrorKind::ConnectionRefused
+                || error.raw_os_error() == Some(nix::errno::Errno::EPROTOTYPE as i32) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(io(error)),
     }
-    fs::remove_file(path).map_err(|source| SocketError::Io { path: path_buf(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_socket_has_its_permissions_and_is_removed_at_the_end() {
+    fn a_socket_has_its_mode_and_its_one_daemon_and_is_gone_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/mwid.sock");
-        let (socket, guard) = bind(&path, Type::STREAM).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode & !SOCKET_MODE, 0, "mode {mode:o}");
-        assert!(matches!(bind(&path, Type::STREAM), Err(SocketError::InUse { .. })));
-        drop((socket, guard));
+        let bound = bind(&path, |path| UnixDatagram::bind(path)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        let second = bind(&path, |path| UnixDatagram::bind(path));
+        assert!(matches!(second, Err(SocketError::Taken { .. })));
+        drop(bound);
         assert!(!path.exists());
     }
 
     #[test]
-    fn what_a_dead_daemon_left_is_replaced_and_a_plain_file_is_not() {
+    fn what_a_dead_daemon_left_is_replaced_and_what_is_not_ours_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        for kind in [Type::STREAM, Type::DGRAM] {
-            let path = folder.path().join("left.sock");
-            let (socket, guard) = bind(&path, kind).unwrap();
-            drop(socket);
-            std::mem::forget(guard);
-            assert!(path.exists());
-            let (_socket, _guard) = bind(&path, kind).unwrap();
-        }
-        let file = folder.path().join("file");
-        fs::write(&file, "precious").unwrap();
-        assert!(matches!(bind(&file, Type::STREAM), Err(SocketError::NotASocket { .. })));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+        let (left, stream) = (folder.path().join("left"), folder.path().join("stream"));
+        drop(UnixDatagram::bind(&left).unwrap());
+        bind(&left, |path| UnixDatagram::bind(path)).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&stream).unwrap());
+        bind(&stream, |path| UnixDatagram::bind(path)).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(folder.path().join("live")).unwrap();
+        let taken = bind(&folder.path().join("live"), |path| UnixDatagram::bind(path));
+        assert!(matches!(taken, Err(SocketError::Taken { .. })));
+        fs::write(folder.path().join("file"), "precious").unwrap();
+        let file = bind(&folder.path().join("file"), |path| UnixDatagram::bind(path));
+        assert!(matches!(file, Err(SocketError::NotASocket { .. })));
     }
 }

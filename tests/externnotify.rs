@@ -12,7 +12,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mwid::config::Control;
-use mwid::source::externnotify::{BindError, Call, Externnotify, Notice, Stats};
+use mwid::source::externnotify::{Call, Externnotify, Notice, Stats};
+use mwid::unix_socket::SocketError;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 use tokio::sync::mpsc;
@@ -68,7 +69,7 @@ impl Rig {
         (Externnotify::start(&self.control(), sender).unwrap(), calls)
     }
 
-    fn refused(&self) -> BindError {
+    fn refused(&self) -> SocketError {
         let _inside = self.runtime.enter();
         Externnotify::start(&self.control(), mpsc::channel(1).0).unwrap_err()
     }
@@ -307,7 +308,7 @@ fn two_daemons_cannot_share_a_socket() {
     let rig = Rig::new();
     let (daemon, mut calls) = rig.start(8);
     let error = rig.refused();
-    assert!(matches!(error, BindError::Taken { .. }), "{error}");
+    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
     rig.run(&["default", "202", "1", "0", "0"]);
     assert_eq!(rig.next(&mut calls), call("202", [1, 0, 0]));
     let metadata = fs::metadata(rig.socket()).unwrap();
@@ -323,10 +324,10 @@ fn two_daemons_cannot_share_a_socket() {
     drop(daemon);
     // Somebody else's file or living socket is left alone.
     fs::write(rig.socket(), "precious").unwrap();
-    assert!(matches!(rig.refused(), BindError::NotASocket { .. }));
+    assert!(matches!(rig.refused(), SocketError::NotASocket { .. }));
     fs::remove_file(rig.socket()).unwrap();
     let _other = std::os::unix::net::UnixListener::bind(rig.socket()).unwrap();
-    assert!(matches!(rig.refused(), BindError::Taken { .. }));
+    assert!(matches!(rig.refused(), SocketError::Taken { .. }));
     assert!(rig.socket().exists());
 }
 

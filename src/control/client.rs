@@ -16,7 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("mwid does not run: nobody listens on {socket} ({source}); start it with `mwid run` or `systemctl start mwid`")]
+    #[error(
+        "mwid does not run: nobody listens on {socket} ({source}); start it with `mwid run` or `systemctl start mwid`"
+    )]
     NotRunning {
         /// The control socket.
         socket: PathBuf,
@@ -24,7 +26,9 @@ pub enum ClientError {
         source: io::Error,
     },
     /// This user may not.
-    #[error("no permission for {socket}; ask as root or as a member of the group that mwid runs in")]
+    #[error(
+        "no permission for {socket}; ask as root or as a member of the group that mwid runs in"
+    )]
     NotAllowed {
         /// The control socket.
         socket: PathBuf,

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::Type;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Answer, Command, Request, ask};
-use crate::unix_socket::{self, SocketError, SocketGuard};
+use crate::unix_socket::{self, Bound, SocketError};
 
 /// The longest command line: names are at most 253 bytes each.
 const MAX_LINE: u64 = 4096;
@@ -26,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Server {
     task: tokio::task::JoinHandle<()>,
-    _guard: SocketGuard,
+    _bound: Bound<Arc<UnixListener>>,
 }
 
 impl Drop for Server {
@@ -40,14 +39,12 @@ impl Drop for Server {
 /// # Errors
 /// [`SocketError`] when the socket cannot be made, or another daemon listens on it.
 pub fn listen(socket: &Path, requests: mpsc::Sender<Request>) -> Result<Server, SocketError> {
-    let (listener, guard) = unix_socket::bind(socket, Type::STREAM)?;
-    let listener = UnixListener::from_std(listener.into())
-        .map_err(|source| SocketError::Io { path: socket.to_owned(), source })?;
-    let task = tokio::spawn(accept(listener, requests));
-    Ok(Server { task, _guard: guard })
+    let bound = unix_socket::bind(socket, |path| UnixListener::bind(path).map(Arc::new))?;
+    let task = tokio::spawn(accept(bound.socket.clone(), requests));
+    Ok(Server { task, _bound: bound })
 }
 
-async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
+async fn accept(listener: Arc<UnixListener>, requests: mpsc::Sender<Request>) {
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -75,9 +72,9 @@ async fn serve(mut stream: UnixStream, requests: &mpsc::Sender<Request>) -> io::
     let mut reader = BufReader::new(read.take(MAX_LINE));
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Command>(&line) {
-        Ok(command) => ask(requests, command)
-            .await
-            .unwrap_or_else(|| Answer::refused("mwid is stopping")),
+        Ok(command) => {
+            ask(requests, command).await.unwrap_or_else(|| Answer::refused("mwid is stopping"))
+        }
         Err(error) => Answer::refused(format!("this mwid does not know that command: {error}")),
     };
     let mut bytes = serde_json::to_vec(&answer)?;

@@ -107,7 +107,10 @@ impl Daemon {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
             reconciler: Reconciler::new(settings(&config.timers), random()),
-            delivery: NotifyDelivery::new(&config, u128::from(random()) << 64 | u128::from(random())),
+            delivery: NotifyDelivery::new(
+                &config,
+                u128::from(random()) << 64 | u128::from(random()),
+            ),
             places: Arc::new(Semaphore::new(places(&config))),
             config: Arc::new(config),
             path,

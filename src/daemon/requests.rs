@@ -150,7 +150,11 @@ impl Daemon {
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         match self.replace(loaded.config) {
             Ok(changed) => {
-                let what = if changed.is_empty() { "nothing changed".to_owned() } else { changed.join(", ") };
+                let what = if changed.is_empty() {
+                    "nothing changed".to_owned()
+                } else {
+                    changed.join(", ")
+                };
                 let mut text = format!("Configuration reloaded: {what}");
                 for warning in &warnings {
                     text.push_str("\nwarning: ");
@@ -224,9 +228,9 @@ impl Waiter {
             "phones": results.iter().map(PhoneResult::json).collect::<Vec<_>>(),
         });
         let mut text = match (results.is_empty(), database) {
-            (false, _) => format!(
-                "Notify {who} with {new} new messages and {old} old messages was sent"
-            ),
+            (false, _) => {
+                format!("Notify {who} with {new} new messages and {old} old messages was sent")
+            }
             (true, Some(error)) => format!("Notify {who} waits: {error}"),
             (true, None) => format!("No subscription of {who} was found, nothing was sent"),
         };

@@ -87,7 +87,9 @@ impl Daemon {
                 self.reconciler.handle_claim_failure(row, now);
             }
             Done::Deleted(dialog, deleted) => match deleted {
-                Ok(_) => tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted"),
+                Ok(_) => {
+                    tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted")
+                }
                 Err(error) => self.database_failed(&error),
             },
             Done::Resolved(name, found) => {

@@ -31,7 +31,8 @@ impl Ladder {
     /// Something happened in the spool.
     pub(super) fn spool(&self, what: &str, note: &str) {
         let arrow = format!("{what:->width$}>", width = WIDTH - 2);
-        let line = format!("{:half$}|{arrow}|{:gap$}|", "", "", half = WIDTH / 2 - 1, gap = WIDTH - 1);
+        let line =
+            format!("{:half$}|{arrow}|{:gap$}|", "", "", half = WIDTH / 2 - 1, gap = WIDTH - 1);
         self.row(Some(Instant::now()), &line, note);
         self.row(None, &rung(' ', ' '), "");
     }
@@ -39,10 +40,16 @@ impl Ladder {
     pub(super) fn event(&self, event: &Event) {
         let at = Some(event.at);
         match &event.what {
-            What::Lost(_) => self.row(at, &message("NOTIFY", '-', "-x"), "lost on its way, on purpose"),
+            What::Lost(_) => {
+                self.row(at, &message("NOTIFY", '-', "-x"), "lost on its way, on purpose")
+            }
             What::Believed { cseq, summary, lamp } => {
                 let lamp = self.lamp(*lamp);
-                self.row(at, &message(&format!("NOTIFY {cseq}"), '-', "->"), &format!("Voice-Message: {summary}"));
+                self.row(
+                    at,
+                    &message(&format!("NOTIFY {cseq}"), '-', "->"),
+                    &format!("Voice-Message: {summary}"),
+                );
                 self.row(at, &back("200 OK"), &format!("the phone believes it: {lamp}"));
                 self.row(None, &rung(' ', ' '), "");
             }
@@ -54,7 +61,9 @@ impl Ladder {
                 self.row(at, &message("NOTIFY", '-', "->"), "");
                 self.row(at, &back(&code.to_string()), &format!("refused: {why}"));
             }
-            What::Ignored(why) => self.row(at, &message("?", '-', "->"), &format!("ignored: {why}")),
+            What::Ignored(why) => {
+                self.row(at, &message("?", '-', "->"), &format!("ignored: {why}"))
+            }
         }
     }
 

@@ -114,7 +114,8 @@ fn listen(
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         let datagram = &buffer[..length];
         let at = Instant::now();
-        let lost = lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let lost =
+            lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         let (what, answer) = if lost.is_ok() {
             (What::Lost(datagram.to_vec()), None)
         } else {

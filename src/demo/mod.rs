@@ -80,7 +80,10 @@ struct Told {
 pub fn main(json: bool) -> ExitCode {
     let outcome = demo(json);
     let text = match (&outcome, json) {
-        (Ok(told), true) => format!("{:#}\n", json!({ "ok": true, "steps": told.iter().map(Told::json).collect::<Vec<_>>() })),
+        (Ok(told), true) => format!(
+            "{:#}\n",
+            json!({ "ok": true, "steps": told.iter().map(Told::json).collect::<Vec<_>>() })
+        ),
         (Err(error), true) => format!("{:#}\n", json!({ "ok": false, "error": error.to_string() })),
         (Ok(_), false) => String::new(),
         (Err(error), false) => format!("\n  The demo failed. {error}\n"),
@@ -231,7 +234,9 @@ impl Step {
 
     fn failed(&self, phone: &Mutex<Phone>) -> DemoError {
         let phone = phone.lock().expect("the phone does not panic");
-        let words = |lamp: bool, counts: &str| format!("lamp {}, {counts}", if lamp { "on" } else { "off" });
+        let words = |lamp: bool, counts: &str| {
+            format!("lamp {}, {counts}", if lamp { "on" } else { "off" })
+        };
         DemoError::Untrue {
             step: self.name,
             wanted: words(self.lamp, self.voice_message),

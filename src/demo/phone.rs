@@ -114,7 +114,8 @@ impl Phone {
         let StartLine::Request { method: "NOTIFY", uri } = message.start() else {
             return Reaction::Ignored("no NOTIFY".to_owned());
         };
-        let Some(branch) = message.via().ok().and_then(|via| via.branch().map(str::to_owned)) else {
+        let Some(branch) = message.via().ok().and_then(|via| via.branch().map(str::to_owned))
+        else {
             return Reaction::Ignored("no branch in Via".to_owned());
         };
         if let Some(answer) = self.answers.get(&branch) {
@@ -147,7 +148,11 @@ impl Phone {
         let must = |code: u16, holds: bool, why: &str| {
             if holds { Ok(()) } else { Err((code, why.to_owned())) }
         };
-        must(481, message.call_id().ok() == Some(mine.call_id.as_str()), "Call-ID is another dialog's")?;
+        must(
+            481,
+            message.call_id().ok() == Some(mine.call_id.as_str()),
+            "Call-ID is another dialog's",
+        )?;
         let to = message.to_tag().ok().flatten();
         must(481, to == Some(mine.phone_tag.as_str()), "the tag in To is not mine")?;
         let from = message.from_tag().ok().flatten();
@@ -161,13 +166,20 @@ impl Phone {
         let state = message.header("Subscription-State").unwrap_or_default();
         let left = state.strip_prefix("active;expires=").and_then(|left| left.parse::<u64>().ok());
         let remaining = mine.expires.saturating_sub(unix);
-        must(400, left.is_some_and(|left| left <= remaining + 1), "Subscription-State promises more than is left")?;
+        must(
+            400,
+            left.is_some_and(|left| left <= remaining + 1),
+            "Subscription-State promises more than is left",
+        )?;
         must(400, message.header("Max-Forwards") == Some("70"), "Max-Forwards is not 70")?;
         must(400, message.header("Contact").is_some(), "there is no Contact")?;
         let kind = message.header("Content-Type");
         must(415, kind == Some("application/simple-message-summary"), "Content-Type is another")?;
         let length = message.header("Content-Length").and_then(|length| length.parse().ok());
-        let body = datagram.windows(4).position(|four| four == b"\r\n\r\n").map(|at| datagram.len() - at - 4);
+        let body = datagram
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map(|at| datagram.len() - at - 4);
         must(400, length.is_some() && length == body, "Content-Length is not the body's length")?;
         let (lamp, summary) = read_body(message.body()).map_err(|why| (400, why.to_owned()))?;
         Ok((cseq.number, lamp, summary))

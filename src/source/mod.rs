@@ -5,6 +5,7 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
+pub mod externnotify;
 pub mod spool;
 
 /// What a source says.

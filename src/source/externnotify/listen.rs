@@ -13,12 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::Call;
-use super::bind::{self, BindError, Bound};
 use super::collect::Collector;
 use super::drop;
 use super::notice::{MAX_NOTICE, Notice};
 use super::stamps::Stamps;
 use crate::config;
+use crate::unix_socket::{self, Bound, SocketError};
 
 /// Between two looks into the drop folder.
 const COLLECT: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ struct Counters {
 /// in the drop folder for the next start.
 #[derive(Debug)]
 pub struct Externnotify {
-    bound: Option<Bound>,
+    bound: Option<Bound<StdDatagram>>,
     folder: PathBuf,
     counters: Arc<Counters>,
     tasks: [JoinHandle<()>; 2],
@@ -75,12 +75,19 @@ impl Externnotify {
     /// Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`BindError`] when the socket belongs to somebody else or cannot be made.
-    pub fn start(settings: &config::Control, calls: mpsc::Sender<Call>) -> Result<Self, BindError> {
-        bind::make_folder(&settings.drop, DROP_MODE)?;
-        let bound = bind::bind(&settings.externnotify)?;
+    /// [`SocketError`] when the socket belongs to somebody else or cannot be made.
+    pub fn start(
+        settings: &config::Control,
+        calls: mpsc::Sender<Call>,
+    ) -> Result<Self, SocketError> {
+        unix_socket::make_folder(&settings.drop, DROP_MODE)?;
+        let bound = unix_socket::bind(&settings.externnotify, |path| {
+            let socket = StdDatagram::bind(path)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })?;
         let socket = bound.socket.try_clone().and_then(UnixDatagram::from_std);
-        let socket = socket.map_err(|source| BindError::Io {
+        let socket = socket.map_err(|source| SocketError::Io {
             what: "listen on",
             path: settings.externnotify.clone(),
             source,

@@ -10,7 +10,6 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 
 mod arguments;
-mod bind;
 mod collect;
 mod drop;
 mod listen;
@@ -18,7 +17,6 @@ mod notice;
 mod send;
 mod stamps;
 
-pub use bind::BindError;
 pub use listen::{Externnotify, Stats};
 pub use notice::{MAX_NOTICE, Notice, NoticeError};
 pub use send::main;

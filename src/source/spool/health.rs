@@ -40,6 +40,26 @@ pub struct SpoolHealth {
     pub last_full_count: Option<FullCount>,
 }
 
+/// One line for `mwid status`.
+impl fmt::Display for SpoolHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.root {
+            RootState::Starting => write!(f, "{path}, not looked at yet")?,
+            RootState::Watching => write!(f, "{path}, watched")?,
+            RootState::Polling => write!(f, "{path}, polled")?,
+            RootState::Absent { error } => return write!(f, "{path} cannot be read: {error}"),
+            RootState::Stopped => return write!(f, "{path}, no longer watched"),
+        }
+        write!(f, ", {} mailboxes", self.mailboxes)?;
+        if let Some(first) = self.troubles.first() {
+            let Self { troubles_total, .. } = self;
+            write!(f, ", {troubles_total} cannot be counted ({}: {})", first.subject, first.error)?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether and how the root is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
