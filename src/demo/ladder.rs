@@ -30,7 +30,7 @@ impl Ladder {
 
     /// Something happened in the spool.
     pub(super) fn spool(&self, what: &str, note: &str) {
-        let arrow = format!("{what:->width$}>", width = WIDTH - 2);
+        let arrow = format!("-{:-<width$}>", format!(" {what} "), width = WIDTH - 3);
         let line =
             format!("{:half$}|{arrow}|{:gap$}|", "", "", half = WIDTH / 2 - 1, gap = WIDTH - 1);
         self.row(Some(Instant::now()), &line, note);

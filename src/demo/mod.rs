@@ -61,6 +61,10 @@ pub enum DemoError {
     },
 }
 
+/// mwid tells a phone at most once a second (RFC 3842 §3.11): the story waits for that, so that the
+/// ladder shows how fast each step is.
+const BREATH: Duration = Duration::from_millis(1100);
+
 /// One step of the story: what the phone must show in the end.
 struct Step {
     name: &'static str,
@@ -124,11 +128,13 @@ async fn tell(mut line: Line, place: &Place, ladder: &Ladder) -> Result<Vec<Told
     ladder.spool("empty", "mwid starts; what the phone shows is not known");
     told.push(place.wait(&mut line, ladder, Step::new("start", false, "0/0 (0/0)")).await?);
 
+    tokio::time::sleep(BREATH).await;
     line.lose(1);
     place.leave_message()?;
     ladder.spool("INBOX/msg0000.txt", "somebody leaves a message");
     told.push(place.wait(&mut line, ladder, Step::new("message left", true, "1/0 (0/0)")).await?);
 
+    tokio::time::sleep(BREATH).await;
     place.hear_message()?;
     ladder.spool("Old/msg0000.txt", "it is heard");
     told.push(place.wait(&mut line, ladder, Step::new("message heard", false, "0/1 (0/0)")).await?);

@@ -325,8 +325,10 @@ impl Reconciler {
                 state.delivered = Some(summary);
                 state.failures = 0;
                 state.too_low = 0;
+                // Counted from here: a copy that was sent again arrived later than the first left.
+                state.last_sent = Some(now);
                 let account = state.account.clone();
-                let next = state.last_sent.map_or(now, |sent| sent + self.settings.min_interval);
+                let next = now + self.settings.min_interval;
                 if self.desired(&account) != Some(summary) {
                     self.schedule(&account, next);
                 }
