@@ -114,6 +114,9 @@ impl Rig {
                 source::Observation::Counted { mailbox, summary, source, .. } => {
                     return Some(Observation { mailbox, summary, source });
                 }
+                source::Observation::Given { mailbox, summary } => {
+                    return Some(Observation { mailbox, summary, source: "given" });
+                }
                 source::Observation::Failed(mailbox) => self.failed.push(mailbox),
                 source::Observation::Complete => self.complete += 1,
             }
