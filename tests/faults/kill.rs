@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mwid_core::dialog::Flavour;
+
 use crate::support::fleet::Setup;
 use crate::support::fleet::rows::Server;
 use crate::support::mariadb::MariaDb;
@@ -36,6 +38,7 @@ fn kill_9_at_random_moments_leaves_no_lamp_wrong_sqlite() {
 
 #[test]
 fn kill_9_at_random_moments_leaves_no_lamp_wrong_mariadb() {
+    let setup = Setup::new("kill -9, MariaDB", 400, 100);
     let server = Server::MariaDb(MariaDb::shared());
-    killed_again_and_again(Setup { server, seed: 12, ..Setup::new("kill -9, MariaDB", 400, 100) });
+    killed_again_and_again(Setup { server, flavour: Flavour::Kamailio, seed: 12, ..setup });
 }

@@ -11,4 +11,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod database;
+mod disk;
 mod kill;
+mod network;
+mod restart;
+mod server;
+mod spool;

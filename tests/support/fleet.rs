@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mwid::demo::phone::Subscription;
 use mwid_core::dialog::Flavour;
 use mwid_core::summary::Summary;
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 pub mod daemon;
@@ -25,6 +26,8 @@ use random::Random;
 use rows::{Rows, Server};
 use spool::{CONTEXT, Spool};
 use switchboard::Switchboard;
+
+use super::{SOON, wait_for};
 
 /// What a fleet is made of.
 #[derive(Clone, Copy)]
@@ -222,6 +225,23 @@ impl Fleet {
         }
         self.board.check();
         took
+    }
+
+    /// Dialogs of the ledger whose phone has acknowledged what it was sent last.
+    pub fn acknowledged(&self) -> usize {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let file = Connection::open_with_flags(self.mwid.ledger(), flags).expect("mwid made it");
+        let count = "SELECT count(*) FROM dialogs WHERE new IS NOT NULL";
+        let count: isize = file.query_row(count, [], |row| row.get(0)).expect("one number");
+        count.unsigned_abs()
+    }
+
+    /// Waits until the ledger knows what every phone shows: what nobody waits for is written a
+    /// moment later.
+    pub fn wait_until_written(&self) {
+        wait_for("ledger to know all phones", SOON, || {
+            (self.acknowledged() == self.size()).then_some(())
+        });
     }
 
     /// Prints what happened on the wire.

@@ -51,9 +51,9 @@ pub struct Handset {
     last_body: Vec<u8>,
     accepted: Option<(Sender, Instant)>,
     unanswered: Option<(Sender, Instant)>,
-    /// 500s since the last NOTIFY that was accepted.
-    too_low: u32,
-    /// The most of them.
+    /// Whose NOTIFYs were answered with 500 since the last one that was accepted, and how many.
+    too_low: Option<(Sender, u32)>,
+    /// The longest such row.
     most_too_low: u32,
 }
 
@@ -69,7 +69,7 @@ impl Handset {
             last_body: Vec::new(),
             accepted: None,
             unanswered: None,
-            too_low: 0,
+            too_low: None,
             most_too_low: 0,
         }
     }
@@ -196,14 +196,16 @@ impl Handset {
             Reaction::Believed(Notified { cseq, answer, .. }) => {
                 self.highest = cseq;
                 self.accepted = Some(from);
-                self.too_low = 0;
+                self.too_low = None;
                 (200, Some(answer))
             }
             Reaction::Repeated(answer) => (200, Some(answer)),
             Reaction::Refused { code, why, answer } => {
                 if code == 500 {
-                    self.too_low += 1;
-                    self.most_too_low = self.most_too_low.max(self.too_low);
+                    let before = self.too_low.filter(|(other, _)| *other == from.0);
+                    let row = before.map_or(1, |(_, row)| row + 1);
+                    self.too_low = Some((from.0, row));
+                    self.most_too_low = self.most_too_low.max(row);
                 }
                 // A late copy of an earlier NOTIFY comes after a later one only on a bad network.
                 if code != 500 || (rules.orderly && !rules.shared) {
