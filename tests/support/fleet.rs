@@ -303,10 +303,16 @@ impl Drop for Fleet {
 }
 
 fn change(spool: &Spool, random: &mut Random, count: usize, step: Duration) {
-    let began = Instant::now();
-    for number in 0..count {
-        let due = began + step * u32::try_from(number).expect("not that many");
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+    for () in pace(count, step) {
         spool.change(random);
     }
+}
+
+/// Ticks, one each `step`: what happens in the world takes its time.
+pub fn pace(count: usize, step: Duration) -> impl Iterator<Item = ()> {
+    let began = Instant::now();
+    (0..count).map(move |number| {
+        let due = began + step * u32::try_from(number).expect("not that many");
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    })
 }

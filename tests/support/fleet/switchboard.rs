@@ -194,9 +194,10 @@ impl Switchboard {
 
     /// Panics if mwid did what it must never do.
     pub fn check(&self) {
-        let state = self.state();
-        let shown = state.faults.iter().take(3).cloned().collect::<Vec<_>>().join("\n---\n");
-        assert!(state.faults.is_empty(), "{} faults of mwid:\n{shown}", state.faults.len());
+        // A panic must not hold the lock.
+        let faults = self.state().faults.clone();
+        let shown = faults.iter().take(3).cloned().collect::<Vec<_>>().join("\n---\n");
+        assert!(faults.is_empty(), "{} faults of mwid:\n{shown}", faults.len());
     }
 
     fn wait_until(&self, open: bool) {
