@@ -97,11 +97,11 @@ fn counted_by_two(setup: Setup) {
         match fleet.random.below(100) {
             0..=49 => fleet.change(1, Duration::ZERO),
             50..=88 => server.refresh(&fleet, phone, 1, true),
-            89..=96 => {
+            89..=95 => {
                 let times = 1 + u32::try_from(fleet.random.below(45)).unwrap();
                 server.refresh(&fleet, phone, times, false);
             }
-            97 => {
+            96 | 97 => {
                 server.restart();
                 restarts += 1;
             }
