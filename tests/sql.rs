@@ -1,5 +1,7 @@
 //! The SQL that ships in `sql/`: the indexes are used, and the rights are enough and not too many.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use std::fs;
