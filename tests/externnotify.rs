@@ -308,7 +308,7 @@ fn two_daemons_cannot_share_a_socket() {
     let rig = Rig::new();
     let (daemon, mut calls) = rig.start(8);
     let error = rig.refused();
-    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    assert!(matches!(error, SocketError::Lock(_)), "{error}");
     rig.run(&["default", "202", "1", "0", "0"]);
     assert_eq!(rig.next(&mut calls), call("202", [1, 0, 0]));
     let metadata = fs::metadata(rig.socket()).unwrap();

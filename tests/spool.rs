@@ -85,8 +85,12 @@ impl Rig {
     }
 
     fn start_as(&mut self, watch: config::Watch, rescan: Duration) {
-        let (sender, observations) = mpsc::channel(64);
         let poll = if watch == config::Watch::Poll { Duration::from_millis(50) } else { HOUR };
+        self.start_with(watch, poll, rescan);
+    }
+
+    fn start_with(&mut self, watch: config::Watch, poll: Duration, rescan: Duration) {
+        let (sender, observations) = mpsc::channel(64);
         let path = self.root();
         let settings = config::Spool { enabled: true, path, watch, poll, rescan };
         self.observations = observations;
@@ -109,6 +113,9 @@ impl Rig {
             match self.hear()? {
                 source::Observation::Counted { mailbox, summary, source, .. } => {
                     return Some(Observation { mailbox, summary, source });
+                }
+                source::Observation::Given { mailbox, summary } => {
+                    return Some(Observation { mailbox, summary, source: "given" });
                 }
                 source::Observation::Failed(mailbox) => self.failed.push(mailbox),
                 source::Observation::Complete => self.complete += 1,
@@ -475,5 +482,43 @@ fn a_full_channel_delays_and_loses_nothing() {
     let mut seen = std::collections::HashSet::new();
     while seen.len() < 301 {
         seen.insert(rig.next().unwrap().mailbox);
+    }
+}
+
+/// Runs itself again in a user namespace where the kernel allows six watches.
+#[test]
+fn where_the_kernel_cannot_watch_everything_the_rest_is_polled() {
+    const INSIDE: &str = "MWID_TEST_SIX_WATCHES";
+    const NAME: &str = "where_the_kernel_cannot_watch_everything_the_rest_is_polled";
+    if std::env::var_os(INSIDE).is_none() {
+        let limit = "echo 6 > /proc/sys/user/max_inotify_watches";
+        let unshare = |line: &str| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-root-user", "sh", "-c", line]).env(INSIDE, "1");
+            command.output().unwrap()
+        };
+        if !unshare(limit).status.success() {
+            return eprintln!("no user namespace here: not tested");
+        }
+        let exe = std::env::current_exe().unwrap();
+        let output = unshare(&format!("{limit} && exec '{}' --exact {NAME}", exe.display()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let mut rig = Rig::new();
+    for number in 0..10 {
+        rig.leave(&format!("default/{number}/INBOX"), 0);
+    }
+    rig.start_with(config::Watch::Inotify, Duration::from_millis(50), HOUR);
+    rig.counted();
+    let health = rig.healthy("polled too", |it| it.also_polled.is_some());
+    assert_eq!((health.root, health.folders_watched), (RootState::Watching, 5));
+    let text = health.also_polled.unwrap();
+    assert!(text.contains("the spool needs 42") && text.contains("max_user_watches=64"), "{text}");
+    rig.until_marker();
+    for number in 0..10 {
+        rig.leave(&format!("default/{number}/INBOX"), 1);
+        rig.expect(&number.to_string(), counts(2, 0, 0));
     }
 }

@@ -55,6 +55,8 @@ pub struct Config {
     pub accounts: Accounts,
     /// `[timers]`
     pub timers: Timers,
+    /// `[state]`
+    pub state: State,
     /// `[control]`
     pub control: Control,
 }
@@ -195,6 +197,13 @@ pub struct Timers {
     pub retry_max: Duration,
     /// `shutdown`: seconds that SIGTERM leaves to transactions in flight. Default 5.
     pub shutdown: Duration,
+}
+
+/// `[state]`: what mwid remembers by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// `path`: the ledger. Default `/var/lib/mwid/ledger.db`.
+    pub path: PathBuf,
 }
 
 /// `[control]`: the sockets and folders that other processes reach mwid through.

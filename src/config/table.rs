@@ -20,12 +20,12 @@ use super::value::{
 };
 use super::{
     Cleanup, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri, Route,
-    Secret, Spool, Timers, Watch,
+    Secret, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
 pub(super) static SECTIONS: &[Section] =
-    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, CONTROL];
+    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
 
 /// A section of the file.
 pub(super) struct Section {
@@ -201,6 +201,11 @@ section! { TIMERS = timers: Timers, "Times and rates." {
     retry_min: seconds(1, 3600), "5", "Seconds before the first retry of a failed NOTIFY.";
     retry_max: seconds(1, 86_400), "600", "Seconds, the longest pause between two retries.";
     shutdown: seconds(0, 300), "5", "Seconds that a shutdown leaves to NOTIFYs in flight.";
+} }
+
+section! { STATE = state: State, "What mwid remembers by itself." {
+    path: AbsolutePath, "/var/lib/mwid/ledger.db",
+        "The ledger. Without it mwid tells every phone once more after a restart.";
 } }
 
 section! { CONTROL = control: Control, "Where other processes reach mwid." {

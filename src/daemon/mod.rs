@@ -3,15 +3,18 @@
 //! Everything that waits (database, name look-ups) runs beside the loop and comes back as
 //! [`work::Done`]; nothing in the loop blocks.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
+use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings, Urgency};
+use mwid_core::summary::Summary;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -20,6 +23,8 @@ use crate::config::{Accounts, Config, Timers};
 use crate::control::{Request, server};
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
+use crate::ledger::{Ledger, Memory};
+use crate::lock::LockError;
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
 use crate::source::spool::Spool;
@@ -52,6 +57,9 @@ pub enum StartError {
     /// No control or externnotify socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Another mwid has the ledger.
+    #[error(transparent)]
+    Ledger(#[from] LockError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,6 +78,9 @@ pub struct Daemon {
     /// A datagram that the kernel had no room for.
     unsent: Option<Transmit>,
     store: DialogStore,
+    ledger: Ledger,
+    /// Mailboxes whose counts only externnotify knows.
+    given: HashSet<Mailbox>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
@@ -95,6 +106,7 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
     pub fn start(config: Config, path: PathBuf) -> Result<(Self, Requests), StartError> {
+        let (ledger, memory) = Ledger::open(&config.state.path, unix())?;
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
@@ -103,7 +115,7 @@ impl Daemon {
         let control = server::listen(&config.control.socket, request.clone())?;
         let externnotify = Externnotify::start(&config.control, call)?;
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
-        let daemon = Self {
+        let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
             reconciler: Reconciler::new(settings(&config.timers), random()),
@@ -117,6 +129,8 @@ impl Daemon {
             transport,
             unsent: None,
             store,
+            ledger,
+            given: HashSet::new(),
             work: JoinSet::new(),
             spool,
             externnotify,
@@ -130,7 +144,16 @@ impl Daemon {
             debug: false,
             _control: control,
         };
+        daemon.remember(memory);
         Ok((daemon, request))
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        self.reconciler.remember(memory.dialogs);
+        for (mailbox, summary) in memory.mailboxes {
+            self.given.insert(mailbox.clone());
+            self.counted(&mailbox, summary, Urgency::CatchUp);
+        }
     }
 
     /// The address that NOTIFYs are sent from.
@@ -171,7 +194,7 @@ impl Daemon {
     fn advance(&mut self) {
         let now = Instant::now();
         while let Some(action) = self.reconciler.poll_action(now) {
-            self.act(action, now);
+            self.act(action);
         }
         loop {
             while let Some(name) = self.delivery.poll_resolve() {
@@ -181,7 +204,7 @@ impl Daemon {
             let Some(report) = self.delivery.poll_report() else { break };
             self.handle_report(report, now);
             while let Some(action) = self.reconciler.poll_action(now) {
-                self.act(action, now);
+                self.act(action);
             }
         }
         self.answer_waiters(now);
@@ -238,31 +261,38 @@ impl Daemon {
     }
 
     fn observe(&mut self, observation: Observation) {
-        let sums = match observation {
+        match observation {
             Observation::Counted { mailbox, summary, source, urgency } => {
                 self.counters.observed(source);
-                match self.mailboxes.observe(&mailbox, summary) {
-                    Ok(sums) => sums.into_iter().map(|sum| (sum, urgency)).collect(),
-                    Err(error) => {
-                        self.said.unmapped(&mailbox, &error);
-                        Vec::new()
-                    }
+                if self.given.remove(&mailbox) {
+                    self.ledger.not_given(&mailbox);
                 }
+                self.counted(&mailbox, summary, urgency);
             }
-            Observation::Failed(mailbox) => {
-                self.mailboxes.fail(&mailbox);
-                Vec::new()
+            Observation::Given { mailbox, summary } => {
+                self.counters.observed("externnotify");
+                self.ledger.given(&mailbox, summary);
+                self.counted(&mailbox, summary, Urgency::Fresh);
+                self.given.insert(mailbox);
             }
+            Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
                 tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
-                self.mailboxes.complete().into_iter().map(|sum| (sum, Urgency::CatchUp)).collect()
+                for (account, summary) in self.mailboxes.complete() {
+                    self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+                }
             }
-        };
-        for ((account, summary), urgency) in sums {
-            if self.reconciler.desired(&account) != Some(summary) {
-                tracing::debug!(%account, %summary, "the summary changed");
+        }
+    }
+
+    fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
+        match self.mailboxes.observe(mailbox, summary) {
+            Ok(sums) => {
+                for (account, summary) in sums {
+                    self.reconciler.set(&account, summary, urgency, false);
+                }
             }
-            self.reconciler.set(&account, summary, urgency, false);
+            Err(error) => self.said.unmapped(mailbox, &error),
         }
     }
 
@@ -271,12 +301,9 @@ impl Daemon {
     fn call(&mut self, call: Call) {
         match (&self.spool, call.given) {
             (Some(spool), given) => spool.nudge(call.mailbox, given),
-            (None, Some(summary)) => self.observe(Observation::Counted {
-                mailbox: call.mailbox,
-                summary,
-                source: "externnotify",
-                urgency: Urgency::Fresh,
-            }),
+            (None, Some(summary)) => {
+                self.observe(Observation::Given { mailbox: call.mailbox, summary });
+            }
             (None, None) => tracing::warn!(
                 mailbox = %call.mailbox,
                 "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"

@@ -30,7 +30,9 @@ impl Daemon {
             let health = spool.health();
             (health.to_string(), json!(health))
         });
+        let ledger = self.ledger.state();
         let data = json!({
+            "ledger": { "path": ledger.path, "error": ledger.error },
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_seconds": self.started.elapsed().as_secs(),
@@ -90,6 +92,9 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
             data["spool"] = health;
         }
         None => lines.push("  spool: not used".to_owned()),
+    }
+    if let Some(error) = data["ledger"]["error"].as_str() {
+        lines.push(format!("  ledger: cannot be written: {error}"));
     }
     let proxies: Vec<&str> =
         data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -20,7 +20,7 @@ use crate::config;
 use crate::source::Observation;
 
 /// Mailboxes that are counted before signals are heard again.
-const STEP: usize = 32;
+const STEP: usize = 8;
 /// Between two looks at the root and the contexts: were they unmounted, replaced, removed?
 const PULSE: Duration = Duration::from_secs(5);
 /// The same while the root or a context is not readable.
