@@ -71,7 +71,10 @@ fn status_says_enabled_and_its_json_has_every_field() {
     let said = house.mwid(&["status"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(said.out.lines().next(), Some("Module ENABLED"));
-    assert!(said.out.contains("lamps: 1 accounts, 1 phones seen, 1 of them up to date"), "{said:?}");
+    assert!(
+        said.out.contains("lamps: 1 accounts, 1 phones seen, 1 of them up to date"),
+        "{said:?}"
+    );
 
     let said = house.mwid(&["status", "--json"]);
     assert_eq!(said.code, 0);

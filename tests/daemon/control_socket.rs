@@ -69,7 +69,8 @@ fn names_that_are_none_are_refused() {
 fn random_bytes_and_a_mebibyte_without_a_newline_stop_nobody() {
     let house = House::new(&Peer::silent());
     let _mwid = house.start();
-    let noise: Vec<u8> = (0_u32..5000).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let noise: Vec<u8> =
+        (0_u32..5000).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     answer(&house, &noise);
     answer(&house, &vec![b'a'; 1 << 20]);
     answer(&house, &[b'['; 4096]);

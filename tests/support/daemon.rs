@@ -346,9 +346,20 @@ pub fn insert(database: &Connection, subscription: &Subscription, server: &str) 
          expires, status, socket_info, local_contact)
          VALUES (?1, ?2, ?3, ?4, ?5, 'message-summary', ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)";
     let values = params![
-        row.presentity_uri, row.from_user, row.from_domain, row.to_user, row.to_domain, row.to_tag,
-        row.from_tag, row.callid, row.local_cseq, row.remote_cseq, row.contact, row.expires,
-        row.socket_info, row.local_contact
+        row.presentity_uri,
+        row.from_user,
+        row.from_domain,
+        row.to_user,
+        row.to_domain,
+        row.to_tag,
+        row.from_tag,
+        row.callid,
+        row.local_cseq,
+        row.remote_cseq,
+        row.contact,
+        row.expires,
+        row.socket_info,
+        row.local_contact
     ];
     database.execute(sql, values).unwrap();
     database.last_insert_rowid()
