@@ -254,7 +254,9 @@ impl Daemon {
                 Vec::new()
             }
             Observation::Complete => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                if self.spool.is_some() {
+                    tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                }
                 self.mailboxes.complete().into_iter().map(|sum| (sum, Urgency::CatchUp)).collect()
             }
         };

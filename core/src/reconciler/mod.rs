@@ -104,7 +104,7 @@ pub struct Census {
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
 /// - commands: [`set`](Self::set), [`look_up`](Self::look_up), [`configure`](Self::configure),
-///   [`restart`](Self::restart)
+///   [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -160,6 +160,16 @@ impl Reconciler {
     pub fn restart(&mut self) {
         self.dialogs.retain(|_, dialog| dialog.phase.is_working());
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.look_up(&account, Urgency::CatchUp);
+        }
+    }
+
+    /// Ends every pause: what stood in the way may have been changed.
+    pub fn hurry(&mut self) {
+        self.dialogs.values_mut().for_each(|dialog| dialog.pause = None);
+        let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
+        let accounts: Vec<Account> = waits.map(|(account, _)| account.clone()).collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
         }
