@@ -175,7 +175,8 @@ fn show_subscription_names_what_is_wrong_with_a_row_and_prints_no_control_charac
     let _mwid = house.start();
     let said = house.mwid(&["show", "subscription", "202", "example.com"]);
     assert_eq!(said.code, 0);
-    assert!(said.out.contains("Problem: row 1, column contact: contains '\\u{1b}'"), "{said:?}");
+    let problem = "Problem: active_watchers row 1: column contact contains '\\u{1b}'";
+    assert!(said.out.contains(problem), "{said:?}");
     assert!(!said.out.contains('\u{1b}'), "{said:?}");
 }
 

@@ -17,6 +17,13 @@ fn told(house: &House, proxy: &Peer) -> Mwid {
     mwid
 }
 
+/// Reloads and gives the first line of what it says; warnings may follow.
+fn reload(house: &House) -> String {
+    let said = house.mwid(&["reload"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out.lines().next().unwrap().to_owned()
+}
+
 fn break_config(house: &House) {
     let text = fs::read_to_string(house.config()).unwrap();
     fs::write(house.config(), format!("[general]\nprxy = 192.0.2.1\n{text}")).unwrap();
@@ -62,12 +69,11 @@ fn reload_says_when_nothing_changed_and_names_what_did() {
     let proxy = Peer::phones();
     let mut house = House::new(&proxy);
     let _mwid = house.start();
-    let reload = |house: &House| house.mwid(&["reload"]);
-    assert_eq!(reload(&house).out, "Configuration reloaded: nothing changed\n");
+    assert_eq!(reload(&house), "Configuration reloaded: nothing changed");
     house.set("timers", "rate", "100");
     house.set("contexts", "default", "example.com");
-    let expected = "Configuration reloaded: [timers], [contexts] and [mailboxes]\n";
-    assert_eq!(reload(&house).out, expected);
+    let expected = "Configuration reloaded: [timers], [contexts] and [mailboxes]";
+    assert_eq!(reload(&house), expected);
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn another_proxy_takes_effect_at_once_even_for_those_that_wait() {
     let mwid = house.start();
     mwid.log("not delivered, will be tried again: 503");
     house.set("general", "proxy", &proxy.address.to_string());
-    assert_eq!(house.mwid(&["reload"]).code, 0);
+    reload(&house);
     proxy.shows("call", "3/0 (0/0)");
     assert_eq!(mwid.settled()["suspended_proxies"], serde_json::json!([]));
 }
@@ -100,12 +106,12 @@ fn another_context_lights_other_accounts_and_darkens_those_that_lost_their_mailb
     let mwid = house.start();
     proxy.shows("one", "2/0 (0/0)");
     house.set("contexts", "default", "example.net");
-    assert_eq!(house.mwid(&["reload"]).code, 0);
+    reload(&house);
     proxy.shows("two", "2/0 (0/0)");
     proxy.shows("one", "0/0 (0/0)");
     // An explicit account instead of the context's.
     house.set("mailboxes", "202@default", "sip:202@example.com");
-    assert_eq!(house.mwid(&["reload"]).code, 0);
+    reload(&house);
     proxy.shows("one", "2/0 (0/0)");
     proxy.shows("two", "0/0 (0/0)");
     mwid.settled();
@@ -121,7 +127,7 @@ fn another_spool_and_another_database_take_effect() {
     fs::rename(house.path("spool/example.com"), house.path("spool2/example.com")).unwrap();
     fs::write(house.path("spool2/example.com/202/INBOX/msg0003.txt"), "").unwrap();
     house.set("spool", "path", house.path("spool2").to_str().unwrap());
-    assert_eq!(house.mwid(&["reload"]).out, "Configuration reloaded: [spool]\n");
+    assert_eq!(reload(&house), "Configuration reloaded: [spool]");
     proxy.shows("call", "4/0 (0/0)");
 
     let second = rusqlite::Connection::open(house.path("second.db")).unwrap();
@@ -131,7 +137,7 @@ fn another_spool_and_another_database_take_effect() {
     proxy.subscribe(newer);
     let url = format!("sqlite:{}", house.path("second.db").display());
     house.set("database", "url", &url);
-    assert_eq!(house.mwid(&["reload"]).out, "Configuration reloaded: [database]\n");
+    assert_eq!(reload(&house), "Configuration reloaded: [database]");
     proxy.shows("newer", "4/0 (0/0)");
     let status = mwid.settled();
     assert!(status["database"]["url"].as_str().unwrap().ends_with("second.db"));
@@ -163,6 +169,6 @@ fn without_a_spool_the_sum_of_several_mailboxes_is_not_held_back_any_longer() {
     assert_eq!(house.externnotify(&["default", "1", "1", "0", "0"]).code, 0);
     mwid.until("called", |status| status["counters"]["observed_by_externnotify"] == 1);
     house.set("spool", "enabled", "no");
-    assert_eq!(house.mwid(&["reload"]).code, 0);
+    reload(&house);
     proxy.shows("call", "1/0 (0/0)");
 }
