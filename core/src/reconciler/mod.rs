@@ -16,6 +16,8 @@ use crate::summary::Summary;
 
 mod queue;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use queue::Queue;
 pub use queue::Urgency;
@@ -24,6 +26,10 @@ use state::{AccountState, DialogState, Pause, Phase, identity, version};
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
 /// past us (design rule 4). After the last one the dialog waits like any other failure.
 const JUMPS: [u32; 3] = [1, 10, 100];
+
+/// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
+/// and an end for a proxy that challenges for ever.
+const AGAIN: u32 = 10;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -330,6 +336,7 @@ impl Reconciler {
     pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
         let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
         let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
                 state.delivered = Some(summary);
@@ -358,6 +365,10 @@ impl Reconciler {
                     self.retry_later(row, None, now);
                 }
             },
+            Verdict::Again if state.again > AGAIN => {
+                state.again = 0;
+                self.retry_later(row, None, now);
+            }
             Verdict::Again => self.try_again(row),
             Verdict::Later(pause) => self.retry_later(row, pause, now),
         }
@@ -410,7 +421,7 @@ impl Reconciler {
 
     fn claim(&mut self, row: RowId) -> Option<Action> {
         let state = self.dialogs.get_mut(&row)?;
-        let Phase::Ready(dialog) = &state.phase else { return None };
+        let Phase::Ready(dialog, _) = &state.phase else { return None };
         let dialog = dialog.clone();
         state.phase = Phase::Claiming(dialog.clone());
         self.in_flight += 1;
@@ -431,34 +442,46 @@ impl Reconciler {
     /// Rows that are no longer there are forgotten, but for what is still under way.
     fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        let rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
-        let before = std::mem::replace(&mut state.dialogs, rows);
-        for row in before {
-            let is_found = found.iter().any(|dialog| dialog.row == row);
-            let working = self.dialogs.get(&row).is_some_and(|dialog| dialog.phase.is_working());
-            if !is_found && !working {
-                self.dialogs.remove(&row);
+        let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
+        for row in std::mem::take(&mut state.dialogs) {
+            let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
+            match own.map(|dialog| dialog.phase.is_working()) {
+                Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
+                // Forgotten by the next look-up, when its attempt has ended.
+                Some(true) => rows.push(row),
+                Some(false) => drop(self.dialogs.remove(&row)),
+                None => {}
             }
         }
+        state.dialogs = rows;
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
     fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
         let (identity, version) = (identity(&dialog), version(&dialog));
         let row = dialog.row;
+        let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
         let state = self
             .dialogs
             .entry(row)
             .or_insert_with(|| DialogState::new(account.clone(), identity, version));
         if state.phase.is_working() {
             // Its answer will compare again, unless the row changed hands meanwhile.
-            if state.identity != identity || state.version != version {
+            let moved = state.account != *account;
+            if moved || state.identity != identity || state.version != version {
                 self.schedule(account, now + self.settings.min_interval);
+            } else if matches!(state.phase, Phase::Ready(_, waits) if waits < urgency) {
+                self.make_ready(row, dialog, urgency);
             }
             return;
         }
         if state.identity != identity {
             *state = DialogState::new(account.clone(), identity, version);
+        }
+        if state.account != *account {
+            // Looked up by its watcher first, and now by the account that it belongs to.
+            state.account = account.clone();
+            state.delivered = None;
         }
         if state.version != version {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
@@ -477,14 +500,15 @@ impl Reconciler {
             earliest.into_iter().chain(state.pause.map(Pause::until)).max().filter(|at| *at > now);
         match at {
             Some(at) => self.schedule(account, at),
-            None => self.make_ready(row, dialog),
+            None => self.make_ready(row, dialog, urgency),
         }
     }
 
-    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>) {
+    /// Puts a dialog in line. One that stood in the slower line stands in both then; the first that
+    /// comes to it claims, the other finds it no longer ready.
+    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>, urgency: Urgency) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
-        let urgency = self.accounts.get(&state.account).map_or(Urgency::CatchUp, |a| a.urgency);
-        state.phase = Phase::Ready(dialog);
+        state.phase = Phase::Ready(dialog, urgency);
         self.ready.push(urgency, row);
     }
 
