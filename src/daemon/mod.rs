@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Request, server};
+use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::source::Observation;
@@ -233,6 +234,7 @@ impl Daemon {
         if self.debug {
             let text = String::from_utf8_lossy(bytes);
             let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            let safe = masked(&safe);
             tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
         }
     }
