@@ -111,7 +111,8 @@ impl Notify<'_> {
             Some(id) => write!(out, "Event: message-summary;id={id}\r\n")?,
             None => write!(out, "Event: message-summary\r\n")?,
         }
-        let remaining = dialog.remaining(self.unix);
+        // RFC 3261 §20.19: a number of seconds has at most 32 bits.
+        let remaining = dialog.remaining(self.unix).min(u32::MAX.into());
         write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
         write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
         write!(out, "Date: {}\r\n", date(self.unix))?;
@@ -375,5 +376,10 @@ mod tests {
     #[test]
     fn a_subscription_that_never_ends_has_a_date_all_the_same() {
         assert_eq!(date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+        let mut dialog = dialog(None);
+        dialog.expires = 1 << 62;
+        let message = bytes(&dialog, &notifier());
+        let state = "Subscription-State: active;expires=4294967295";
+        assert_eq!(lines(&message, "Subscription-State"), [state]);
     }
 }

@@ -15,8 +15,9 @@ use crate::unix_socket::{self, Bound, SocketError};
 /// The longest command line: names are at most 253 bytes each.
 const MAX_LINE: u64 = 4096;
 
-/// Commands under way at once; more wait in the kernel's queue.
-const MAX_CLIENTS: usize = 16;
+/// Clients at once; more wait in the kernel's queue. Far more than ask, so that some who connect and
+/// say nothing keep nobody waiting.
+const MAX_CLIENTS: usize = 256;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Request, server};
+use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::{Ledger, Memory};
@@ -256,6 +257,7 @@ impl Daemon {
         if self.debug {
             let text = String::from_utf8_lossy(bytes);
             let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            let safe = masked(&safe);
             tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
         }
     }
@@ -277,7 +279,9 @@ impl Daemon {
             }
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                if self.spool.is_some() {
+                    tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                }
                 for (account, summary) in self.mailboxes.complete() {
                     self.reconciler.set(&account, summary, Urgency::CatchUp, false);
                 }
