@@ -148,7 +148,7 @@ impl Site {
              [database]\nurl = sqlite:{path}/dialogs.db\n\
              [timers]\nmin_interval = 0\nrate = 100000\n\
              [control]\nsocket = {path}/control.sock\nexternnotify = {path}/externnotify.sock\n\
-             drop = {path}/drop\n",
+             drop = {path}/drop\n[state]\npath = {path}/ledger.db\n",
             phone.socket.local_addr()?,
             if spool { "yes" } else { "no" },
         );
