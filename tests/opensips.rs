@@ -17,10 +17,14 @@ use mwid_core::summary::Summary;
 use rusqlite::Connection;
 use support::mwid::Mwid;
 use support::sip::Message;
+use support::voicemail::Voicemail;
 use support::{SOON, wait_for};
 use tempfile::TempDir;
 
 const SCHEMA: &str = include_str!("../sql/sqlite/opensips-active_watchers.sql");
+
+/// What the server's own NOTIFYs say: somebody published it.
+const OWN: &str = "9/0 (0/0)";
 
 /// A presence server with one subscription, its table, and its phone.
 struct Server {
@@ -86,10 +90,17 @@ impl Server {
         self.socket.local_addr().unwrap()
     }
 
-    fn mwid(&self) -> Mwid {
+    /// An mwid, and an empty mailbox that the phone has been told of with CSeq 2.
+    fn mwid(&mut self) -> (Mwid, Voicemail) {
         let url = format!("sqlite:{}", self.folder.path().join("opensips.db").display());
         // The order of things, not the pace, is what is looked at.
-        Mwid::on(&url).through(self.line.address).with("timers", "min_interval = 0").start()
+        let setup = Mwid::on(&url).through(self.line.address);
+        let mwid = setup.with("timers", "min_interval = 0").start();
+        let mailbox = mwid.mailbox("202@example.com");
+        mailbox.open();
+        assert_eq!(self.hear_until("0/0 (0/0)"), (vec![200], 2));
+        assert_eq!(self.stored(), 2, "the row holds what was on the wire");
+        (mwid, mailbox)
     }
 
     /// What the row says.
@@ -117,7 +128,7 @@ impl Server {
         let notify = Notify {
             dialog: &dialog,
             account: &dialog.account,
-            summary: Summary::default(),
+            summary: Summary { new: 9, ..Summary::default() },
             cseq,
             branch: &format!("z9hG4bKserver{cseq}"),
             hop: &hop,
@@ -166,33 +177,24 @@ fn unix() -> u64 {
 #[test]
 fn a_row_that_the_server_rolled_back_does_not_make_mwid_go_back() {
     let mut server = Server::new();
-    let mwid = server.mwid();
-    let mailbox = mwid.mailbox("202@example.com");
-    mailbox.leave();
-    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![200], 2));
-    assert_eq!(server.stored(), 2, "the row holds what was on the wire");
-
+    let (_mwid, mailbox) = server.mwid();
     server.write_back(1);
-    mailbox.hear();
-    assert_eq!(server.hear_until("0/1 (0/0)"), (vec![200], 3));
+    mailbox.leave();
+    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![200], 3));
     assert_eq!(server.stored(), 3);
 }
 
 #[test]
 fn a_notify_of_the_server_that_the_row_does_not_tell_of_costs_one_500() {
     let mut server = Server::new();
-    let mwid = server.mwid();
-    let mailbox = mwid.mailbox("202@example.com");
-    mailbox.leave();
-    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![200], 2));
-
+    let (mwid, mailbox) = server.mwid();
     // The server, whose memory says 1, counts past mwid: 2 is refused, 3 is believed.
     server.write_back(1);
     assert_eq!([server.notify(2), server.notify(3)], [500, 200]);
-    assert_eq!(server.hear_until("0/0 (0/0)"), (vec![500, 200], 3));
+    assert_eq!(server.hear_until(OWN), (vec![500, 200], 3));
 
     mailbox.leave();
-    assert_eq!(server.hear_until("2/0 (0/0)"), (vec![500, 200], 4));
+    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 200], 4));
     assert_eq!(server.stored(), 4);
     mwid.wait_for_status("/lamps/delivered", 1);
     assert_eq!(mwid.status()["counters"]["cseq_too_low"], 1);
@@ -201,14 +203,13 @@ fn a_notify_of_the_server_that_the_row_does_not_tell_of_costs_one_500() {
 #[test]
 fn each_500_makes_the_next_jump_longer() {
     let mut server = Server::new();
-    let mwid = server.mwid();
-    let mailbox = mwid.mailbox("202@example.com");
+    let (_mwid, mailbox) = server.mwid();
     assert_eq!(server.notify(60), 200);
-    assert_eq!(server.hear_until("0/0 (0/0)"), (vec![200], 60));
+    assert_eq!(server.hear_until(OWN), (vec![200], 60));
 
     mailbox.leave();
-    // Row + 1, then 1, 10 and 100 further.
-    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 500, 500, 200], 2 + 1 + 10 + 100));
+    // The row's 2 and one more, then 1, 10 and 100 further.
+    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 500, 500, 200], 3 + 1 + 10 + 100));
     mailbox.leave();
-    assert_eq!(server.hear_until("2/0 (0/0)"), (vec![200], 114));
+    assert_eq!(server.hear_until("2/0 (0/0)"), (vec![200], 115));
 }

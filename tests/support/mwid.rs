@@ -141,6 +141,7 @@ impl Mwid {
         // Polled only when others use up what this user may watch.
         let spool = [format!("path = {folder}/voicemail"), "poll = 1".to_owned()];
         lines.entry("spool").or_default().extend(spool);
+        lines.entry("state").or_default().push(format!("path = {folder}/ledger.db"));
         lines.entry("control").or_default().extend([
             format!("socket = {folder}/control.sock"),
             format!("externnotify = {folder}/externnotify.sock"),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// What makes a message: the sound, then the text, with which the message counts.
 const KINDS: [&str; 2] = ["wav", "txt"];
 
-/// One mailbox of a spool. Its folder is made with its first message.
+/// One mailbox of a spool. Its folders are made with its first message, and for a moment it is an
+/// empty mailbox: whoever looks may see that.
 #[derive(Clone, Debug)]
 pub struct Voicemail {
     folder: PathBuf,
@@ -17,6 +18,13 @@ impl Voicemail {
     pub fn of(root: &Path, mailbox: &str) -> Self {
         let (number, context) = mailbox.split_once('@').expect("number@context");
         Self { folder: root.join(context).join(number) }
+    }
+
+    /// Makes the folders before there is any message.
+    pub fn open(&self) {
+        for folder in ["tmp", "INBOX", "Old", "Urgent"] {
+            fs::create_dir_all(self.folder.join(folder)).expect("our own folder");
+        }
     }
 
     /// Somebody leaves a message.
