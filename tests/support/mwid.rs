@@ -147,7 +147,6 @@ impl Mwid {
             format!("externnotify = {folder}/externnotify.sock"),
             format!("drop = {folder}/drop"),
         ]);
-        lines.entry("state").or_default().push(format!("path = {folder}/ledger.db"));
         let mut text = String::new();
         for (section, lines) in lines {
             writeln!(text, "[{section}]\n{}\n", lines.join("\n")).expect("a String takes it");
