@@ -20,7 +20,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::{Accounts, Config, Timers};
-use crate::control::{Request, server};
+use crate::control::{Answer, Request, server};
+use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::{Ledger, Memory};
@@ -94,7 +95,7 @@ pub struct Daemon {
     counters: Counters,
     said: Said,
     debug: bool,
-    _control: server::Server,
+    control: server::Server,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -142,7 +143,7 @@ impl Daemon {
             counters: Counters::default(),
             said: Said::default(),
             debug: false,
-            _control: control,
+            control,
         };
         daemon.remember(memory);
         Ok((daemon, request))
@@ -256,6 +257,7 @@ impl Daemon {
         if self.debug {
             let text = String::from_utf8_lossy(bytes);
             let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            let safe = masked(&safe);
             tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
         }
     }
@@ -277,7 +279,9 @@ impl Daemon {
             }
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                if self.spool.is_some() {
+                    tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                }
                 for (account, summary) in self.mailboxes.complete() {
                     self.reconciler.set(&account, summary, Urgency::CatchUp, false);
                 }
@@ -314,6 +318,10 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.spool = None;
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            requests::send(request.reply, Answer::refused("mwid is stopping"));
+        }
         let deadline = Instant::now() + self.config.timers.shutdown;
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
@@ -334,6 +342,7 @@ impl Daemon {
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
         }
+        self.control.flush().await;
         tracing::info!("stopped");
     }
 
