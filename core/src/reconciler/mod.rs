@@ -35,6 +35,9 @@ const MAX_REMEMBERED: usize = 200_000;
 /// and an end for a proxy that challenges for ever.
 const AGAIN: u32 = 10;
 
+/// Timers that were overtaken and may stay in the heap, beside two for each account.
+const STALE_TIMERS: usize = 1024;
+
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -294,6 +297,8 @@ impl Reconciler {
         self.end_lookup(account);
         if let Some(state) = self.accounts.get_mut(account) {
             state.failures = 0;
+            // Whoever still needs a later look is considered below, or scheduled by its own answer.
+            state.due = None;
         }
         self.forget_missing(account, &found);
         for dialog in found {
@@ -580,6 +585,17 @@ impl Reconciler {
         if state.due.is_none_or(|due| at < due) {
             state.due = Some(at);
             self.timers.push(Reverse((at, account.clone())));
+        }
+        self.sweep_timers();
+    }
+
+    /// A timer that was overtaken stays in the heap until its time comes: there must not be more of
+    /// them than accounts, give or take.
+    fn sweep_timers(&mut self) {
+        if self.timers.len() > 2 * self.accounts.len() + STALE_TIMERS {
+            let accounts = &self.accounts;
+            let due = |account: &Account| accounts.get(account).and_then(|state| state.due);
+            self.timers.retain(|Reverse((at, account))| due(account) == Some(*at));
         }
     }
 
