@@ -23,7 +23,7 @@ use crate::config::{Accounts, Config, Timers};
 use crate::control::{Request, server};
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
-use crate::ledger::{Ledger, Memory};
+use crate::ledger::{Given, Ledger, Memory};
 use crate::lock::LockError;
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
@@ -79,13 +79,14 @@ pub struct Daemon {
     unsent: Option<Transmit>,
     store: DialogStore,
     ledger: Ledger,
-    /// Mailboxes whose counts only externnotify knows.
+    /// Mailboxes whose counts externnotify gave, as the ledger has them.
     given: HashSet<Mailbox>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
     spool: Option<Spool>,
-    externnotify: Externnotify,
+    /// `None` only while stopping.
+    externnotify: Option<Externnotify>,
     observe: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
     calls: mpsc::Receiver<Call>,
@@ -113,7 +114,8 @@ impl Daemon {
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
         let control = server::listen(&config.control.socket, request.clone())?;
-        let externnotify = Externnotify::start(&config.control, call)?;
+        let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
+        let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
@@ -150,9 +152,9 @@ impl Daemon {
 
     fn remember(&mut self, memory: Memory) {
         self.reconciler.remember(memory.dialogs);
-        for (mailbox, summary) in memory.mailboxes {
-            self.given.insert(mailbox.clone());
+        for Given { mailbox, summary, .. } in memory.mailboxes {
             self.counted(&mailbox, summary, Urgency::CatchUp);
+            self.given.insert(mailbox);
         }
     }
 
@@ -271,9 +273,11 @@ impl Daemon {
             }
             Observation::Given { mailbox, summary } => {
                 self.counters.observed("externnotify");
-                self.ledger.given(&mailbox, summary);
                 self.counted(&mailbox, summary, Urgency::Fresh);
-                self.given.insert(mailbox);
+                // The ledger has them since the call, unless the spool had the mailbox meanwhile.
+                if !self.given.contains(&mailbox) {
+                    self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
+                }
             }
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
@@ -297,23 +301,43 @@ impl Daemon {
     }
 
     /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
-    /// is no spool, the counts of the call are the truth.
+    /// is no spool, the counts of the call are the truth. Until that is known the ledger has them.
     fn call(&mut self, call: Call) {
-        match (&self.spool, call.given) {
-            (Some(spool), given) => spool.nudge(call.mailbox, given),
-            (None, Some(summary)) => {
-                self.observe(Observation::Given { mailbox: call.mailbox, summary });
-            }
-            (None, None) => tracing::warn!(
-                mailbox = %call.mailbox,
+        let Call { mailbox, given, stamp, mut receipt } = call;
+        if let Some(summary) = given {
+            self.given.insert(mailbox.clone());
+            self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
+        }
+        let nudged = self.spool.as_ref().is_some_and(|spool| spool.nudge(mailbox.clone(), given));
+        match given {
+            Some(summary) if !nudged => self.observe(Observation::Given { mailbox, summary }),
+            None if self.spool.is_none() => tracing::warn!(
+                %mailbox,
                 "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
             ),
+            _ => {}
+        }
+        // Without counts there is nothing to remember: the spool is counted at every start.
+        if let Some(receipt) = receipt {
+            receipt.done();
+        }
+    }
+
+    /// Stops the sources and takes in what they have said.
+    fn close_sources(&mut self) {
+        self.externnotify = None;
+        while let Ok(call) = self.calls.try_recv() {
+            self.call(call);
+        }
+        self.spool = None;
+        while let Ok(observation) = self.observations.try_recv() {
+            self.observe(observation);
         }
     }
 
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
-        self.spool = None;
+        self.close_sources();
         let deadline = Instant::now() + self.config.timers.shutdown;
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
