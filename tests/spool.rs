@@ -420,7 +420,7 @@ fn a_nudge_counts_what_the_spool_has_and_believes_what_it_is_given_otherwise() {
     assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "externnotify"));
     rig.spool().nudge(mailbox("300@odbc"), Some(counts(2, 1, 0)));
     let observation = rig.next().unwrap();
-    assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "externnotify"));
+    assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "given"));
     rig.spool().nudge(mailbox("300@odbc"), None);
     rig.spool().nudge(mailbox("unknown"), None);
     assert_eq!(rig.until_marker(), []);

@@ -15,6 +15,9 @@ use crate::mailbox::{Account, is_host_char, is_user_char};
 /// The highest CSeq that RFC 3261 §8.1.1.5 allows: the number must be less than 2³¹.
 pub const MAX_CSEQ: u32 = (1 << 31) - 1;
 
+/// The longest value of a column, in bytes. All of them together still fit into a UDP datagram.
+pub const MAX_COLUMN: usize = 4096;
+
 /// The `id` column: names a row for as long as the row lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub i64);
@@ -128,6 +131,12 @@ pub enum ColumnProblem {
         value: String,
         /// The offending character.
         found: char,
+    },
+    /// So long that the NOTIFY would be no datagram any more.
+    #[error("has {length} bytes; a dialog has at most {MAX_COLUMN}")]
+    TooLong {
+        /// The length in bytes.
+        length: usize,
     },
     /// Not a SIP URI where one is needed.
     #[error("is no SIP URI: {value:?}")]
@@ -314,12 +323,20 @@ impl Columns {
         present(value).ok_or_else(|| self.error(column, ColumnProblem::Missing))
     }
 
+    fn fits(&self, column: &'static str, value: &str) -> Result<(), RowError> {
+        match value.len() {
+            ..=MAX_COLUMN => Ok(()),
+            length => Err(self.error(column, ColumnProblem::TooLong { length })),
+        }
+    }
+
     fn only(
         &self,
         column: &'static str,
         value: &str,
         allowed: impl Fn(char) -> bool,
     ) -> Result<(), RowError> {
+        self.fits(column, value)?;
         match value.chars().find(|&c| !allowed(c)) {
             Some(found) => {
                 Err(self.error(column, ColumnProblem::Character { value: cut(value), found }))
@@ -360,6 +377,7 @@ impl Columns {
 
     fn routes(&self, column: &'static str, value: Option<&str>) -> Result<Vec<Box<str>>, RowError> {
         let Some(value) = present(value) else { return Ok(Vec::new()) };
+        self.fits(column, value)?;
         split_routes(value)
             .map(|entry| {
                 self.only(column, entry, |c| c.is_ascii_graphic() || c == ' ')?;
@@ -515,6 +533,26 @@ mod tests {
         bracketed.contact = Some("<sip:202@[2001:db8::7]:5062;gr=urn:uuid:1>".to_owned());
         let dialog = Dialog::from_row(&bracketed).unwrap();
         assert_eq!(&*dialog.remote_target, "sip:202@[2001:db8::7]:5062;gr=urn:uuid:1");
+    }
+
+    /// A route set of 70,000 bytes made a datagram that no socket takes, and its proxy was thought
+    /// to be unreachable for everybody.
+    #[test]
+    fn a_value_that_fits_into_no_datagram_is_refused() {
+        let long = || Some(format!("<sip:{}@192.0.2.1;lr>", "a".repeat(MAX_COLUMN)));
+        for set in [
+            (|row, v| row.contact = v) as fn(&mut Row, Option<String>),
+            |row, v| row.local_contact = v,
+            |row, v| row.record_route = v,
+        ] {
+            let (_, problem) = problem(|row| set(row, long()));
+            assert!(matches!(problem, ColumnProblem::TooLong { .. }), "{problem:?}");
+        }
+        let routes = "<sip:192.0.2.1;lr>,".repeat(MAX_COLUMN / 10);
+        let (column, _) = problem(|row| row.record_route = Some(routes));
+        assert_eq!(column, "record_route");
+        let (column, _) = problem(|row| row.callid = Some("a".repeat(MAX_COLUMN + 1)));
+        assert_eq!(column, "callid");
     }
 
     #[test]

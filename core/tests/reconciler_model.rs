@@ -3,6 +3,8 @@
 //! a network that loses, a mwid that is killed and starts again with its ledger. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
 //! reconciler_model` replays it alone.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

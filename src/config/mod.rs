@@ -35,7 +35,7 @@ mod warning;
 
 pub use error::{ConfigError, ConfigErrors, Problem, ReadError, SecretError};
 pub use host::{HostPort, HostPortError};
-pub use parse::{Environment, Loaded, Process, load, parse};
+pub use parse::{Environment, Loaded, Process, control, load, parse};
 pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};

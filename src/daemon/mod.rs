@@ -13,17 +13,17 @@ use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
-use mwid_core::reconciler::{Reconciler, Settings, Urgency};
-use mwid_core::summary::Summary;
+use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::{Accounts, Config, Timers};
-use crate::control::{Request, server};
+use crate::control::{Answer, Request, server};
+use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
-use crate::ledger::{Given, Ledger, Memory};
+use crate::ledger::Ledger;
 use crate::lock::LockError;
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
@@ -32,6 +32,7 @@ use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
 mod counters;
+mod intake;
 mod requests;
 mod status;
 mod work;
@@ -95,7 +96,7 @@ pub struct Daemon {
     counters: Counters,
     said: Said,
     debug: bool,
-    _control: server::Server,
+    control: server::Server,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -144,18 +145,10 @@ impl Daemon {
             counters: Counters::default(),
             said: Said::default(),
             debug: false,
-            _control: control,
+            control,
         };
         daemon.remember(memory);
         Ok((daemon, request))
-    }
-
-    fn remember(&mut self, memory: Memory) {
-        self.reconciler.remember(memory.dialogs);
-        for Given { mailbox, summary, .. } in memory.mailboxes {
-            self.counted(&mailbox, summary, Urgency::CatchUp);
-            self.given.insert(mailbox);
-        }
     }
 
     /// The address that NOTIFYs are sent from.
@@ -258,86 +251,18 @@ impl Daemon {
         if self.debug {
             let text = String::from_utf8_lossy(bytes);
             let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            let safe = masked(&safe);
             tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
-        }
-    }
-
-    fn observe(&mut self, observation: Observation) {
-        match observation {
-            Observation::Counted { mailbox, summary, source, urgency } => {
-                self.counters.observed(source);
-                if self.given.remove(&mailbox) {
-                    self.ledger.not_given(&mailbox);
-                }
-                self.counted(&mailbox, summary, urgency);
-            }
-            Observation::Given { mailbox, summary } => {
-                self.counters.observed("externnotify");
-                self.counted(&mailbox, summary, Urgency::Fresh);
-                // The ledger has them since the call, unless the spool had the mailbox meanwhile.
-                if !self.given.contains(&mailbox) {
-                    self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
-                }
-            }
-            Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
-            Observation::Complete => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
-                for (account, summary) in self.mailboxes.complete() {
-                    self.reconciler.set(&account, summary, Urgency::CatchUp, false);
-                }
-            }
-        }
-    }
-
-    fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
-        match self.mailboxes.observe(mailbox, summary) {
-            Ok(sums) => {
-                for (account, summary) in sums {
-                    self.reconciler.set(&account, summary, urgency, false);
-                }
-            }
-            Err(error) => self.said.unmapped(mailbox, &error),
-        }
-    }
-
-    /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
-    /// is no spool, the counts of the call are the truth. Until that is known the ledger has them.
-    fn call(&mut self, call: Call) {
-        let Call { mailbox, given, stamp, mut receipt } = call;
-        if let Some(summary) = given {
-            self.given.insert(mailbox.clone());
-            self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
-        }
-        let nudged = self.spool.as_ref().is_some_and(|spool| spool.nudge(mailbox.clone(), given));
-        match given {
-            Some(summary) if !nudged => self.observe(Observation::Given { mailbox, summary }),
-            None if self.spool.is_none() => tracing::warn!(
-                %mailbox,
-                "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
-            ),
-            _ => {}
-        }
-        // Without counts there is nothing to remember: the spool is counted at every start.
-        if let Some(receipt) = receipt {
-            receipt.done();
-        }
-    }
-
-    /// Stops the sources and takes in what they have said.
-    fn close_sources(&mut self) {
-        self.externnotify = None;
-        while let Ok(call) = self.calls.try_recv() {
-            self.call(call);
-        }
-        self.spool = None;
-        while let Ok(observation) = self.observations.try_recv() {
-            self.observe(observation);
         }
     }
 
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.close_sources();
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            requests::send(request.reply, Answer::refused("mwid is stopping"));
+        }
         let deadline = Instant::now() + self.config.timers.shutdown;
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
@@ -358,6 +283,7 @@ impl Daemon {
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
         }
+        self.control.flush().await;
         tracing::info!("stopped");
     }
 

@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
+use crate::source::Observation;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
 
@@ -189,6 +190,7 @@ impl Daemon {
         }
         if new.general != old.general {
             changed.push("[general]");
+            self.reconciler.hurry();
         }
         if new.timers != old.timers {
             changed.push("[timers]");
@@ -202,6 +204,10 @@ impl Daemon {
             self.spool = None;
             let observe = self.observe.clone();
             self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
+            if self.spool.is_none() {
+                // No count is to be waited for any more.
+                self.observe(Observation::Complete);
+            }
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");

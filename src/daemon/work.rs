@@ -89,7 +89,10 @@ impl Daemon {
                 self.reconciler.handle_claim(row, cseq, now);
             }
             Done::Claimed(row, Err(error)) => {
-                self.database_failed(&error);
+                match &error {
+                    StoreError::Exhausted { row } => self.said.exhausted(*row, &error),
+                    _ => self.database_failed(&error),
+                }
                 self.reconciler.handle_claim_failure(row, now);
             }
             Done::Deleted(dialog, deleted) => match deleted {

@@ -114,8 +114,9 @@ fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
          remote_cseq, expires, contact FROM dialogs",
     )?;
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
-    let mut mailboxes = connection
-        .prepare("SELECT number, context, new, old, new_urgent, old_urgent, stamp FROM mailboxes")?;
+    let mut mailboxes = connection.prepare(
+        "SELECT number, context, new, old, new_urgent, old_urgent, stamp FROM mailboxes",
+    )?;
     let mailboxes = mailboxes.query_map([], mailbox)?.filter_map(Result::transpose);
     Ok(Memory { dialogs, mailboxes: mailboxes.collect::<Result<_, _>>()? })
 }

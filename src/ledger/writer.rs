@@ -181,7 +181,10 @@ impl Writer {
             Ok(()) => "it is moved away".to_owned(),
             Err(error) => {
                 let away = file::moved_away(&self.path);
-                format!("nor can it be moved away ({error}): rename it to {} before the next start", away.display())
+                format!(
+                    "nor can it be moved away ({error}): rename it to {} before the next start",
+                    away.display()
+                )
             }
         };
         tracing::error!(

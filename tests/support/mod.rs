@@ -8,6 +8,7 @@
 pub mod group;
 pub mod kamailio;
 pub mod mariadb;
+pub mod mwid;
 pub mod net;
 pub mod phone;
 pub mod postgres;
@@ -17,6 +18,7 @@ pub mod sidecar;
 pub mod sip;
 pub mod tables;
 pub mod trace;
+pub mod voicemail;
 
 use std::time::{Duration, Instant};
 

@@ -16,6 +16,8 @@ use crate::summary::Summary;
 
 mod queue;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use queue::Queue;
 pub use queue::Urgency;
@@ -28,6 +30,10 @@ const JUMPS: [u32; 3] = [1, 10, 100];
 
 /// Dialogs that are gone are remembered up to this many, at about 50 bytes each.
 const MAX_REMEMBERED: usize = 200_000;
+
+/// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
+/// and an end for a proxy that challenges for ever.
+const AGAIN: u32 = 10;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,8 +113,8 @@ pub struct Census {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up), [`configure`](Self::configure),
-///   [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
+///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -172,6 +178,16 @@ impl Reconciler {
     pub fn restart(&mut self) {
         self.dialogs.retain(|_, dialog| dialog.phase.is_working());
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.look_up(&account, Urgency::CatchUp);
+        }
+    }
+
+    /// Ends every pause: what stood in the way may have been changed.
+    pub fn hurry(&mut self) {
+        self.dialogs.values_mut().for_each(|dialog| dialog.pause = None);
+        let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
+        let accounts: Vec<Account> = waits.map(|(account, _)| account.clone()).collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
         }
@@ -332,6 +348,7 @@ impl Reconciler {
     pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
         let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
         let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
                 state.delivered = Some(summary);
@@ -360,6 +377,10 @@ impl Reconciler {
                     self.retry_later(row, None, now);
                 }
             },
+            Verdict::Again if state.again > AGAIN => {
+                state.again = 0;
+                self.retry_later(row, None, now);
+            }
             Verdict::Again => self.try_again(row),
             Verdict::Later(pause) => self.retry_later(row, pause, now),
         }
@@ -412,7 +433,7 @@ impl Reconciler {
 
     fn claim(&mut self, row: RowId) -> Option<Action> {
         let state = self.dialogs.get_mut(&row)?;
-        let Phase::Ready(dialog) = &state.phase else { return None };
+        let Phase::Ready(dialog, _) = &state.phase else { return None };
         let dialog = dialog.clone();
         state.phase = Phase::Claiming(dialog.clone());
         self.in_flight += 1;
@@ -433,14 +454,20 @@ impl Reconciler {
     /// Rows that are no longer there are forgotten, but for what is still under way.
     fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        let rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
-        let before = std::mem::replace(&mut state.dialogs, rows);
+        let before = std::mem::take(&mut state.dialogs);
+        let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
         for row in before {
-            let is_found = found.iter().any(|dialog| dialog.row == row);
-            let working = self.dialogs.get(&row).is_some_and(|dialog| dialog.phase.is_working());
-            if !is_found && !working {
-                self.forget(row);
+            let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
+            match own.map(|dialog| dialog.phase.is_working()) {
+                Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
+                // Forgotten by the next look-up, when its attempt has ended.
+                Some(true) => rows.push(row),
+                Some(false) => self.forget(row),
+                None => {}
             }
+        }
+        if let Some(state) = self.accounts.get_mut(account) {
+            state.dialogs = rows;
         }
     }
 
@@ -458,6 +485,7 @@ impl Reconciler {
     fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
+        let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
         let remembered = &mut self.remembered;
         let mut recall = || match remembered.remove(&identity) {
             Some(past) => DialogState::remembered(account.clone(), identity, &past),
@@ -466,13 +494,21 @@ impl Reconciler {
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
             // Its answer will compare again, unless the row changed hands meanwhile.
-            if state.identity != identity || state.version != version {
+            let moved = state.account != *account;
+            if moved || state.identity != identity || state.version != version {
                 self.schedule(account, now + self.settings.min_interval);
+            } else if matches!(state.phase, Phase::Ready(_, waits) if waits < urgency) {
+                self.make_ready(row, dialog, urgency);
             }
             return;
         }
         if state.identity != identity {
             *state = recall();
+        }
+        if state.account != *account {
+            // Looked up by its watcher first, and now by the account that it belongs to.
+            state.account = account.clone();
+            state.delivered = None;
         }
         if state.version != version {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
@@ -491,14 +527,15 @@ impl Reconciler {
             earliest.into_iter().chain(state.pause.map(Pause::until)).max().filter(|at| *at > now);
         match at {
             Some(at) => self.schedule(account, at),
-            None => self.make_ready(row, dialog),
+            None => self.make_ready(row, dialog, urgency),
         }
     }
 
-    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>) {
+    /// Puts a dialog in line. One that stood in the slower line stands in both then; the first that
+    /// comes to it claims, the other finds it no longer ready.
+    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>, urgency: Urgency) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
-        let urgency = self.accounts.get(&state.account).map_or(Urgency::CatchUp, |a| a.urgency);
-        state.phase = Phase::Ready(dialog);
+        state.phase = Phase::Ready(dialog, urgency);
         self.ready.push(urgency, row);
     }
 

@@ -54,6 +54,8 @@ pub(super) struct DialogState {
     pub(super) failures: u32,
     /// 500s in a row.
     pub(super) too_low: usize,
+    /// Times in a row that it was tried again at once.
+    pub(super) again: u32,
 }
 
 /// Why a dialog is not tried again yet.
@@ -76,8 +78,8 @@ impl Pause {
 #[derive(Debug, PartialEq)]
 pub(super) enum Phase {
     Idle,
-    /// Waits for the rate limit.
-    Ready(Arc<Dialog>),
+    /// Waits for the rate limit, in the line of this urgency.
+    Ready(Arc<Dialog>, Urgency),
     Claiming(Arc<Dialog>),
     InFlight(Summary),
     Dead,
@@ -85,7 +87,7 @@ pub(super) enum Phase {
 
 impl Phase {
     pub(super) fn is_working(&self) -> bool {
-        matches!(self, Self::Ready(_) | Self::Claiming(_) | Self::InFlight(_))
+        matches!(self, Self::Ready(..) | Self::Claiming(_) | Self::InFlight(_))
     }
 }
 
@@ -117,6 +119,7 @@ impl DialogState {
             pause: None,
             failures: 0,
             too_low: 0,
+            again: 0,
         }
     }
 

@@ -81,7 +81,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn notice(number: &str, stamp: u64) -> Notice {
-        Notice { stamp, mailbox: Mailbox::parse(number).unwrap(), counts: Some([1, 0, 0]), file: None }
+        Notice {
+            stamp,
+            mailbox: Mailbox::parse(number).unwrap(),
+            counts: Some([1, 0, 0]),
+            file: None,
+        }
     }
 
     #[test]
