@@ -1,6 +1,6 @@
 //! The daemon's side: takes datagrams and dropped files, hands their calls on.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -167,17 +167,27 @@ impl Desk {
     async fn listen(self, socket: UnixDatagram) {
         let mut buffer = [0; MAX_NOTICE + 1];
         let mut garbage_said: Option<Instant> = None;
-        let mut in_a_row = 0;
-        // A datagram is taken only when there is room for its call.
-        while let Ok(permit) = self.calls.reserve().await {
-            let length = match self.receive(&socket, &mut buffer, &mut in_a_row).await {
+        let mut in_a_row: u32 = 0;
+        loop {
+            let ready = socket.readable().await;
+            // A datagram is taken only when there is room for its call.
+            let Ok(permit) = self.calls.reserve().await else { return };
+            let length = match ready.and_then(|()| socket.try_recv(&mut buffer)) {
                 Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if std::mem::take(&mut in_a_row) >= CROWD {
+                        self.crowd.notify_one();
+                    }
+                    continue;
+                }
                 Err(error) => {
+                    std::mem::drop(permit);
                     tracing::error!(%error, "the externnotify socket failed; trying again");
                     tokio::time::sleep(COLLECT).await;
                     continue;
                 }
             };
+            in_a_row += 1;
             let notice = match Notice::parse(&buffer[..length]) {
                 Ok(notice) => notice,
                 Err(error) => {
@@ -196,27 +206,6 @@ impl Desk {
                 Some(Taken::NoRoom) | None => None,
             };
             self.hand_on(permit, notice, receipt);
-        }
-    }
-
-    /// The next datagram; has the drop folder looked at after a crowd of them.
-    async fn receive(
-        &self,
-        socket: &UnixDatagram,
-        buffer: &mut [u8],
-        in_a_row: &mut u32,
-    ) -> io::Result<usize> {
-        match socket.try_recv(buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if std::mem::take(in_a_row) >= CROWD {
-                    self.crowd.notify_one();
-                }
-                socket.recv(buffer).await
-            }
-            received => {
-                *in_a_row += 1;
-                received
-            }
         }
     }
 
