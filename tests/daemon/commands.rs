@@ -39,7 +39,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("/database", &["url", "server", "flavour", "table"]),
-    ("/externnotify", &["calls", "garbage", "dropped", "bad_files", "stale"]),
+    ("/externnotify", &["calls", "garbage", "dropped", "bad_files", "stale", "stuck"]),
     (
         "/counters",
         &[
