@@ -6,6 +6,7 @@
 //! by a parser is no longer the one that the phone gave.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use thiserror::Error;
 
@@ -235,14 +236,64 @@ impl Dialog {
         self.expires.saturating_sub(unix)
     }
 
-    /// Whether two readings of a row are one subscription: Call-ID and both tags are the same
-    /// (RFC 3261 §12). A row id may be used again after a table was emptied; a dialog may not.
+    /// Which dialog this is. A row id may be used again after a table was emptied; a dialog may not.
     #[must_use]
-    pub fn is_same_dialog(&self, other: &Self) -> bool {
-        self.call_id == other.call_id
-            && self.local_tag == other.local_tag
-            && self.remote_tag == other.remote_tag
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.call_id, &self.local_tag, &self.remote_tag)
     }
+
+    /// In which state its phone's last SUBSCRIBE left it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Facts {
+            remote_cseq: self.remote_cseq,
+            expires: self.expires,
+            remote_target: &self.remote_target,
+        }
+        .version()
+    }
+}
+
+/// A dialog by its Call-ID and both tags (RFC 3261 §12), as a hash: small enough to keep one for
+/// each row of a large table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(u64);
+
+impl Identity {
+    /// The dialog with this Call-ID and these tags.
+    #[must_use]
+    pub fn of(call_id: &str, local_tag: &str, remote_tag: &str) -> Self {
+        Self(hash((call_id, local_tag, remote_tag)))
+    }
+}
+
+/// What a SUBSCRIBE in the dialog changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// CSeq of the phone's last SUBSCRIBE.
+    pub remote_cseq: u32,
+    /// When the subscription ends, absolute Unix seconds.
+    pub expires: u64,
+    /// The phone's Contact.
+    pub remote_target: &'a str,
+}
+
+impl Facts<'_> {
+    /// A short form: two are equal when nothing was changed.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version(hash((self.remote_cseq, self.expires, self.remote_target)))
+    }
+}
+
+/// Tells a dialog that was refreshed from one that was not: a hash of its [`Facts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(u64);
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn present(value: Option<&str>) -> Option<&str> {

@@ -55,6 +55,8 @@ pub struct Config {
     pub accounts: Accounts,
     /// `[timers]`
     pub timers: Timers,
+    /// `[state]`
+    pub state: State,
     /// `[control]`
     pub control: Control,
 }
@@ -197,6 +199,13 @@ pub struct Timers {
     pub shutdown: Duration,
 }
 
+/// `[state]`: what mwid remembers by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// `path`: the ledger. Default `/var/lib/mwid/ledger.db`.
+    pub path: PathBuf,
+}
+
 /// `[control]`: the sockets and folders that other processes reach mwid through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Control {
@@ -204,7 +213,7 @@ pub struct Control {
     pub socket: PathBuf,
     /// `externnotify`: where `mwid externnotify` sends. Default `/run/mwid/externnotify.sock`.
     pub externnotify: PathBuf,
-    /// `drop`: where it leaves an observation that the daemon did not take. Default `/var/lib/mwid/drop`.
+    /// `drop`: where it leaves each call until the daemon has it safe. Default `/var/lib/mwid/drop`.
     pub drop: PathBuf,
 }
 

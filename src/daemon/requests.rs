@@ -174,6 +174,9 @@ impl Daemon {
         if new.control != old.control {
             return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
         }
+        if new.state != old.state {
+            return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
+        }
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);
         let transport = moved.then(|| Transport::bind(&new.general)).transpose();

@@ -39,7 +39,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("/database", &["url", "server", "flavour", "table"]),
-    ("/externnotify", &["calls", "garbage", "dropped", "bad_files", "stale"]),
+    ("/externnotify", &["calls", "garbage", "dropped", "bad_files", "stale", "stuck"]),
     (
         "/counters",
         &[
@@ -262,13 +262,13 @@ fn debug_prints_notify_and_answer_as_they_were_on_the_wire_until_it_is_off() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_sockets_refuses_and_the_first_goes_on() {
+fn a_second_daemon_on_the_same_paths_refuses_and_the_first_goes_on() {
     let proxy = Peer::phones();
     let house = House::new(&proxy);
     let _first = house.start();
     let mut second = house.launch();
-    let line = second.log("another mwid listens on ");
-    assert!(line.contains("control.sock; stop it, or give this one other paths"), "{line}");
+    let line = second.log("in use by another mwid (pid ");
+    assert!(line.contains("stop it, or give this one paths of its own"), "{line}");
     assert_eq!(second.ended(crate::peer::SOON).code(), Some(1));
     assert_eq!(house.mwid(&["status"]).code, 0);
 }

@@ -44,6 +44,7 @@ impl House {
             ("control", "socket", path("run/control.sock")),
             ("control", "externnotify", path("run/externnotify.sock")),
             ("control", "drop", path("drop")),
+            ("state", "path", path("ledger.db")),
             ("timers", "t1", "100".to_owned()),
             ("timers", "t2", "800".to_owned()),
             ("timers", "min_interval", "50".to_owned()),

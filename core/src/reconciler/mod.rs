@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dialog::{Dialog, RowId};
+use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
 use crate::summary::Summary;
@@ -20,11 +20,15 @@ mod tests;
 
 use queue::Queue;
 pub use queue::Urgency;
-use state::{AccountState, DialogState, Pause, Phase, identity, version};
+pub use state::Remembered;
+use state::{AccountState, DialogState, Pause, Phase};
 
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
 /// past us (design rule 4). After the last one the dialog waits like any other failure.
 const JUMPS: [u32; 3] = [1, 10, 100];
+
+/// Dialogs that are gone are remembered up to this many, at about 50 bytes each.
+const MAX_REMEMBERED: usize = 200_000;
 
 /// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
 /// and an end for a proxy that challenges for ever.
@@ -108,8 +112,8 @@ pub struct Census {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`set`](Self::set), [`look_up`](Self::look_up), [`configure`](Self::configure),
-///   [`hurry`](Self::hurry), [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
+///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -128,6 +132,8 @@ pub struct Reconciler {
     jitter: Jitter,
     accounts: HashMap<Account, AccountState>,
     dialogs: HashMap<RowId, DialogState>,
+    /// From before a restart; taken when the dialog is seen again.
+    remembered: HashMap<Identity, Remembered>,
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
@@ -147,6 +153,7 @@ impl Reconciler {
             jitter: Jitter::new(seed),
             accounts: HashMap::new(),
             dialogs: HashMap::new(),
+            remembered: HashMap::new(),
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
@@ -154,6 +161,11 @@ impl Reconciler {
             finding: 0,
             in_flight: 0,
         }
+    }
+
+    /// What a ledger knows from before a restart. To be called before anything else.
+    pub fn remember(&mut self, past: impl IntoIterator<Item = (Identity, Remembered)>) {
+        self.remembered.extend(past);
     }
 
     /// Another pace; what is under way stays under way.
@@ -313,7 +325,7 @@ impl Reconciler {
         let desired = self.accounts.get(&state.account).map(|account| account.desired);
         let (Some(cseq), Some(summary)) = (cseq, desired) else {
             self.in_flight -= 1;
-            self.dialogs.remove(&row);
+            self.forget(row);
             return;
         };
         state.high_water = state.high_water.max(cseq);
@@ -446,29 +458,44 @@ impl Reconciler {
     /// Rows that are no longer there are forgotten, but for what is still under way.
     fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
+        let before = std::mem::take(&mut state.dialogs);
         let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
-        for row in std::mem::take(&mut state.dialogs) {
+        for row in before {
             let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
             match own.map(|dialog| dialog.phase.is_working()) {
                 Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
                 // Forgotten by the next look-up, when its attempt has ended.
                 Some(true) => rows.push(row),
-                Some(false) => drop(self.dialogs.remove(&row)),
+                Some(false) => self.forget(row),
                 None => {}
             }
         }
-        state.dialogs = rows;
+        if let Some(state) = self.accounts.get_mut(account) {
+            state.dialogs = rows;
+        }
+    }
+
+    /// The row is gone. Servers that write their rows anew now and then bring the dialog back under
+    /// another id: its CSeq must not fall then.
+    fn forget(&mut self, row: RowId) {
+        let Some(state) = self.dialogs.remove(&row) else { return };
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.clear();
+        }
+        self.remembered.insert(state.identity, state.remember());
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
     fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
-        let (identity, version) = (identity(&dialog), version(&dialog));
+        let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
-        let state = self
-            .dialogs
-            .entry(row)
-            .or_insert_with(|| DialogState::new(account.clone(), identity, version));
+        let remembered = &mut self.remembered;
+        let mut recall = || match remembered.remove(&identity) {
+            Some(past) => DialogState::remembered(account.clone(), identity, &past),
+            None => DialogState::new(account.clone(), identity, version),
+        };
+        let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
@@ -480,7 +507,7 @@ impl Reconciler {
             return;
         }
         if state.identity != identity {
-            *state = DialogState::new(account.clone(), identity, version);
+            *state = recall();
         }
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.

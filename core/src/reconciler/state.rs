@@ -1,11 +1,10 @@
 //! What is remembered of an account and of a dialog.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::Urgency;
-use crate::dialog::{Dialog, RowId};
+use crate::dialog::{Dialog, Identity, RowId, Version};
 use crate::mailbox::Account;
 use crate::summary::Summary;
 
@@ -26,13 +25,26 @@ pub(super) struct AccountState {
     pub(super) dialogs: Vec<RowId>,
 }
 
+/// What a ledger remembers of a dialog from before a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The highest CSeq that was sent.
+    pub high_water: u32,
+    /// What the phone last acknowledged; `None` when it is not known what it shows.
+    pub delivered: Option<Summary>,
+    /// The phone said that the subscription is gone.
+    pub dead: bool,
+    /// How the dialog was then: after a refresh only `high_water` still holds.
+    pub version: Version,
+}
+
 #[derive(Debug)]
 pub(super) struct DialogState {
     pub(super) account: Account,
-    /// Hash of Call-ID and tags: whose row this is.
-    pub(super) identity: u64,
-    /// Hash of what a refresh changes: tells a dead row that came back to life.
-    pub(super) version: u64,
+    /// Whose row this is.
+    pub(super) identity: Identity,
+    /// Tells a refresh, and a dead row that came back to life.
+    pub(super) version: Version,
     pub(super) delivered: Option<Summary>,
     /// The highest CSeq that mwid sent or jumped to.
     pub(super) high_water: u32,
@@ -95,7 +107,7 @@ impl AccountState {
 }
 
 impl DialogState {
-    pub(super) fn new(account: Account, identity: u64, version: u64) -> Self {
+    pub(super) fn new(account: Account, identity: Identity, version: Version) -> Self {
         Self {
             account,
             identity,
@@ -110,16 +122,23 @@ impl DialogState {
             again: 0,
         }
     }
-}
 
-pub(super) fn identity(dialog: &Dialog) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag).hash(&mut hasher);
-    hasher.finish()
-}
+    pub(super) fn remember(&self) -> Remembered {
+        Remembered {
+            high_water: self.high_water,
+            delivered: self.delivered,
+            dead: self.phase == Phase::Dead,
+            version: self.version,
+        }
+    }
 
-pub(super) fn version(dialog: &Dialog) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (dialog.remote_cseq, dialog.expires, &dialog.remote_target).hash(&mut hasher);
-    hasher.finish()
+    /// A dialog that was known before a restart.
+    pub(super) fn remembered(account: Account, identity: Identity, past: &Remembered) -> Self {
+        Self {
+            delivered: past.delivered,
+            high_water: past.high_water,
+            phase: if past.dead { Phase::Dead } else { Phase::Idle },
+            ..Self::new(account, identity, past.version)
+        }
+    }
 }
