@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mwid::ledger::{Ledger, Memory};
+use mwid::ledger::{Given, Ledger, Memory};
 use mwid::lock::LockError;
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Mailbox;
@@ -74,6 +74,10 @@ fn dialog(number: u32, expires: u64) -> Dialog {
 
 fn new(count: u32) -> Summary {
     Summary { new: count, ..Summary::default() }
+}
+
+fn given(mailbox: &Mailbox, count: u32, stamp: u64) -> Given {
+    Given { mailbox: mailbox.clone(), summary: new(count), stamp }
 }
 
 #[test]
@@ -151,12 +155,12 @@ fn given_counts_are_kept_until_the_spool_has_the_mailbox() {
     let rig = Rig::new();
     let (one, two) = (Mailbox::parse("1").unwrap(), Mailbox::parse("2@b").unwrap());
     let (ledger, _) = rig.open();
-    ledger.given(&one, new(1));
-    ledger.given(&one, new(2));
-    ledger.given(&two, new(5));
+    ledger.given(given(&one, 1, 10), None);
+    ledger.given(given(&one, 2, 20), None);
+    ledger.given(given(&two, 5, 30), None);
     ledger.not_given(&two);
     drop(ledger);
-    assert_eq!(rig.memory().mailboxes, [(one, new(2))]);
+    assert_eq!(rig.memory().mailboxes, [given(&one, 2, 20)]);
 }
 
 #[test]
@@ -212,7 +216,7 @@ fn without_a_place_to_write_mwid_goes_on() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_written_is_removed_because_it_would_lie() {
+fn a_ledger_that_cannot_be_written_is_moved_away_because_it_would_lie() {
     let rig = Rig::new();
     let (ledger, _) = rig.open();
     rig.send(&ledger, &dialog(1, UNIX + 60), 7);
@@ -223,6 +227,48 @@ fn a_ledger_that_cannot_be_written_is_removed_because_it_would_lie() {
     rig.send(&ledger, &dialog(1, UNIX + 60), 8);
     assert!(ledger.state().error.is_some_and(|error| error.contains("locked")));
     assert!(!rig.path().exists());
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(ledger);
+    assert!(rig.memory().dialogs.is_empty());
+}
+
+#[test]
+fn what_was_given_outlives_a_ledger_that_could_not_be_written() {
+    let rig = Rig::new();
+    let (one, two) = (Mailbox::parse("1").unwrap(), Mailbox::parse("2@b").unwrap());
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 1, 10), None);
+    ledger.given(given(&two, 2, 20), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    let other = Connection::open(rig.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    // Never written: as far as the ledger is concerned it is lost.
+    ledger.given(given(&one, 3, 30), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 8);
+    assert!(!rig.path().exists());
+    drop(ledger);
+    drop(other);
+    for _ in 0..2 {
+        let mut memory = rig.memory();
+        memory.mailboxes.sort_by_key(|given| given.stamp);
+        assert_eq!(memory.mailboxes, [given(&one, 1, 10), given(&two, 2, 20)]);
+        assert!(memory.dialogs.is_empty());
+        // It is in the new one now.
+        assert!(!rig.folder.path().join("state/ledger.db.given").exists());
+    }
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+    let rig = Rig::new();
+    let one = Mailbox::parse("1").unwrap();
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 4, 10), None);
+    drop(ledger);
+    let old = "ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
+    Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
+    assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
+    assert_eq!(rig.aside(), [""; 0]);
 }
 
 #[test]

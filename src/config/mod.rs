@@ -213,7 +213,7 @@ pub struct Control {
     pub socket: PathBuf,
     /// `externnotify`: where `mwid externnotify` sends. Default `/run/mwid/externnotify.sock`.
     pub externnotify: PathBuf,
-    /// `drop`: where it leaves an observation that the daemon did not take. Default `/var/lib/mwid/drop`.
+    /// `drop`: where it leaves each call until the daemon has it safe. Default `/var/lib/mwid/drop`.
     pub drop: PathBuf,
 }
 

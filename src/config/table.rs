@@ -211,7 +211,7 @@ section! { STATE = state: State, "What mwid remembers by itself." {
 section! { CONTROL = control: Control, "Where other processes reach mwid." {
     socket: SocketPath, "/run/mwid/control.sock", "Socket of mwid status, show, notify, debug, reload.";
     externnotify: SocketPath, "/run/mwid/externnotify.sock", "Socket of mwid-externnotify.";
-    drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves what the daemon did not take.";
+    drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves each call until mwid has it safe.";
 } }
 
 fn shown(text: Option<&str>) -> Json {

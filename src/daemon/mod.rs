@@ -13,8 +13,7 @@ use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
-use mwid_core::reconciler::{Reconciler, Settings, Urgency};
-use mwid_core::summary::Summary;
+use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -24,7 +23,7 @@ use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::{DialogStore, StoreError};
-use crate::ledger::{Ledger, Memory};
+use crate::ledger::Ledger;
 use crate::lock::LockError;
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
@@ -33,6 +32,7 @@ use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
 mod counters;
+mod intake;
 mod requests;
 mod status;
 mod work;
@@ -80,13 +80,14 @@ pub struct Daemon {
     unsent: Option<Transmit>,
     store: DialogStore,
     ledger: Ledger,
-    /// Mailboxes whose counts only externnotify knows.
+    /// Mailboxes whose counts externnotify gave, as the ledger has them.
     given: HashSet<Mailbox>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
     spool: Option<Spool>,
-    externnotify: Externnotify,
+    /// `None` only while stopping.
+    externnotify: Option<Externnotify>,
     observe: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
     calls: mpsc::Receiver<Call>,
@@ -114,7 +115,8 @@ impl Daemon {
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
         let control = server::listen(&config.control.socket, request.clone())?;
-        let externnotify = Externnotify::start(&config.control, call)?;
+        let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
+        let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
@@ -147,14 +149,6 @@ impl Daemon {
         };
         daemon.remember(memory);
         Ok((daemon, request))
-    }
-
-    fn remember(&mut self, memory: Memory) {
-        self.reconciler.remember(memory.dialogs);
-        for (mailbox, summary) in memory.mailboxes {
-            self.given.insert(mailbox.clone());
-            self.counted(&mailbox, summary, Urgency::CatchUp);
-        }
     }
 
     /// The address that NOTIFYs are sent from.
@@ -262,62 +256,9 @@ impl Daemon {
         }
     }
 
-    fn observe(&mut self, observation: Observation) {
-        match observation {
-            Observation::Counted { mailbox, summary, source, urgency } => {
-                self.counters.observed(source);
-                if self.given.remove(&mailbox) {
-                    self.ledger.not_given(&mailbox);
-                }
-                self.counted(&mailbox, summary, urgency);
-            }
-            Observation::Given { mailbox, summary } => {
-                self.counters.observed("externnotify");
-                self.ledger.given(&mailbox, summary);
-                self.counted(&mailbox, summary, Urgency::Fresh);
-                self.given.insert(mailbox);
-            }
-            Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
-            Observation::Complete => {
-                if self.spool.is_some() {
-                    tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
-                }
-                for (account, summary) in self.mailboxes.complete() {
-                    self.reconciler.set(&account, summary, Urgency::CatchUp, false);
-                }
-            }
-        }
-    }
-
-    fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
-        match self.mailboxes.observe(mailbox, summary) {
-            Ok(sums) => {
-                for (account, summary) in sums {
-                    self.reconciler.set(&account, summary, urgency, false);
-                }
-            }
-            Err(error) => self.said.unmapped(mailbox, &error),
-        }
-    }
-
-    /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
-    /// is no spool, the counts of the call are the truth.
-    fn call(&mut self, call: Call) {
-        match (&self.spool, call.given) {
-            (Some(spool), given) => spool.nudge(call.mailbox, given),
-            (None, Some(summary)) => {
-                self.observe(Observation::Given { mailbox: call.mailbox, summary });
-            }
-            (None, None) => tracing::warn!(
-                mailbox = %call.mailbox,
-                "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
-            ),
-        }
-    }
-
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
-        self.spool = None;
+        self.close_sources();
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             requests::send(request.reply, Answer::refused("mwid is stopping"));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Daemon;
 use crate::control::Answer;
 use crate::dialogs::{Probe, StoreError};
+use crate::source::externnotify::Externnotify;
 
 /// What the loop knows; the database is asked beside it.
 pub(super) struct Snapshot {
@@ -49,7 +50,7 @@ impl Daemon {
                 "timed_out": sip.timed_out, "unreachable": sip.unreachable, "strays": sip.strays,
                 "requests": sip.requests, "garbage": sip.garbage,
             },
-            "externnotify": self.externnotify.stats(),
+            "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
             "counters": self.counters,
             "debug": self.debug,
         });

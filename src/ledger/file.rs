@@ -13,13 +13,14 @@ use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 use rusqlite::{Connection, ErrorCode, Row};
 use thiserror::Error;
 
-use super::Memory;
+use super::{Given, Memory};
 
 /// "mwid" in ASCII: marks the file as ours (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x6d77_6964;
 
 /// Each migration takes the schema one version further (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE dialogs (
         call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
         high_water INTEGER NOT NULL,
@@ -34,7 +35,9 @@ const MIGRATIONS: [&str; 1] = ["
         new INTEGER NOT NULL, old INTEGER NOT NULL,
         new_urgent INTEGER NOT NULL, old_urgent INTEGER NOT NULL,
         PRIMARY KEY (context, number)
-    ) WITHOUT ROWID;"];
+    ) WITHOUT ROWID;",
+    "ALTER TABLE mailboxes ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;",
+];
 
 /// A dialog is forgotten this long after its subscription has ended: by then the presence server
 /// has removed its row.
@@ -124,8 +127,9 @@ fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
          remote_cseq, expires, contact FROM dialogs",
     )?;
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
-    let mut mailboxes = connection
-        .prepare("SELECT number, context, new, old, new_urgent, old_urgent FROM mailboxes")?;
+    let mut mailboxes = connection.prepare(
+        "SELECT number, context, new, old, new_urgent, old_urgent, stamp FROM mailboxes",
+    )?;
     let mailboxes = mailboxes.query_map([], mailbox)?.filter_map(Result::transpose);
     Ok(Memory { dialogs, mailboxes: mailboxes.collect::<Result<_, _>>()? })
 }
@@ -148,9 +152,11 @@ fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
 }
 
 /// A name that is no mailbox any more is left out.
-fn mailbox(row: &Row<'_>) -> Result<Option<(Mailbox, Summary)>, rusqlite::Error> {
+fn mailbox(row: &Row<'_>) -> Result<Option<Given>, rusqlite::Error> {
     let mailbox = Mailbox::new(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-    Ok(mailbox.ok().zip(summary(row, 2)?))
+    let stamp = u64::try_from(row.get::<_, i64>(6)?).unwrap_or_default();
+    let counted = mailbox.ok().zip(summary(row, 2)?);
+    Ok(counted.map(|(mailbox, summary)| Given { mailbox, summary, stamp }))
 }
 
 fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rusqlite::Error> {
@@ -161,17 +167,35 @@ fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rusqlite::Erro
     Ok(Some(Summary { new, old, new_urgent, old_urgent }))
 }
 
-/// Moves a file that cannot be used out of the way, its journal with it. Gives its new name.
+/// Moves a file that cannot be used out of the way. Gives its new name.
 pub(super) fn set_aside(path: &Path, unix: u64) -> io::Result<PathBuf> {
     let aside = with_suffix(path, &format!(".damaged-{unix}"));
-    fs::rename(path, &aside)?;
+    rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Where a ledger is that could not be written any more: what it says was given still holds.
+pub(super) fn moved_away(path: &Path) -> PathBuf {
+    with_suffix(path, ".given")
+}
+
+/// Moves a file that cannot be written away.
+pub(super) fn move_away(path: &Path) -> io::Result<()> {
+    let away = moved_away(path);
+    remove(&away)?;
+    rename(path, &away)
+}
+
+/// With its journal: what is in there has been committed.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
     for suffix in ["-wal", "-shm"] {
-        match fs::rename(with_suffix(path, suffix), with_suffix(&aside, suffix)) {
+        match fs::rename(with_suffix(from, suffix), with_suffix(to, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    Ok(aside)
+    Ok(())
 }
 
 /// Removes the file and its journal.

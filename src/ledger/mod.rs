@@ -4,8 +4,11 @@
 //! acknowledged, and the counts of mailboxes that only externnotify knows. What must not be
 //! forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
 //!
-//! The ledger is a memory, not a truth: without it every phone is told once more. So a damaged one
-//! is set aside, one that cannot be written is removed, and neither keeps mwid from starting.
+//! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
+//! damaged ledger is set aside, one that cannot be written is moved away, and neither keeps mwid
+//! from starting. What externnotify gave is the only truth that there is: a call stays in its file
+//! until it is written here ([`Ledger::given`]), a ledger that was moved away
+//! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -19,9 +22,13 @@ use mwid_core::summary::Summary;
 use tokio::sync::oneshot;
 
 use crate::lock::{self, Lock, LockError};
+use crate::source::externnotify::Receipt;
 
 mod file;
+mod given;
 mod writer;
+
+pub use given::Given;
 
 use writer::{Order, Writer};
 
@@ -41,7 +48,7 @@ pub struct Memory {
     /// The dialogs.
     pub dialogs: Vec<(Identity, Remembered)>,
     /// The mailboxes that only externnotify knows.
-    pub mailboxes: Vec<(Mailbox, Summary)>,
+    pub mailboxes: Vec<Given>,
 }
 
 /// How the ledger is, for `status`.
@@ -100,9 +107,10 @@ impl Ledger {
         self.order(Order::Dead { dialog: writer::Facts::of(dialog) });
     }
 
-    /// externnotify gave the counts of a mailbox that no spool has.
-    pub fn given(&self, mailbox: &Mailbox, summary: Summary) {
-        self.order(Order::Given { mailbox: mailbox.clone(), summary });
+    /// externnotify gave counts, which are the truth unless the spool has the mailbox. The receipt
+    /// is done as soon as they are written, to the disk, or newer ones have a file of their own.
+    pub fn given(&self, given: Given, receipt: Option<Receipt>) {
+        self.order(Order::Given { given, receipt });
     }
 
     /// The spool has the mailbox after all.

@@ -11,7 +11,9 @@ use mwid_core::summary::Summary;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use super::{Memory, State, file};
+use super::given::AllGiven;
+use super::{Given, Memory, State, file};
+use crate::source::externnotify::Receipt;
 
 /// What nobody waits for is written within this time.
 const BATCH: Duration = Duration::from_millis(100);
@@ -51,7 +53,7 @@ pub(super) enum Order {
     Sending { dialog: Facts, cseq: u32, done: oneshot::Sender<()> },
     Delivered { dialog: Facts, cseq: u32, summary: Summary },
     Dead { dialog: Facts },
-    Given { mailbox: Mailbox, summary: Summary },
+    Given { given: Given, receipt: Option<Receipt> },
     NotGiven { mailbox: Mailbox },
 }
 
@@ -60,16 +62,45 @@ pub(super) struct Writer {
     state: Arc<Mutex<State>>,
     /// `None` while there is no file that can be written.
     connection: Option<Connection>,
+    given: AllGiven,
+    /// The file has all that was given until its last commit.
+    whole: bool,
     retry: Instant,
 }
 
 impl Writer {
     pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>) -> Self {
-        Self { path, state, connection: None, retry: Instant::now() }
+        let (given, retry) = (AllGiven::default(), Instant::now());
+        Self { path, state, connection: None, given, whole: false, retry }
+    }
+
+    /// Opens the file, and takes over what is left of one that was moved away.
+    pub(super) fn open(&mut self, unix: u64) -> Memory {
+        let mut memory = self.open_file(unix);
+        self.given.remember(&memory.mailboxes);
+        self.whole = self.connection.is_some();
+        let away = file::moved_away(&self.path);
+        // A ledger that has anything given was filled, at once, with all of it.
+        if !memory.mailboxes.is_empty() || !away.exists() {
+            return memory;
+        }
+        match file::open(&away, unix) {
+            Ok((_, old)) => {
+                self.given.remember(&old.mailboxes);
+                memory.mailboxes = old.mailboxes;
+                self.whole = false;
+                self.fill();
+            }
+            Err(error) => tracing::error!(
+                "{} cannot be read: {error}; the counts in it are not used",
+                away.display()
+            ),
+        }
+        memory
     }
 
     /// Opens the file; sets one that cannot be used aside and makes a new one.
-    pub(super) fn open(&mut self, unix: u64) -> Memory {
+    fn open_file(&mut self, unix: u64) -> Memory {
         let path = self.path.display();
         let problem = match file::open(&self.path, unix) {
             Ok((connection, memory)) => {
@@ -114,7 +145,7 @@ impl Writer {
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
                 }
             }
-            self.write(&batch);
+            self.write(&mut batch);
             for order in batch.drain(..) {
                 if let Order::Sending { done, .. } = order {
                     // Whoever waited may have gone.
@@ -124,26 +155,42 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[Order]) {
+    fn write(&mut self, batch: &mut [Order]) {
+        for order in &mut *batch {
+            match order {
+                Order::Given { given, receipt } => self.given.give(given, receipt.take()),
+                Order::NotGiven { mailbox } => self.given.take_back(mailbox),
+                _ => {}
+            }
+        }
         if self.connection.is_none() && Instant::now() >= self.retry {
             self.renew(unix());
         }
         let Some(connection) = &mut self.connection else { return };
-        if let Err(error) = commit(connection, batch) {
-            self.give_up(&error.to_string());
+        let forced = self.given.has_files();
+        match commit(connection, forced, |to| batch.iter().try_for_each(|order| apply(to, order))) {
+            Ok(()) => self.given.written(),
+            Err(error) => self.give_up(&error.to_string()),
         }
     }
 
-    /// The file cannot be written: what it says would soon be wrong, and a wrong memory is worse
-    /// than none. It is removed, which needs no room on the disk.
+    /// The file cannot be written: what it says of dialogs would soon be wrong, and a wrong memory
+    /// is worse than none. It is moved away, which needs no room on the disk; or removed when it
+    /// never got all that was given, as then one that did is there already.
     fn give_up(&mut self, error: &str) {
         self.connection = None;
         self.retry = Instant::now() + RETRY;
         let path = self.path.display();
-        let fate = match file::remove(&self.path) {
-            Ok(()) => "it is removed".to_owned(),
+        let whole = std::mem::replace(&mut self.whole, false);
+        let gone = if whole { file::move_away(&self.path) } else { file::remove(&self.path) };
+        let fate = match gone {
+            Ok(()) => "it is moved away".to_owned(),
             Err(error) => {
-                format!("nor can it be removed ({error}): remove it before the next start")
+                let away = file::moved_away(&self.path);
+                format!(
+                    "nor can it be moved away ({error}): rename it to {} before the next start",
+                    away.display()
+                )
             }
         };
         tracing::error!(
@@ -153,7 +200,23 @@ impl Writer {
         self.say(Some(error.to_owned()));
     }
 
-    /// Makes a new ledger. What mwid knows stays in its memory; what it does next is written.
+    /// Brings all that was given into the file. What was moved away has done its work then.
+    fn fill(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        match commit(connection, true, |to| self.given.iter().try_for_each(|it| give(to, &it))) {
+            Ok(()) => {
+                self.whole = true;
+                self.given.written();
+                if let Err(error) = file::remove(&file::moved_away(&self.path)) {
+                    tracing::warn!(%error, "the ledger that was moved away cannot be removed");
+                }
+            }
+            Err(error) => self.give_up(&error.to_string()),
+        }
+    }
+
+    /// Makes a new ledger, with all that was given. What mwid knows of dialogs stays in its memory;
+    /// what it does next is written.
     fn renew(&mut self, unix: u64) {
         self.retry = Instant::now() + RETRY;
         match file::open(&self.path, unix) {
@@ -163,6 +226,7 @@ impl Writer {
                     tracing::info!("the ledger {} is written again", self.path.display());
                 }
                 self.connection = Some(connection);
+                self.fill();
             }
             Err(error) => {
                 if !self.say(Some(error.to_string())) {
@@ -188,17 +252,21 @@ impl Order {
     }
 }
 
-fn commit(connection: &mut Connection, batch: &[Order]) -> Result<(), rusqlite::Error> {
+/// One transaction. `forced`: it is on the disk when this returns, which takes its time.
+fn commit(
+    connection: &mut Connection,
+    forced: bool,
+    work: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>,
+) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "synchronous", if forced { "FULL" } else { "NORMAL" })?;
     let transaction = connection.transaction()?;
-    for order in batch {
-        apply(&transaction, order)?;
-    }
+    work(&transaction)?;
     transaction.commit()
 }
 
-fn apply(connection: &Connection, order: &Order) -> Result<usize, rusqlite::Error> {
+fn apply(connection: &Connection, order: &Order) -> Result<(), rusqlite::Error> {
     match order {
-        Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq),
+        Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq)?,
         Order::Delivered { dialog, cseq, summary } => {
             let Summary { new, old, new_urgent, old_urgent } = summary;
             connection
@@ -215,31 +283,42 @@ fn apply(connection: &Connection, order: &Order) -> Result<usize, rusqlite::Erro
                     old,
                     new_urgent,
                     old_urgent
-                ])
+                ])?
         }
         Order::Dead { dialog } => connection
             .prepare_cached(
                 "UPDATE dialogs SET dead = 1
                  WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3",
             )?
-            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag]),
-        Order::Given { mailbox, summary } => {
-            let Summary { new, old, new_urgent, old_urgent } = summary;
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO mailboxes VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    mailbox.context(),
-                    mailbox.number(),
-                    new,
-                    old,
-                    new_urgent,
-                    old_urgent
-                ])
-        }
+            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag])?,
+        Order::Given { given, .. } => return give(connection, given),
         Order::NotGiven { mailbox } => connection
             .prepare_cached("DELETE FROM mailboxes WHERE context = ?1 AND number = ?2")?
-            .execute(params![mailbox.context(), mailbox.number()]),
-    }
+            .execute(params![mailbox.context(), mailbox.number()])?,
+    };
+    Ok(())
+}
+
+fn give(connection: &Connection, given: &Given) -> Result<(), rusqlite::Error> {
+    let Given { mailbox, summary, stamp } = given;
+    let Summary { new, old, new_urgent, old_urgent } = summary;
+    let stamp = i64::try_from(*stamp).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO mailboxes
+             (context, number, new, old, new_urgent, old_urgent, stamp)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            mailbox.context(),
+            mailbox.number(),
+            new,
+            old,
+            new_urgent,
+            old_urgent,
+            stamp
+        ])?;
+    Ok(())
 }
 
 fn upsert(connection: &Connection, dialog: &Facts, cseq: u32) -> Result<usize, rusqlite::Error> {

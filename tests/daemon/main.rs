@@ -15,6 +15,7 @@ mod control_socket;
 mod credentials;
 mod database;
 mod externnotify;
+mod file_first;
 mod hostile;
 mod pace;
 mod proxies;

@@ -4,8 +4,7 @@
 //! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
 //! that differs, has a NOTIFY sent, and comes back later when that failed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,7 +137,8 @@ pub struct Reconciler {
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
-    timers: BinaryHeap<Reverse<(Instant, Account)>>,
+    /// When to look an account up again: its `due`, once.
+    timers: BTreeSet<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
 }
@@ -157,7 +157,7 @@ impl Reconciler {
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             finding: 0,
             in_flight: 0,
         }
@@ -294,6 +294,10 @@ impl Reconciler {
         self.end_lookup(account);
         if let Some(state) = self.accounts.get_mut(account) {
             state.failures = 0;
+            // Whoever still needs a later look is considered below, or scheduled by its own answer.
+            if let Some(due) = state.due.take() {
+                self.timers.remove(&(due, account.clone()));
+            }
         }
         self.forget_missing(account, &found);
         for dialog in found {
@@ -409,7 +413,7 @@ impl Reconciler {
     /// When to call [`poll_action`](Self::poll_action) again if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
         timer.into_iter().chain(token).min()
@@ -578,23 +582,20 @@ impl Reconciler {
     fn schedule(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         if state.due.is_none_or(|due| at < due) {
-            state.due = Some(at);
-            self.timers.push(Reverse((at, account.clone())));
+            self.timers.insert((at, account.clone()));
+            if let Some(overtaken) = state.due.replace(at) {
+                self.timers.remove(&(overtaken, account.clone()));
+            }
         }
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > now {
-                return;
-            }
-            let Reverse((at, account)) = self.timers.pop().expect("it was just peeked at");
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, account)) = self.timers.pop_first() else { return };
             let Some(state) = self.accounts.get_mut(&account) else { continue };
-            if state.due == Some(at) {
-                state.due = None;
-                let urgency = state.urgency;
-                self.look_up(&account, urgency);
-            }
+            state.due = None;
+            let urgency = state.urgency;
+            self.look_up(&account, urgency);
         }
     }
 }

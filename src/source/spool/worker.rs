@@ -118,8 +118,10 @@ impl Worker {
         }
         self.step()?;
         let (mailboxes, folders) = (self.tree.mailboxes_counted(), self.tree.folders_watched());
+        let bad_names = self.bad_names.len();
         self.condition.set(|health| {
             (health.mailboxes, health.folders_watched) = (mailboxes, folders);
+            health.bad_names = bad_names;
         });
         Ok(())
     }
