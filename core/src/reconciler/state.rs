@@ -42,6 +42,12 @@ pub(super) struct DialogState {
     pub(super) failures: u32,
     /// 500s in a row.
     pub(super) too_low: usize,
+    /// When this version was first seen: the server's own NOTIFY is about to go out.
+    pub(super) since: Option<Instant>,
+    /// Looks back at this version, for a NOTIFY of the server's own.
+    pub(super) checks: u8,
+    /// NOTIFYs that were sent again because the server had sent one of its own after mwid's.
+    pub(super) resends: u8,
 }
 
 /// Why a dialog is not tried again yet.
@@ -105,7 +111,16 @@ impl DialogState {
             pause: None,
             failures: 0,
             too_low: 0,
+            since: None,
+            checks: 0,
+            resends: 0,
         }
+    }
+
+    /// Whether the row counts further than mwid did: the server sent a NOTIFY of its own after
+    /// the one that the phone took, and its empty body may be what the phone has now.
+    pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
+        self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
     }
 }
 
