@@ -3,7 +3,7 @@
 //! A change walks through the modules in this order: a [`source`] observes it, the [`daemon`]'s loop
 //! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
 //! [`delivery`] tells the phone over the [`transport`]. Beside that way: [`config`] is what an
-//! operator can say before, [`control`] what he can ask meanwhile, [`cli`] and [`run`] the commands,
+//! operator can say before, [`control`] what he can ask meanwhile, [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page.
 
 pub mod cli;
@@ -15,5 +15,6 @@ pub mod demo;
 pub mod dialogs;
 pub mod run;
 pub mod source;
+pub mod sql;
 pub mod transport;
 pub mod unix_socket;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Request, server};
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
@@ -36,6 +37,9 @@ use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
 const QUEUE: usize = 1024;
+
+/// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
+const CHANGES: usize = 16;
 
 /// Look-ups in the database at the same time.
 const MAX_LOOKUPS: usize = 64;
@@ -73,6 +77,9 @@ pub struct Daemon {
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
+    watch: Watch,
+    change: mpsc::Sender<Change>,
+    changes: mpsc::Receiver<Change>,
     spool: Option<Spool>,
     externnotify: Externnotify,
     observe: mpsc::Sender<Observation>,
@@ -98,8 +105,10 @@ impl Daemon {
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
+        let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
+        let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let externnotify = Externnotify::start(&config.control, call)?;
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
@@ -116,6 +125,9 @@ impl Daemon {
             path,
             transport,
             unsent: None,
+            watch,
+            change,
+            changes,
             store,
             work: JoinSet::new(),
             spool,
@@ -162,6 +174,7 @@ impl Daemon {
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
+            Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
         }
@@ -346,6 +359,7 @@ fn directory(accounts: &Accounts) -> Directory {
 fn settings(timers: &Timers) -> Settings {
     Settings {
         min_interval: timers.min_interval,
+        settle: timers.settle,
         rate: timers.rate,
         backoff: Backoff { min: timers.retry_min, max: timers.retry_max },
         max_lookups: MAX_LOOKUPS,

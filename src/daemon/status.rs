@@ -16,6 +16,7 @@ pub(super) struct Snapshot {
     suspended: Vec<String>,
     in_flight: usize,
     spool: Option<(String, Value)>,
+    watch: (String, Value),
     data: Value,
 }
 
@@ -30,6 +31,7 @@ impl Daemon {
             let health = spool.health();
             (health.to_string(), json!(health))
         });
+        let watch = self.watch.health();
         let data = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -57,6 +59,7 @@ impl Daemon {
             suspended,
             in_flight: self.delivery.in_flight(),
             spool,
+            watch: (watch.to_string(), json!(watch)),
             data,
         }
     }
@@ -64,7 +67,7 @@ impl Daemon {
 
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
 pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
-    let Snapshot { database, census, suspended, in_flight, spool, mut data } = snapshot;
+    let Snapshot { database, census, suspended, in_flight, spool, watch, mut data } = snapshot;
     let enabled = probe.is_ok();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -84,6 +87,8 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
             data["database"] = json!({ "url": database, "error": error.to_string() });
         }
     }
+    lines.push(format!("  subscriptions: {}", watch.0));
+    data["watch"] = watch.1;
     match spool {
         Some((text, health)) => {
             lines.push(format!("  spool: {text}"));

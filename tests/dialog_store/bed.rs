@@ -224,6 +224,7 @@ pub fn settings(url: DatabaseUrl) -> Database {
         max_dialogs: 50,
         timeout: Duration::from_secs(20),
         connections: 4,
+        ..Database::default()
     }
 }
 
