@@ -143,8 +143,12 @@ impl Verb<MySql> for Claim {
         let params = bind(schema.claim_params(self));
         connection.exec_drop(schema.claim.as_str(), params).await?;
         if connection.affected_rows() > 0 {
-            // The driver says None for 0, which Kamailio's counting may reach.
-            let row = connection.last_insert_id().unwrap_or_default();
+            // The server says 0 when the table has triggers, whatever the number is, but keeps it;
+            // and Kamailio's counting may reach 0 without any.
+            let row = match connection.last_insert_id() {
+                Some(row) => row,
+                None => connection.query_first("SELECT LAST_INSERT_ID()").await?.unwrap_or(0),
+            };
             return Ok(Claimed::Wire(schema.flavour.wire(row.cast_signed())));
         }
         let params = bind(schema.exhausted_params(&self.identity));

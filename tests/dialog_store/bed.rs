@@ -110,6 +110,11 @@ impl Bed {
         }
     }
 
+    /// The name of the database on its server.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("dialogs.db")
     }

@@ -223,6 +223,9 @@ impl Watcher {
         };
         match stop {
             Err(Stop::Failed(error)) if !error.is_transient() => {
+                if !self.is_installed().await? {
+                    return Ok(());
+                }
                 paging::follow(self, paging::Reason::Failed(error)).await
             }
             other => other,
