@@ -8,6 +8,7 @@
 pub mod group;
 pub mod kamailio;
 pub mod mariadb;
+pub mod mwid;
 pub mod net;
 pub mod phone;
 pub mod postgres;
