@@ -3,7 +3,7 @@
 -- What it does: when a message-summary row of active_watchers is made or refreshed, its id and
 -- whose it is are sent with NOTIFY to whoever listens on the channel mwid_changes.
 --
--- What it costs: a few microseconds for each such row that the presence server writes; nothing for
+-- What it costs: some tens of microseconds for each such row that the presence server writes; nothing for
 -- rows of other events, nothing when only local_cseq changes, nothing to poll, nothing on disk.
 -- Whatever goes wrong in it, the presence server's own write succeeds.
 --

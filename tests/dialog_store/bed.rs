@@ -111,6 +111,7 @@ impl Bed {
     }
 
     /// The name of the database on its server.
+    #[allow(dead_code, reason = "the tests of the watch use it")]
     pub fn database(&self) -> &str {
         &self.database
     }

@@ -9,7 +9,9 @@ mod support;
 #[path = "../dialog_store/bed.rs"]
 #[allow(dead_code, reason = "the store's own tests use all of it")]
 mod bed;
+mod command;
 mod outage;
+mod pooler;
 mod rights;
 mod rubbish;
 mod seen;
@@ -33,6 +35,7 @@ macro_rules! behaviours {
                 ways::find_by_decides_whose_account_it_is
                 ways::triggers_may_come_and_go
                 ways::two_watches_share_one_database
+                ways::a_storm_of_changes_is_seen_whole
                 rubbish::a_full_and_an_emptied_change_table_do_no_harm
             );
         }

@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mwid::config::Database;
-use mwid::dialogs::DialogStore;
-use mwid::dialogs::Script;
-use mwid::dialogs::install;
 use mwid::dialogs::watch::{Change, Pace, Watch, WatchHealth, Way};
+use mwid::dialogs::{DialogStore, Script, install};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

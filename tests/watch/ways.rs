@@ -1,5 +1,6 @@
 //! What is seen, and how soon, in each way.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use mwid::config::{Database, FindBy};
@@ -178,4 +179,27 @@ pub async fn two_watches_share_one_database(bed: Bed) {
         seen.until("309").await;
         assert_eq!(seen.watch.health().error, None);
     }
+}
+
+/// More at once than any queue on the way holds, while nobody takes them. PostgreSQL's connection
+/// once waited for the loop, and the loop for an answer of the connection.
+pub async fn a_storm_of_changes_is_seen_whole(bed: Bed) {
+    install(&bed.settings).await;
+    let mut seen = Seen::start(&bed, NEVER);
+    seen.synced().await;
+    seen.until_way(best(bed.kind)).await;
+    let expires = tomorrow();
+    let uris: Vec<String> = (0..3000).map(|n| format!("'sip:{n}@example.com'")).collect();
+    let rows: Vec<_> = uris
+        .iter()
+        .map(|uri| [("presentity_uri", uri.as_str()), ("expires", expires.as_str())])
+        .collect();
+    let rows: Vec<&[(&str, &str)]> = rows.iter().map(<[_; 2]>::as_slice).collect();
+    // This blocks the watch too: all its timers are due afterwards.
+    bed.insert(&rows);
+    let mut told = HashSet::new();
+    while told.len() < uris.len() {
+        told.extend(seen.accounts().await);
+    }
+    assert_eq!(seen.watch.health().error, None);
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mwid_core::mailbox::Account;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket, tls::NoTlsStream};
 
@@ -36,13 +37,15 @@ struct Payload {
 /// Follows the table until the triggers are gone.
 pub(super) async fn follow(watcher: &mut Watcher, server: &config::Server) -> Result<(), Stop> {
     let mut ear = Ear::listen(watcher, server).await?;
-    ear.ping().await?;
+    ear.ping();
     // Listening: whatever changes from here on is heard, so now the whole table can be read.
     let mut resync = Resync::new(watcher.settings.resync.saturating_mul(RARELY));
     let mut recheck = every(watcher.pace.recheck);
     loop {
         let deadline = ear.ping.as_ref().map(|ping| ping.sent + ear.timeout);
         tokio::select! {
+            // What was heard counts before what was not.
+            biased;
             payload = ear.payloads.recv() => match payload {
                 Some(Ok(payload)) => ear.take(watcher, payload).await?,
                 Some(Err(cause)) => return Err(ear.lost(cause).into()),
@@ -55,7 +58,7 @@ pub(super) async fn follow(watcher: &mut Watcher, server: &config::Server) -> Re
                     return Ok(());
                 }
                 if ear.ping.is_none() {
-                    ear.ping().await?;
+                    ear.ping();
                 }
             }
         }
@@ -71,9 +74,10 @@ async fn until(deadline: Option<Instant>) {
 
 /// The connection that listens.
 struct Ear {
-    client: Client,
+    client: Arc<Client>,
     payloads: mpsc::Receiver<Result<String, Cause>>,
-    driver: JoinHandle<()>,
+    /// The driver of the connection, and pings on their way; they end with the ear.
+    tasks: JoinSet<()>,
     at: String,
     timeout: Duration,
     /// What mwid sent to itself and has not heard yet.
@@ -85,12 +89,6 @@ struct Ear {
 struct Ping {
     text: String,
     sent: Instant,
-}
-
-impl Drop for Ear {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 impl Ear {
@@ -107,11 +105,12 @@ impl Ear {
         let connecting = timeout(patience, options.connect(NoTls)).await.map_err(late)?;
         let (client, connection) = connecting.map_err(failed)?;
         let (send, payloads) = mpsc::channel(QUEUE);
-        let driver = tokio::spawn(drive(connection, send));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(drive(connection, send));
         let ear = Self {
-            client,
+            client: client.into(),
             payloads,
-            driver,
+            tasks,
             at: at.clone(),
             timeout: patience,
             ping: None,
@@ -122,17 +121,16 @@ impl Ear {
         Ok(ear)
     }
 
-    /// Sends a word to itself: the connection may be cut off without anybody having said so.
-    async fn ping(&mut self) -> Result<(), WatchError> {
+    /// Sends a word to itself: the connection may be cut off without anybody having said so. Does
+    /// not wait: the answer may stand behind notifications that are taken meanwhile.
+    fn ping(&mut self) {
         use std::hash::{BuildHasher, RandomState};
         let text = format!("{:016x}", RandomState::new().hash_one(0));
         let sql = format!("NOTIFY mwid_changes, '{{\"ping\": \"{text}\"}}'");
         self.ping = Some(Ping { text, sent: Instant::now() });
-        match timeout(self.timeout, self.client.batch_execute(&sql)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.lost(Cause::new(error))),
-            Err(_) => Err(self.silent()),
-        }
+        let client = Arc::clone(&self.client);
+        // If it fails, nothing is heard.
+        self.tasks.spawn(async move { drop(client.batch_execute(&sql).await) });
     }
 
     /// Tells of a notification, and of those that wait behind it.
