@@ -58,8 +58,7 @@ fn main() -> ExitCode {
 /// Asks the running daemon and prints its answer.
 fn ask(path: &Path, json: bool, command: &control::Command) -> ExitCode {
     // A broken configuration must not keep the operator from the daemon that still runs.
-    let control = config::load(path).map(|loaded| loaded.config.control).unwrap_or_default();
-    match client::ask(&control.socket, command) {
+    match client::ask(&config::control(path).socket, command) {
         Ok(answer) => {
             let text = if json { format!("{:#}", answer.data) } else { answer.text };
             say(&mut io::stdout(), &format!("{text}\n"));

@@ -37,7 +37,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     }
     // One thread: several cost a third more CPU for the same NOTIFYs, and the spool has its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (mut stop, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let hangup = signal(SignalKind::hangup())?;
@@ -54,7 +54,10 @@ pub fn run(path: &Path) -> Result<(), RunError> {
             .await;
         reload.abort();
         Ok(())
-    })
+    });
+    // A name that is still being resolved may take a minute: nobody waits for it any more.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn reload_on(mut hangup: tokio::signal::unix::Signal, requests: Requests) {

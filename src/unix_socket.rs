@@ -1,20 +1,24 @@
 //! Unix sockets that other processes reach the daemon through: one daemon on a path, mode 0660 from
 //! its first moment, gone at the end.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
+
+use crate::lock::{self, Lock, LockError};
 
 /// Why the daemon cannot listen.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// Another mwid listens there.
-    #[error("another mwid listens on {}; stop it, or give this one other paths in [control]", path.display())]
+    /// Another mwid has the path.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Somebody listens there.
+    #[error("somebody listens on {}; stop it, or give this one other paths in [control]", path.display())]
     Taken {
         /// The socket.
         path: PathBuf,
@@ -45,7 +49,7 @@ pub struct Bound<S> {
     path: PathBuf,
     inode: u64,
     /// Held as long as we listen, so that a second daemon cannot take the path.
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 impl<S> Drop for Bound<S> {
@@ -84,7 +88,7 @@ pub fn bind<S>(
         _ => Path::new("."),
     };
     make_folder(folder, 0o755)?;
-    let lock = lock(path)?;
+    let lock = lock::take(path)?;
     refuse_the_living(path)?;
     // In a folder that only we can enter nobody can connect before the mode is right.
     let private = tempfile::Builder::new().prefix(".mwid-").tempdir_in(folder);
@@ -96,24 +100,6 @@ pub fn bind<S>(
     let inode = fs::symlink_metadata(&hidden).map_err(io("look at the socket"))?.ino();
     fs::rename(&hidden, path).map_err(io("put in place the socket"))?;
     Ok(Bound { socket, path: path.to_owned(), inode, _lock: lock })
-}
-
-fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = PathBuf::from(name);
-    let failed = |source| SocketError::Io { what: "lock", path: lock.clone(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock)
-        .map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => SocketError::Taken { path: path.to_owned() },
-        errno => failed(errno.into()),
-    })
 }
 
 /// The lock keeps other daemons of ours away; this looks for anybody else.
@@ -153,7 +139,7 @@ mod tests {
         let bound = bind(&path, |path| UnixDatagram::bind(path)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         let second = bind(&path, |path| UnixDatagram::bind(path));
-        assert!(matches!(second, Err(SocketError::Taken { .. })));
+        assert!(matches!(second, Err(SocketError::Lock(_))));
         drop(bound);
         assert!(!path.exists());
     }

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mwid::config::Control;
-use mwid::source::externnotify::{Call, Externnotify, Notice, Stats};
+use mwid::source::externnotify::{Call, Externnotify, FileName, Notice, Stats};
 use mwid::unix_socket::SocketError;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
@@ -30,13 +30,29 @@ fn mailbox(text: &str) -> Mailbox {
     Mailbox::parse(text).unwrap()
 }
 
-fn call(name: &str, counts: [u32; 3]) -> Call {
+/// What a call says.
+type Said = (Mailbox, Option<Summary>);
+
+fn call(name: &str, counts: [u32; 3]) -> Said {
     let [new, old, urgent] = counts;
-    Call { mailbox: mailbox(name), given: Some(Summary::from_asterisk(new, old, urgent)) }
+    (mailbox(name), Some(Summary::from_asterisk(new, old, urgent)))
 }
 
 fn notice(stamp: u64, name: &str, counts: [u32; 3]) -> String {
-    Notice { stamp, mailbox: mailbox(name), counts: Some(counts) }.to_text()
+    Notice { stamp, mailbox: mailbox(name), counts: Some(counts), file: None }.to_text()
+}
+
+/// The name of a file that a command left.
+fn file(stamp: u64) -> String {
+    FileName { stamp, process: 1, number: 0 }.to_string()
+}
+
+/// As the daemon does it when the counts are in its ledger.
+fn done(call: Call) -> Said {
+    if let Some(receipt) = call.receipt {
+        receipt.done();
+    }
+    (call.mailbox, call.given)
 }
 
 impl Rig {
@@ -66,17 +82,23 @@ impl Rig {
     fn start(&self, room: usize) -> (Externnotify, mpsc::Receiver<Call>) {
         let (sender, calls) = mpsc::channel(room);
         let _inside = self.runtime.enter();
-        (Externnotify::start(&self.control(), sender).unwrap(), calls)
+        (Externnotify::start(&self.control(), sender, []).unwrap(), calls)
     }
 
     fn refused(&self) -> SocketError {
         let _inside = self.runtime.enter();
-        Externnotify::start(&self.control(), mpsc::channel(1).0).unwrap_err()
+        Externnotify::start(&self.control(), mpsc::channel(1).0, []).unwrap_err()
     }
 
-    fn next(&self, calls: &mut mpsc::Receiver<Call>) -> Call {
+    /// The next call; its file stays.
+    fn taken(&self, calls: &mut mpsc::Receiver<Call>) -> Call {
         let next = async { tokio::time::timeout(DEADLINE, calls.recv()).await };
         self.runtime.block_on(next).expect("no call within the deadline").unwrap()
+    }
+
+    /// The next call; it is done.
+    fn next(&self, calls: &mut mpsc::Receiver<Call>) -> Said {
+        done(self.taken(calls))
     }
 
     /// Lets the daemon run until its counters are as wanted.
@@ -123,11 +145,12 @@ fn as_asterisk_calls_it() {
         ("default 202 1 0 0", call("202", [1, 0, 0])),
         ("example.com 300 0 0 2", call("300@example.com", [0, 0, 2])),
         ("\"\" 204 0 3 0", call("204", [0, 3, 0])),
-        ("\"\" 204@a", Call { mailbox: mailbox("204@a"), given: None }),
+        ("\"\" 204@a", (mailbox("204@a"), None)),
     ] {
         let line = format!("{command} {arguments} &");
         assert!(Command::new("/bin/sh").args(["-c", &line]).status().unwrap().success());
         assert_eq!(rig.next(&mut calls), expected, "{line}");
+        assert_eq!(rig.dropped(), [""; 0], "{line}");
     }
 }
 
@@ -146,13 +169,14 @@ fn of_200_calls_at_once_none_is_lost() {
     }
     let mut seen = BTreeMap::new();
     while seen.len() < 200 {
-        let call = rig.next(&mut calls);
-        *seen.entry(call.mailbox).or_insert(0) += 1;
+        let (mailbox, _) = rig.next(&mut calls);
+        *seen.entry(mailbox).or_insert(0) += 1;
     }
     assert!(seen.values().all(|&times| times == 1), "{seen:?}");
     let stats = rig.until(&daemon, |stats| stats.calls == 200);
     assert_eq!((stats.garbage, stats.bad_files, stats.stale), (0, 0, 0));
     assert!(stats.dropped > 0, "the queue of the socket is short: {stats:?}");
+    assert_eq!(rig.dropped(), [""; 0]);
 }
 
 #[test]
@@ -199,21 +223,111 @@ fn what_was_said_while_the_daemon_was_down_is_taken_at_the_start() {
 }
 
 #[test]
-fn a_file_stays_until_its_call_was_taken() {
+fn the_file_comes_before_the_datagram_and_stays_until_its_call_is_done() {
+    let rig = Rig::new();
+    let (daemon, mut calls) = rig.start(8);
+    rig.run(&["default", "202", "1", "0", "0"]);
+    let names = rig.dropped();
+    assert_eq!(names.len(), 1);
+    let first = rig.taken(&mut calls);
+    assert_eq!(rig.dropped(), names);
+    // A whole look into the folder later it was not handed on again.
+    fs::write(rig.drop_folder().join(file(1)), notice(1, "203", [1, 0, 0])).unwrap();
+    assert_eq!(rig.next(&mut calls), call("203", [1, 0, 0]));
+    assert_eq!((rig.dropped(), calls.try_recv().is_err()), (names, true));
+    assert_eq!(done(first), call("202", [1, 0, 0]));
+    assert_eq!(rig.dropped(), [""; 0]);
+    let Stats { calls, dropped, .. } = daemon.stats();
+    assert_eq!((calls, dropped), (2, 1));
+}
+
+#[test]
+fn a_call_that_is_not_done_comes_again_at_the_next_start() {
     let rig = Rig::new();
     for number in 0..3 {
         rig.run(&["default", &number.to_string(), "1", "0", "0"]);
     }
-    let (daemon, calls) = rig.start(1);
-    // There is room for one call, and nobody takes it.
-    rig.until(&daemon, |stats| stats.dropped >= 1);
+    // There is room for one call, and what is taken is not done.
+    let (daemon, mut calls) = rig.start(1);
+    drop(rig.taken(&mut calls));
     drop(daemon);
     drop(calls);
-    assert!(rig.dropped().len() >= 2, "{:?}", rig.dropped());
+    assert_eq!(rig.dropped().len(), 3);
+    let (_daemon, mut calls) = rig.start(1);
+    for number in 0..3 {
+        assert_eq!(rig.next(&mut calls), call(&number.to_string(), [1, 0, 0]));
+    }
+    assert_eq!(rig.dropped(), [""; 0]);
 }
 
 #[test]
-fn a_full_socket_makes_files_and_never_blocks() {
+fn what_was_remembered_makes_older_files_stale() {
+    let rig = Rig::new();
+    for (stamp, name) in [(1000, "202"), (1001, "203"), (2001, "202")] {
+        fs::write(rig.drop_folder().join(file(stamp)), notice(stamp, name, [7, 0, 0])).unwrap();
+    }
+    let (sender, mut calls) = mpsc::channel(8);
+    let inside = rig.runtime.enter();
+    let daemon = Externnotify::start(&rig.control(), sender, [(mailbox("202"), 2000)]).unwrap();
+    drop(inside);
+    assert_eq!(rig.next(&mut calls), call("203", [7, 0, 0]));
+    assert_eq!(rig.next(&mut calls), call("202", [7, 0, 0]));
+    assert_eq!((daemon.stats().stale, rig.dropped().len()), (1, 0));
+}
+
+#[test]
+fn a_datagram_and_its_file_are_one_call() {
+    let rig = Rig::new();
+    fs::write(rig.drop_folder().join(file(9)), notice(9, "202", [9, 0, 0])).unwrap();
+    let (daemon, mut calls) = rig.start(8);
+    // The collector looks first; the datagram has waited in the socket.
+    assert_eq!(rig.next(&mut calls), call("202", [9, 0, 0]));
+    let sender = UnixDatagram::unbound().unwrap();
+    let late = notice(9, "202", [9, 0, 0]) + &format!("file {}\n", file(9));
+    for text in [late, notice(10, "203", [1, 0, 0])] {
+        sender.send_to(text.as_bytes(), rig.socket()).unwrap();
+    }
+    assert_eq!(rig.next(&mut calls), call("203", [1, 0, 0]));
+    assert_eq!((daemon.stats().calls, daemon.stats().garbage), (2, 0));
+}
+
+#[test]
+fn a_datagram_names_no_file_but_its_own() {
+    let rig = Rig::new();
+    let secret = rig.dir.path().join("secret.call");
+    fs::write(&secret, "precious").unwrap();
+    let others = rig.drop_folder().join(file(5));
+    fs::write(&others, "precious").unwrap();
+    let (daemon, mut calls) = rig.start(8);
+    let sender = UnixDatagram::unbound().unwrap();
+    for name in ["../secret.call", "/etc/passwd", "", &secret.display().to_string(), &file(5)] {
+        let text = notice(9, "202", [9, 0, 0]) + &format!("file {name}\n");
+        sender.send_to(text.as_bytes(), rig.socket()).unwrap();
+    }
+    // One that is not there does no harm.
+    let text = notice(9, "203", [1, 0, 0]) + &format!("file {}\n", file(9));
+    sender.send_to(text.as_bytes(), rig.socket()).unwrap();
+    assert_eq!(rig.next(&mut calls), call("203", [1, 0, 0]));
+    assert_eq!((daemon.stats().garbage, daemon.stats().calls), (5, 1));
+    assert!(secret.exists());
+}
+
+#[test]
+fn where_no_file_can_be_left_the_datagram_alone_does_it() {
+    let rig = Rig::new();
+    let (_daemon, mut calls) = rig.start(8);
+    let elsewhere = rig.dir.path().join("nowhere");
+    let mut command = Command::new(COMMAND);
+    command.arg("--socket").arg(rig.socket()).arg("--drop").arg(elsewhere);
+    let output = command.args(["default", "202", "1", "0", "0"]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let call = rig.taken(&mut calls);
+    assert!(call.receipt.is_none());
+    assert_eq!(call.mailbox, mailbox("202"));
+}
+
+#[test]
+fn a_full_socket_leaves_the_files_and_never_blocks() {
     let rig = Rig::new();
     fs::create_dir(rig.socket().parent().unwrap()).unwrap();
     let deaf = UnixDatagram::bind(rig.socket()).unwrap();
@@ -222,12 +336,14 @@ fn a_full_socket_makes_files_and_never_blocks() {
     }
     deaf.set_nonblocking(true).unwrap();
     let mut datagrams = 0;
-    while deaf.recv(&mut [0; 4096]).is_ok() {
+    let mut buffer = [0; 4096];
+    while let Ok(length) = deaf.recv(&mut buffer) {
         datagrams += 1;
+        let named = Notice::parse(&buffer[..length]).unwrap().file.unwrap();
+        assert!(rig.drop_folder().join(named.to_string()).exists());
     }
-    let files = rig.dropped().len();
-    assert!(datagrams > 0 && files > 0, "{datagrams} datagrams, {files} files");
-    assert_eq!(datagrams + files, 40);
+    assert!(datagrams > 0 && datagrams < 40, "{datagrams} datagrams");
+    assert_eq!(rig.dropped().len(), 40);
 }
 
 #[test]
@@ -238,7 +354,7 @@ fn when_nothing_works_it_says_so() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     for part in
-        ["202@default", "externnotify.sock: No such file", "drop (No such file", "install -d"]
+        ["202@default", "drop (No such file", "externnotify.sock: No such file", "install -d"]
     {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
@@ -250,21 +366,22 @@ fn what_others_leave_in_the_drop_folder_does_no_harm() {
     let folder = rig.drop_folder();
     let secret = rig.dir.path().join("secret");
     fs::write(&secret, notice(1, "666", [6, 6, 6])).unwrap();
-    symlink(&secret, folder.join("1-link.call")).unwrap();
-    fs::write(folder.join("2-huge.call"), vec![b'x'; 1 << 20]).unwrap();
-    fs::write(folder.join("3-garbage.call"), b"\xff\xfe\0").unwrap();
-    fs::create_dir(folder.join("4-folder.call")).unwrap();
-    nix::unistd::mkfifo(&folder.join("5-fifo.call"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let _socket = UnixDatagram::bind(folder.join("6-socket.call")).unwrap();
-    fs::write(folder.join("7-evil.call"), notice(1, "202", [1, 0, 0]).replace("202", "../x"))
-        .unwrap();
-    fs::write(folder.join("8-good.call"), notice(8, "202", [2, 0, 0])).unwrap();
+    let named = |stamp| folder.join(file(stamp));
+    symlink(&secret, named(1)).unwrap();
+    fs::write(named(2), vec![b'x'; 1 << 20]).unwrap();
+    fs::write(named(3), b"\xff\xfe\0").unwrap();
+    fs::create_dir(named(4)).unwrap();
+    nix::unistd::mkfifo(&named(5), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = UnixDatagram::bind(named(6)).unwrap();
+    fs::write(named(7), notice(7, "202", [1, 0, 0]).replace("202", "../x")).unwrap();
+    fs::write(named(8), notice(8, "202", [2, 0, 0])).unwrap();
+    fs::write(folder.join("9-name.call"), notice(9, "202", [3, 0, 0])).unwrap();
     fs::write(folder.join("README"), "not ours").unwrap();
     let (daemon, mut calls) = rig.start(8);
     assert_eq!(rig.next(&mut calls), call("202", [2, 0, 0]));
-    let stats = rig.until(&daemon, |stats| stats.bad_files == 7);
+    let stats = rig.until(&daemon, |stats| stats.bad_files == 8);
     assert_eq!((stats.calls, stats.dropped), (1, 1));
-    rig.until(&daemon, |_| rig.dropped().len() == 8);
+    rig.until(&daemon, |_| rig.dropped().len() == 9);
     let names = rig.dropped();
     assert!(names.iter().all(|name| name == "README" || name.starts_with("bad-")), "{names:?}");
     assert!(secret.exists());
@@ -281,7 +398,7 @@ fn counts_that_were_overtaken_are_ignored() {
     assert_eq!(rig.next(&mut calls), call("202", [2, 0, 0]));
     assert_eq!(rig.next(&mut calls), call("202", [3, 0, 0]));
     assert_eq!(daemon.stats().stale, 1);
-    let old = rig.drop_folder().join("00000000000000000500-1.call");
+    let old = rig.drop_folder().join(file(500));
     fs::write(&old, notice(500, "202", [9, 0, 0])).unwrap();
     rig.until(&daemon, |stats| stats.stale == 2);
     rig.until(&daemon, |_| !old.exists());
@@ -308,7 +425,7 @@ fn two_daemons_cannot_share_a_socket() {
     let rig = Rig::new();
     let (daemon, mut calls) = rig.start(8);
     let error = rig.refused();
-    assert!(matches!(error, SocketError::Taken { .. }), "{error}");
+    assert!(matches!(error, SocketError::Lock(_)), "{error}");
     rig.run(&["default", "202", "1", "0", "0"]);
     assert_eq!(rig.next(&mut calls), call("202", [1, 0, 0]));
     let metadata = fs::metadata(rig.socket()).unwrap();

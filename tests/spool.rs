@@ -85,8 +85,12 @@ impl Rig {
     }
 
     fn start_as(&mut self, watch: config::Watch, rescan: Duration) {
-        let (sender, observations) = mpsc::channel(64);
         let poll = if watch == config::Watch::Poll { Duration::from_millis(50) } else { HOUR };
+        self.start_with(watch, poll, rescan);
+    }
+
+    fn start_with(&mut self, watch: config::Watch, poll: Duration, rescan: Duration) {
+        let (sender, observations) = mpsc::channel(64);
         let path = self.root();
         let settings = config::Spool { enabled: true, path, watch, poll, rescan };
         self.observations = observations;
@@ -109,6 +113,9 @@ impl Rig {
             match self.hear()? {
                 source::Observation::Counted { mailbox, summary, source, .. } => {
                     return Some(Observation { mailbox, summary, source });
+                }
+                source::Observation::Given { mailbox, summary } => {
+                    return Some(Observation { mailbox, summary, source: "given" });
                 }
                 source::Observation::Failed(mailbox) => self.failed.push(mailbox),
                 source::Observation::Complete => self.complete += 1,
@@ -413,7 +420,7 @@ fn a_nudge_counts_what_the_spool_has_and_believes_what_it_is_given_otherwise() {
     assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "externnotify"));
     rig.spool().nudge(mailbox("300@odbc"), Some(counts(2, 1, 0)));
     let observation = rig.next().unwrap();
-    assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "externnotify"));
+    assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "given"));
     rig.spool().nudge(mailbox("300@odbc"), None);
     rig.spool().nudge(mailbox("unknown"), None);
     assert_eq!(rig.until_marker(), []);
@@ -475,5 +482,48 @@ fn a_full_channel_delays_and_loses_nothing() {
     let mut seen = std::collections::HashSet::new();
     while seen.len() < 301 {
         seen.insert(rig.next().unwrap().mailbox);
+    }
+}
+
+/// Runs itself again in a user namespace where the kernel allows six watches.
+#[test]
+fn where_the_kernel_cannot_watch_everything_the_rest_is_polled() {
+    const INSIDE: &str = "MWID_TEST_SIX_WATCHES";
+    const NAME: &str = "where_the_kernel_cannot_watch_everything_the_rest_is_polled";
+    if std::env::var_os(INSIDE).is_none() {
+        let limit = "echo 6 > /proc/sys/user/max_inotify_watches";
+        let unshare = |line: &str| {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["--user", "--map-root-user", "sh", "-c", line]).env(INSIDE, "1");
+            command.output().unwrap()
+        };
+        let probe = unshare(limit);
+        let error = String::from_utf8_lossy(&probe.stderr);
+        assert!(probe.status.success(), "this test needs a user namespace of its own: {error}");
+        let exe = std::env::current_exe().unwrap();
+        let output = unshare(&format!("{limit} && exec '{}' --exact {NAME}", exe.display()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let mut rig = Rig::new();
+    for number in 0..10 {
+        rig.leave(&format!("default/{number}/INBOX"), 0);
+    }
+    rig.start_with(config::Watch::Inotify, Duration::from_millis(50), HOUR);
+    rig.counted();
+    let health = rig.healthy("polled too", |it| it.also_polled.is_some());
+    assert_eq!((health.root, health.folders_watched), (RootState::Watching, 5));
+    let text = health.also_polled.unwrap();
+    assert!(text.contains("the spool needs 42"), "{text}");
+    // The advice is more than the limit that is reached, and what is needed beside it.
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap();
+    let advice = text.split("max_user_watches=").nth(1).unwrap().split(' ').next().unwrap();
+    let [limit, advice] = [limit.trim(), advice].map(|number| number.parse::<u64>().unwrap());
+    assert!(advice >= limit + 42, "{text}");
+    rig.until_marker();
+    for number in 0..10 {
+        rig.leave(&format!("default/{number}/INBOX"), 1);
+        rig.expect(&number.to_string(), counts(2, 0, 0));
     }
 }

@@ -6,6 +6,7 @@
 //! by a parser is no longer the one that the phone gave.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use thiserror::Error;
 
@@ -13,6 +14,9 @@ use crate::mailbox::{Account, is_host_char, is_user_char};
 
 /// The highest CSeq that RFC 3261 §8.1.1.5 allows: the number must be less than 2³¹.
 pub const MAX_CSEQ: u32 = (1 << 31) - 1;
+
+/// The longest value of a column, in bytes. All of them together still fit into a UDP datagram.
+pub const MAX_COLUMN: usize = 4096;
 
 /// The `id` column: names a row for as long as the row lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +134,12 @@ pub enum ColumnProblem {
         /// The offending character.
         found: char,
     },
+    /// So long that the NOTIFY would be no datagram any more.
+    #[error("has {length} bytes; a dialog has at most {MAX_COLUMN}")]
+    TooLong {
+        /// The length in bytes.
+        length: usize,
+    },
     /// Not a SIP URI where one is needed.
     #[error("is no SIP URI: {value:?}")]
     NotAUri {
@@ -231,14 +241,64 @@ impl Dialog {
         self.expires.saturating_sub(unix)
     }
 
-    /// Whether two readings of a row are one subscription: Call-ID and both tags are the same
-    /// (RFC 3261 §12). A row id may be used again after a table was emptied; a dialog may not.
+    /// Which dialog this is. A row id may be used again after a table was emptied; a dialog may not.
     #[must_use]
-    pub fn is_same_dialog(&self, other: &Self) -> bool {
-        self.call_id == other.call_id
-            && self.local_tag == other.local_tag
-            && self.remote_tag == other.remote_tag
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.call_id, &self.local_tag, &self.remote_tag)
     }
+
+    /// In which state its phone's last SUBSCRIBE left it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Facts {
+            remote_cseq: self.remote_cseq,
+            expires: self.expires,
+            remote_target: &self.remote_target,
+        }
+        .version()
+    }
+}
+
+/// A dialog by its Call-ID and both tags (RFC 3261 §12), as a hash: small enough to keep one for
+/// each row of a large table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(u64);
+
+impl Identity {
+    /// The dialog with this Call-ID and these tags.
+    #[must_use]
+    pub fn of(call_id: &str, local_tag: &str, remote_tag: &str) -> Self {
+        Self(hash((call_id, local_tag, remote_tag)))
+    }
+}
+
+/// What a SUBSCRIBE in the dialog changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// CSeq of the phone's last SUBSCRIBE.
+    pub remote_cseq: u32,
+    /// When the subscription ends, absolute Unix seconds.
+    pub expires: u64,
+    /// The phone's Contact.
+    pub remote_target: &'a str,
+}
+
+impl Facts<'_> {
+    /// A short form: two are equal when nothing was changed.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version(hash((self.remote_cseq, self.expires, self.remote_target)))
+    }
+}
+
+/// Tells a dialog that was refreshed from one that was not: a hash of its [`Facts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(u64);
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn present(value: Option<&str>) -> Option<&str> {
@@ -268,12 +328,20 @@ impl Columns {
         present(value).ok_or_else(|| self.error(column, ColumnProblem::Missing))
     }
 
+    fn fits(&self, column: &'static str, value: &str) -> Result<(), RowError> {
+        match value.len() {
+            ..=MAX_COLUMN => Ok(()),
+            length => Err(self.error(column, ColumnProblem::TooLong { length })),
+        }
+    }
+
     fn only(
         &self,
         column: &'static str,
         value: &str,
         allowed: impl Fn(char) -> bool,
     ) -> Result<(), RowError> {
+        self.fits(column, value)?;
         match value.chars().find(|&c| !allowed(c)) {
             Some(found) => {
                 Err(self.error(column, ColumnProblem::Character { value: cut(value), found }))
@@ -314,6 +382,7 @@ impl Columns {
 
     fn routes(&self, column: &'static str, value: Option<&str>) -> Result<Vec<Box<str>>, RowError> {
         let Some(value) = present(value) else { return Ok(Vec::new()) };
+        self.fits(column, value)?;
         split_routes(value)
             .map(|entry| {
                 self.only(column, entry, |c| c.is_ascii_graphic() || c == ' ')?;
@@ -470,6 +539,26 @@ pub(crate) mod tests {
         bracketed.contact = Some("<sip:202@[2001:db8::7]:5062;gr=urn:uuid:1>".to_owned());
         let dialog = Dialog::from_row(&bracketed).unwrap();
         assert_eq!(&*dialog.remote_target, "sip:202@[2001:db8::7]:5062;gr=urn:uuid:1");
+    }
+
+    /// A route set of 70,000 bytes made a datagram that no socket takes, and its proxy was thought
+    /// to be unreachable for everybody.
+    #[test]
+    fn a_value_that_fits_into_no_datagram_is_refused() {
+        let long = || Some(format!("<sip:{}@192.0.2.1;lr>", "a".repeat(MAX_COLUMN)));
+        for set in [
+            (|row, v| row.contact = v) as fn(&mut Row, Option<String>),
+            |row, v| row.local_contact = v,
+            |row, v| row.record_route = v,
+        ] {
+            let (_, problem) = problem(|row| set(row, long()));
+            assert!(matches!(problem, ColumnProblem::TooLong { .. }), "{problem:?}");
+        }
+        let routes = "<sip:192.0.2.1;lr>,".repeat(MAX_COLUMN / 10);
+        let (column, _) = problem(|row| row.record_route = Some(routes));
+        assert_eq!(column, "record_route");
+        let (column, _) = problem(|row| row.callid = Some("a".repeat(MAX_COLUMN + 1)));
+        assert_eq!(column, "callid");
     }
 
     #[test]

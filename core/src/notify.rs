@@ -111,7 +111,8 @@ impl Notify<'_> {
             Some(id) => write!(out, "Event: message-summary;id={id}\r\n")?,
             None => write!(out, "Event: message-summary\r\n")?,
         }
-        let remaining = dialog.remaining(self.unix);
+        // RFC 3261 §20.19: a number of seconds has at most 32 bits.
+        let remaining = dialog.remaining(self.unix).min(u32::MAX.into());
         write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
         write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
         write!(out, "Date: {}\r\n", date(self.unix))?;
@@ -128,6 +129,9 @@ impl Notify<'_> {
     /// The proxy stands in front as a loose router, so a strict router can only be first when the
     /// first entry already is the proxy: then it takes the place of the Request-URI, and the
     /// remote target goes to the end of the route.
+    ///
+    /// It stands there by the address that it listens at, not by the configured name: a proxy
+    /// relays to a name that it does not know as its own, and so to itself.
     fn path(&self, notifier: &Notifier) -> Path<'_> {
         let target = match notifier.request_uri {
             RequestUri::Contact => &*self.dialog.remote_target,
@@ -146,7 +150,7 @@ impl Notify<'_> {
                 route_set: &route_set[1..],
                 last: Some(target),
             },
-            _ => Path { proxy: Some(&self.hop.authority), route_set, ..direct },
+            _ => Path { proxy: Some(&self.hop.resolved), route_set, ..direct },
         }
     }
 
@@ -280,7 +284,7 @@ mod tests {
     fn golden_notify() {
         let expected = "NOTIFY sip:202@192.0.2.7:5062;transport=udp SIP/2.0\r\n\
             Via: SIP/2.0/UDP 192.0.2.9:40000;branch=z9hG4bK0123456789abcdef;rport\r\n\
-            Route: <sip:proxy.example.com:5060;lr>\r\n\
+            Route: <sip:192.0.2.1:5060;lr>\r\n\
             Max-Forwards: 70\r\n\
             From: <sip:202@example.com>;tag=server\r\n\
             To: <sip:202@example.com>;tag=phone\r\n\
@@ -346,11 +350,17 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_stands_in_front_by_its_address_not_by_its_name() {
+        let message = bytes(&dialog(None), &notifier());
+        assert_eq!(lines(&message, "Route:"), ["Route: <sip:192.0.2.1:5060;lr>"]);
+    }
+
+    #[test]
     fn another_proxy_of_the_route_comes_after_ours() {
         let message = bytes(&dialog(Some("<sip:192.0.2.1:5080;lr>")), &notifier());
         assert_eq!(
             lines(&message, "Route:"),
-            ["Route: <sip:proxy.example.com:5060;lr>", "Route: <sip:192.0.2.1:5080;lr>"]
+            ["Route: <sip:192.0.2.1:5060;lr>", "Route: <sip:192.0.2.1:5080;lr>"]
         );
     }
 
@@ -367,5 +377,10 @@ mod tests {
     #[test]
     fn a_subscription_that_never_ends_has_a_date_all_the_same() {
         assert_eq!(date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+        let mut dialog = dialog(None);
+        dialog.expires = 1 << 62;
+        let message = bytes(&dialog, &notifier());
+        let state = "Subscription-State: active;expires=4294967295";
+        assert_eq!(lines(&message, "Subscription-State"), [state]);
     }
 }

@@ -1,15 +1,18 @@
 //! The reconciler against a model of everything around it, in virtual time: a database, a presence
 //! server that counts its own CSeq (and rolls the row back, as OpenSIPS does), phones that reboot,
-//! a network that loses. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
+//! a network that loses, a mwid that is killed and starts again with its ledger. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
 //! reconciler_model` replays it alone.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::dialog::{Dialog, Flavour, Row, RowId};
+use mwid_core::dialog::{Dialog, Flavour, Identity, Row, RowId};
 use mwid_core::mailbox::Account;
 use mwid_core::pace::Backoff;
-use mwid_core::reconciler::{Action, Reconciler, Settings, Urgency, Verdict};
+use mwid_core::reconciler::{Action, Reconciler, Remembered, Settings, Urgency, Verdict};
 use mwid_core::summary::Summary;
 
 const UNIX: u64 = 1_795_000_000;
@@ -48,8 +51,7 @@ enum Pending {
     Find(Account, Vec<Dialog>),
     Claim(RowId, u32),
     Notify {
-        row: RowId,
-        call_id: String,
+        dialog: Arc<Dialog>,
         summary: Summary,
         cseq: u32,
     },
@@ -64,6 +66,8 @@ struct World {
     now: Instant,
     flavour: Flavour,
     reconciler: Reconciler,
+    /// What the ledger has written.
+    ledger: HashMap<Identity, Remembered>,
     truth: HashMap<Account, Summary>,
     rows: BTreeMap<i64, Subscription>,
     next_row: i64,
@@ -101,6 +105,7 @@ impl World {
             now: start,
             flavour,
             reconciler: Reconciler::new(settings(), seed),
+            ledger: HashMap::new(),
             truth: HashMap::new(),
             rows: BTreeMap::new(),
             next_row: 1,
@@ -213,7 +218,7 @@ impl World {
             }
             17 => self.database_down_until = self.now + self.random.millis(20_000),
             18 => self.proxy_down_until = self.now + self.random.millis(20_000),
-            _ => {}
+            _ => self.crash(),
         }
     }
 
@@ -230,9 +235,7 @@ impl World {
                 }
                 Action::Notify { dialog, summary, cseq, .. } => {
                     self.sent(&dialog, cseq);
-                    let call_id = dialog.call_id.to_string();
-                    let pending = Pending::Notify { row: dialog.row, call_id, summary, cseq };
-                    self.pending.push((after, pending));
+                    self.pending.push((after, Pending::Notify { dialog, summary, cseq }));
                 }
             }
         }
@@ -263,25 +266,31 @@ impl World {
             phone.seen
         );
         phone.seen.push(cseq);
+        let past = Remembered {
+            high_water: cseq,
+            delivered: None,
+            dead: false,
+            version: dialog.version(),
+        };
+        self.ledger.insert(dialog.identity(), past);
     }
 
-    fn deliver(&mut self, row: RowId, call_id: &str, summary: Summary, cseq: u32) -> Verdict {
+    fn deliver(&mut self, dialog: &Dialog, summary: Summary, cseq: u32) -> Verdict {
         if self.now < self.proxy_down_until || self.random.below(10) == 0 {
             // Lost on the way there or on the way back.
             if self.random.below(2) == 0 {
-                self.take(row, call_id, summary, cseq);
+                self.take(dialog, summary, cseq);
             }
             return Verdict::Later(None);
         }
-        self.take(row, call_id, summary, cseq)
+        self.take(dialog, summary, cseq)
     }
 
-    fn take(&mut self, row: RowId, call_id: &str, summary: Summary, cseq: u32) -> Verdict {
-        let now = self.now;
-        let seed = self.seed;
+    fn take(&mut self, dialog: &Dialog, summary: Summary, cseq: u32) -> Verdict {
+        let (now, seed, row) = (self.now, self.seed, dialog.row);
         let Some(subscription) = self.rows.get_mut(&row.0) else { return Verdict::Gone };
         let phone = &mut subscription.phone;
-        if phone.gone || subscription.row.callid.as_deref() != Some(call_id) {
+        if phone.gone || subscription.row.callid.as_deref() != Some(&*dialog.call_id) {
             return Verdict::Gone;
         }
         if cseq <= phone.highest {
@@ -293,6 +302,38 @@ impl World {
         phone.highest = cseq;
         phone.shows = Some(summary);
         Verdict::Delivered
+    }
+
+    /// The ledger hears of an answer; it may be too late for it to be written.
+    fn note(&mut self, dialog: &Dialog, verdict: Verdict, summary: Summary, cseq: u32) {
+        let is_written = self.random.below(4) > 0;
+        let Some(entry) = self.ledger.get_mut(&dialog.identity()).filter(|_| is_written) else {
+            return;
+        };
+        match verdict {
+            Verdict::Delivered if entry.high_water == cseq => entry.delivered = Some(summary),
+            Verdict::Gone => entry.dead = true,
+            _ => {}
+        }
+    }
+
+    /// kill -9, and a new start: what was in flight may still arrive, nobody hears the answer.
+    fn crash(&mut self) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            if let Pending::Notify { dialog, summary, cseq } = pending
+                && self.random.below(2) == 0
+            {
+                self.take(&dialog, summary, cseq);
+            }
+        }
+        self.in_flight.clear();
+        // A restart takes longer than a second, so no phone is told twice within one.
+        self.now += Duration::from_secs(1);
+        self.reconciler = Reconciler::new(settings(), self.seed);
+        self.reconciler.remember(self.ledger.iter().map(|(identity, past)| (*identity, *past)));
+        for (account, summary) in &self.truth {
+            self.reconciler.set(account, *summary, Urgency::CatchUp, false);
+        }
     }
 
     fn answer(&mut self, pending: Pending) {
@@ -319,10 +360,11 @@ impl World {
                 self.reconciler.handle_claim(row, claimed, self.now);
             }
             Pending::Server(id) => self.server_notifies(id),
-            Pending::Notify { row, call_id, summary, cseq } => {
-                let verdict = self.deliver(row, &call_id, summary, cseq);
-                self.in_flight.insert(row, 0);
-                self.reconciler.handle_verdict(row, verdict, self.now);
+            Pending::Notify { dialog, summary, cseq } => {
+                let verdict = self.deliver(&dialog, summary, cseq);
+                self.in_flight.insert(dialog.row, 0);
+                self.note(&dialog, verdict, summary, cseq);
+                self.reconciler.handle_verdict(dialog.row, verdict, self.now);
             }
         }
     }

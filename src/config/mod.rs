@@ -35,7 +35,7 @@ mod warning;
 
 pub use error::{ConfigError, ConfigErrors, Problem, ReadError, SecretError};
 pub use host::{HostPort, HostPortError};
-pub use parse::{Environment, Loaded, Process, load, parse};
+pub use parse::{Environment, Loaded, Process, control, load, parse};
 pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};
@@ -55,6 +55,8 @@ pub struct Config {
     pub accounts: Accounts,
     /// `[timers]`
     pub timers: Timers,
+    /// `[state]`
+    pub state: State,
     /// `[control]`
     pub control: Control,
 }
@@ -205,6 +207,13 @@ pub struct Timers {
     pub shutdown: Duration,
 }
 
+/// `[state]`: what mwid remembers by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// `path`: the ledger. Default `/var/lib/mwid/ledger.db`.
+    pub path: PathBuf,
+}
+
 /// `[control]`: the sockets and folders that other processes reach mwid through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Control {
@@ -212,7 +221,7 @@ pub struct Control {
     pub socket: PathBuf,
     /// `externnotify`: where `mwid externnotify` sends. Default `/run/mwid/externnotify.sock`.
     pub externnotify: PathBuf,
-    /// `drop`: where it leaves an observation that the daemon did not take. Default `/var/lib/mwid/drop`.
+    /// `drop`: where it leaves each call until the daemon has it safe. Default `/var/lib/mwid/drop`.
     pub drop: PathBuf,
 }
 

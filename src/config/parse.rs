@@ -7,9 +7,10 @@ use std::path::Path;
 
 use ini::{Ini, ParseOption};
 
+use super::dialect::{self, Plain};
 use super::error::{ConfigError, ConfigErrors, Cut, Problem, ReadError};
 use super::table::{Body, Key, Names, SECTIONS, Section};
-use super::{Config, ValueError, Warning, dialect, secrets, warning};
+use super::{Config, Control, ValueError, Warning, secrets, warning};
 
 /// The largest configuration that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -78,6 +79,27 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     Ok(loaded)
 }
 
+/// `[control]` alone, as far as it can be read, defaults elsewhere: whatever is wrong with the rest
+/// of the file must not keep an operator from the daemon that still runs.
+#[must_use]
+pub fn control(path: &Path) -> Control {
+    let text = Process.read(path, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map(|text| read(&text).0.config.control).unwrap_or_default()
+}
+
+/// Reads all entries, good and bad.
+fn read(text: &str) -> (Reader, Plain) {
+    let mut plain = dialect::plain(text);
+    let errors = std::mem::take(&mut plain.errors);
+    let mut reader = Reader { config: Config::default(), given: Given::default(), errors };
+    let option = ParseOption { enabled_quote: false, ..ParseOption::default() };
+    match Ini::load_from_str_opt(&plain.text, option) {
+        Ok(ini) => reader.all(&ini, &plain.headers, &plain.entries),
+        Err(error) => reader.errors.push(ConfigError::at(error.line, Problem::Ini(error))),
+    }
+    (reader, plain)
+}
+
 /// Reads the text of a configuration. `file` is only what errors name.
 ///
 /// # Errors
@@ -87,15 +109,7 @@ pub fn parse(
     text: &str,
     environment: &dyn Environment,
 ) -> Result<Loaded, ConfigErrors> {
-    let plain = dialect::plain(text);
-    let mut reader =
-        Reader { config: Config::default(), given: Given::default(), errors: plain.errors };
-    let option = ParseOption { enabled_quote: false, ..ParseOption::default() };
-    match Ini::load_from_str_opt(&plain.text, option) {
-        Ok(ini) => reader.all(&ini, &plain.headers, &plain.entries),
-        Err(error) => reader.errors.push(ConfigError::at(error.line, Problem::Ini(error))),
-    }
-    let Reader { mut config, given, mut errors } = reader;
+    let (Reader { mut config, given, mut errors }, plain) = read(text);
     secrets::fetch(&mut config, &given, environment, &mut errors);
     errors.extend(contradictions(&config, &given));
     if errors.is_empty() {

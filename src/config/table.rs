@@ -20,12 +20,12 @@ use super::value::{
 };
 use super::{
     Cleanup, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri, Route,
-    Secret, Spool, Timers, Watch,
+    Secret, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
 pub(super) static SECTIONS: &[Section] =
-    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, CONTROL];
+    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
 
 /// A section of the file.
 pub(super) struct Section {
@@ -209,10 +209,15 @@ section! { TIMERS = timers: Timers, "Times and rates." {
     shutdown: seconds(0, 300), "5", "Seconds that a shutdown leaves to NOTIFYs in flight.";
 } }
 
+section! { STATE = state: State, "What mwid remembers by itself." {
+    path: AbsolutePath, "/var/lib/mwid/ledger.db",
+        "The ledger. Without it mwid tells every phone once more after a restart.";
+} }
+
 section! { CONTROL = control: Control, "Where other processes reach mwid." {
     socket: SocketPath, "/run/mwid/control.sock", "Socket of mwid status, show, notify, debug, reload.";
     externnotify: SocketPath, "/run/mwid/externnotify.sock", "Socket of mwid-externnotify.";
-    drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves what the daemon did not take.";
+    drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves each call until mwid has it safe.";
 } }
 
 fn shown(text: Option<&str>) -> Json {

@@ -15,16 +15,22 @@ use crate::unix_socket::{self, Bound, SocketError};
 /// The longest command line: names are at most 253 bytes each.
 const MAX_LINE: u64 = 4096;
 
-/// Commands under way at once; more wait in the kernel's queue.
-const MAX_CLIENTS: usize = 16;
+/// Clients at once; more wait in the kernel's queue. Far more than ask, so that some who connect and
+/// say nothing keep nobody waiting.
+const MAX_CLIENTS: u32 = 256;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last answers may take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Listens on the control socket until dropped.
 #[derive(Debug)]
 pub struct Server {
     task: tokio::task::JoinHandle<()>,
+    /// Has all its places when no command is under way.
+    answering: Arc<Semaphore>,
     _bound: Bound<Arc<UnixListener>>,
 }
 
@@ -40,19 +46,38 @@ impl Drop for Server {
 /// [`SocketError`] when the socket cannot be made, or another daemon listens on it.
 pub fn listen(socket: &Path, requests: mpsc::Sender<Request>) -> Result<Server, SocketError> {
     let bound = unix_socket::bind(socket, |path| UnixListener::bind(path).map(Arc::new))?;
-    let task = tokio::spawn(accept(bound.socket.clone(), requests));
-    Ok(Server { task, _bound: bound })
+    let answering = places();
+    let task = tokio::spawn(accept(bound.socket.clone(), requests, answering.clone()));
+    Ok(Server { task, answering, _bound: bound })
 }
 
-async fn accept(listener: Arc<UnixListener>, requests: mpsc::Sender<Request>) {
-    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+impl Server {
+    /// Waits until every command that was answered has its answer: the process is about to end.
+    pub async fn flush(&self) {
+        let all = self.answering.acquire_many(MAX_CLIENTS);
+        if tokio::time::timeout(LAST_ANSWERS, all).await.is_err() {
+            tracing::debug!("a control client did not take its last answer");
+        }
+    }
+}
+
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_CLIENTS as usize))
+}
+
+async fn accept(
+    listener: Arc<UnixListener>,
+    requests: mpsc::Sender<Request>,
+    answering: Arc<Semaphore>,
+) {
+    let places = places();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let requests = requests.clone();
+                let (requests, answering) = (requests.clone(), answering.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &requests).await {
+                    if let Err(error) = serve(stream, &requests, &answering).await {
                         tracing::debug!(%error, "a control client went away");
                     }
                     drop(place);
@@ -66,11 +91,16 @@ async fn accept(listener: Arc<UnixListener>, requests: mpsc::Sender<Request>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, requests: &mpsc::Sender<Request>) -> io::Result<()> {
+async fn serve(
+    mut stream: UnixStream,
+    requests: &mpsc::Sender<Request>,
+    answering: &Semaphore,
+) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::new(read.take(MAX_LINE));
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    let _answering = answering.acquire().await;
     let answer = match serde_json::from_str::<Command>(&line) {
         Ok(command) => {
             ask(requests, command).await.unwrap_or_else(|| Answer::refused("mwid is stopping"))

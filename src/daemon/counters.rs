@@ -81,6 +81,13 @@ impl Said {
         }
     }
 
+    /// No CSeq is left in a dialog: the database is well.
+    pub(super) fn exhausted(&mut self, row: RowId, error: &StoreError) {
+        if once(&mut self.rows, (row, "local_cseq")) {
+            tracing::warn!("{error}");
+        }
+    }
+
     pub(super) fn unmapped(&mut self, mailbox: &Mailbox, error: &NameError) {
         if once(&mut self.mailboxes, mailbox.clone()) {
             tracing::warn!(%mailbox, "the mailbox is no account: {error}; name one in [mailboxes] or a domain in [contexts]");

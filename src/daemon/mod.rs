@@ -3,24 +3,29 @@
 //! Everything that waits (database, name look-ups) runs beside the loop and comes back as
 //! [`work::Done`]; nothing in the loop blocks.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
+use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
-use mwid_core::reconciler::{Reconciler, Settings, Urgency};
+use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::{Accounts, Config, Timers};
-use crate::control::{Request, server};
+use crate::control::{Answer, Request, server};
+use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
+use crate::ledger::Ledger;
+use crate::lock::LockError;
 use crate::source::Observation;
 use crate::source::externnotify::{Call, Externnotify};
 use crate::source::spool::Spool;
@@ -28,6 +33,7 @@ use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
 mod counters;
+mod intake;
 mod requests;
 mod status;
 mod work;
@@ -56,6 +62,9 @@ pub enum StartError {
     /// No control or externnotify socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Another mwid has the ledger.
+    #[error(transparent)]
+    Ledger(#[from] LockError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +83,9 @@ pub struct Daemon {
     /// A datagram that the kernel had no room for.
     unsent: Option<Transmit>,
     store: DialogStore,
+    ledger: Ledger,
+    /// Mailboxes whose counts externnotify gave, as the ledger has them.
+    given: HashSet<Mailbox>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
@@ -81,7 +93,8 @@ pub struct Daemon {
     change: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
     spool: Option<Spool>,
-    externnotify: Externnotify,
+    /// `None` only while stopping.
+    externnotify: Option<Externnotify>,
     observe: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
     calls: mpsc::Receiver<Call>,
@@ -90,7 +103,7 @@ pub struct Daemon {
     counters: Counters,
     said: Said,
     debug: bool,
-    _control: server::Server,
+    control: server::Server,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -102,6 +115,7 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
     pub fn start(config: Config, path: PathBuf) -> Result<(Self, Requests), StartError> {
+        let (ledger, memory) = Ledger::open(&config.state.path, unix())?;
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
@@ -110,9 +124,10 @@ impl Daemon {
         let store = DialogStore::new(&config.database)?;
         let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
-        let externnotify = Externnotify::start(&config.control, call)?;
+        let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
+        let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
-        let daemon = Self {
+        let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
             reconciler: Reconciler::new(settings(&config.timers), random()),
@@ -129,6 +144,8 @@ impl Daemon {
             change,
             changes,
             store,
+            ledger,
+            given: HashSet::new(),
             work: JoinSet::new(),
             spool,
             externnotify,
@@ -140,8 +157,9 @@ impl Daemon {
             counters: Counters::default(),
             said: Said::default(),
             debug: false,
-            _control: control,
+            control,
         };
+        daemon.remember(memory);
         Ok((daemon, request))
     }
 
@@ -184,7 +202,7 @@ impl Daemon {
     fn advance(&mut self) {
         let now = Instant::now();
         while let Some(action) = self.reconciler.poll_action(now) {
-            self.act(action, now);
+            self.act(action);
         }
         loop {
             while let Some(name) = self.delivery.poll_resolve() {
@@ -194,7 +212,7 @@ impl Daemon {
             let Some(report) = self.delivery.poll_report() else { break };
             self.handle_report(report, now);
             while let Some(action) = self.reconciler.poll_action(now) {
-                self.act(action, now);
+                self.act(action);
             }
         }
         self.answer_waiters(now);
@@ -246,60 +264,18 @@ impl Daemon {
         if self.debug {
             let text = String::from_utf8_lossy(bytes);
             let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
+            let safe = masked(&safe);
             tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
-        }
-    }
-
-    fn observe(&mut self, observation: Observation) {
-        let sums = match observation {
-            Observation::Counted { mailbox, summary, source, urgency } => {
-                self.counters.observed(source);
-                match self.mailboxes.observe(&mailbox, summary) {
-                    Ok(sums) => sums.into_iter().map(|sum| (sum, urgency)).collect(),
-                    Err(error) => {
-                        self.said.unmapped(&mailbox, &error);
-                        Vec::new()
-                    }
-                }
-            }
-            Observation::Failed(mailbox) => {
-                self.mailboxes.fail(&mailbox);
-                Vec::new()
-            }
-            Observation::Complete => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
-                self.mailboxes.complete().into_iter().map(|sum| (sum, Urgency::CatchUp)).collect()
-            }
-        };
-        for ((account, summary), urgency) in sums {
-            if self.reconciler.desired(&account) != Some(summary) {
-                tracing::debug!(%account, %summary, "the summary changed");
-            }
-            self.reconciler.set(&account, summary, urgency, false);
-        }
-    }
-
-    /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
-    /// is no spool, the counts of the call are the truth.
-    fn call(&mut self, call: Call) {
-        match (&self.spool, call.given) {
-            (Some(spool), given) => spool.nudge(call.mailbox, given),
-            (None, Some(summary)) => self.observe(Observation::Counted {
-                mailbox: call.mailbox,
-                summary,
-                source: "externnotify",
-                urgency: Urgency::Fresh,
-            }),
-            (None, None) => tracing::warn!(
-                mailbox = %call.mailbox,
-                "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
-            ),
         }
     }
 
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
-        self.spool = None;
+        self.close_sources();
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            requests::send(request.reply, Answer::refused("mwid is stopping"));
+        }
         let deadline = Instant::now() + self.config.timers.shutdown;
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
@@ -320,6 +296,7 @@ impl Daemon {
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
         }
+        self.control.flush().await;
         tracing::info!("stopped");
     }
 

@@ -18,6 +18,7 @@ use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
 use crate::dialogs::watch::Watch;
+use crate::source::Observation;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
 
@@ -174,6 +175,9 @@ impl Daemon {
         if new.control != old.control {
             return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
         }
+        if new.state != old.state {
+            return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
+        }
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);
         let transport = moved.then(|| Transport::bind(&new.general)).transpose();
@@ -187,6 +191,7 @@ impl Daemon {
         }
         if new.general != old.general {
             changed.push("[general]");
+            self.reconciler.hurry();
         }
         if new.timers != old.timers {
             changed.push("[timers]");
@@ -200,6 +205,10 @@ impl Daemon {
             self.spool = None;
             let observe = self.observe.clone();
             self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
+            if self.spool.is_none() {
+                // No count is to be waited for any more.
+                self.observe(Observation::Complete);
+            }
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");

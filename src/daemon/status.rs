@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Daemon;
 use crate::control::Answer;
 use crate::dialogs::{Probe, StoreError};
+use crate::source::externnotify::Externnotify;
 
 /// What the loop knows; the database is asked beside it.
 pub(super) struct Snapshot {
@@ -32,7 +33,9 @@ impl Daemon {
             (health.to_string(), json!(health))
         });
         let watch = self.watch.health();
+        let ledger = self.ledger.state();
         let data = json!({
+            "ledger": { "path": ledger.path, "error": ledger.error },
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_seconds": self.started.elapsed().as_secs(),
@@ -49,7 +52,7 @@ impl Daemon {
                 "timed_out": sip.timed_out, "unreachable": sip.unreachable, "strays": sip.strays,
                 "requests": sip.requests, "garbage": sip.garbage,
             },
-            "externnotify": self.externnotify.stats(),
+            "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
             "counters": self.counters,
             "debug": self.debug,
         });
@@ -95,6 +98,9 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
             data["spool"] = health;
         }
         None => lines.push("  spool: not used".to_owned()),
+    }
+    if let Some(error) = data["ledger"]["error"].as_str() {
+        lines.push(format!("  ledger: cannot be written: {error}"));
     }
     let proxies: Vec<&str> =
         data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

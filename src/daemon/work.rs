@@ -22,13 +22,15 @@ pub(super) enum Done {
     Found(Account, Result<Found, StoreError>),
     Claimed(RowId, Result<Option<u32>, StoreError>),
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
+    /// The ledger has the CSeq: the NOTIFY may go out.
+    Noted(Order),
     Resolved(HostPort, io::Result<Vec<SocketAddr>>),
     /// A question of a command was answered.
     Answered,
 }
 
 impl Daemon {
-    pub(super) fn act(&mut self, action: Action, now: Instant) {
+    pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Find(account) => {
                 self.counters.lookups += 1;
@@ -48,8 +50,12 @@ impl Daemon {
                 });
             }
             Action::Notify { dialog, account, summary, cseq } => {
+                let noted = self.ledger.sending(&dialog, cseq);
                 let order = Order { dialog, account, summary, cseq };
-                self.delivery.send(order, now, unix(), &self.transport);
+                self.work.spawn(async move {
+                    noted.await;
+                    Done::Noted(order)
+                });
             }
         }
     }
@@ -84,7 +90,10 @@ impl Daemon {
                 self.reconciler.handle_claim(row, cseq, now);
             }
             Done::Claimed(row, Err(error)) => {
-                self.database_failed(&error);
+                match &error {
+                    StoreError::Exhausted { row } => self.said.exhausted(*row, &error),
+                    _ => self.database_failed(&error),
+                }
                 self.reconciler.handle_claim_failure(row, now);
             }
             Done::Deleted(dialog, deleted) => match deleted {
@@ -93,6 +102,7 @@ impl Daemon {
                 }
                 Err(error) => self.database_failed(&error),
             },
+            Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
             }
@@ -176,10 +186,12 @@ impl Daemon {
         match verdict {
             Verdict::Delivered => {
                 self.counters.delivered += 1;
+                self.ledger.delivered(dialog, *cseq, *summary);
                 tracing::info!(%account, %summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
             }
             Verdict::Gone => {
                 self.counters.gone += 1;
+                self.ledger.dead(dialog);
                 tracing::info!(%account, %call_id, %contact, cseq, "the subscription is gone: {answer}");
                 if self.config.general.cleanup == Cleanup::Delete {
                     self.delete(dialog.clone());

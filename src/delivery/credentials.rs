@@ -1,5 +1,7 @@
 //! Digest authentication (RFC 3261 §22, RFC 8760): answers the challenge of a proxy or a phone.
 
+use std::borrow::Cow;
+
 use digest_auth::{AuthContext, HttpMethod, Qop, WwwAuthenticateHeader};
 use mwid_core::message::Challenge;
 
@@ -71,6 +73,37 @@ impl Authenticator {
     }
 }
 
+/// A message as it may be logged: the digest of a password can be guessed at, so it is left out.
+pub(crate) fn masked(message: &str) -> Cow<'_, str> {
+    let answers = |line: &str| {
+        let name = line.split(':').next().unwrap_or_default().trim_end();
+        ["Authorization", "Proxy-Authorization"].iter().any(|it| name.eq_ignore_ascii_case(it))
+    };
+    if !message.lines().any(answers) {
+        return Cow::Borrowed(message);
+    }
+    let lines = message.split_inclusive('\n');
+    lines.map(|line| if answers(line) { masked_line(line) } else { line.to_owned() }).collect()
+}
+
+/// Masks whatever looks like it: realm and opaque are the far end's, and may hold a decoy.
+fn masked_line(line: &str) -> String {
+    const RESPONSE: &str = "response=";
+    let lower = line.to_ascii_lowercase();
+    let (mut masked, mut done) = (String::with_capacity(line.len()), 0);
+    for (at, _) in lower.match_indices(RESPONSE) {
+        let start = at + RESPONSE.len();
+        let end = line[start..].find([',', '\r', '\n']).map_or(line.len(), |end| start + end);
+        if start >= done {
+            masked.push_str(&line[done..start]);
+            masked.push_str("\"***\"");
+            done = end;
+        }
+    }
+    masked.push_str(&line[done..]);
+    masked
+}
+
 fn read(challenge: &Challenge) -> Option<Asked> {
     let prompt = WwwAuthenticateHeader::parse(&challenge.value).ok()?;
     let answerable = prompt.qop.as_ref().is_none_or(|qop| qop.contains(&Qop::AUTH));
@@ -114,6 +147,19 @@ mod tests {
         assert_eq!(authenticator.take(&[stale], true), Answerable::Yes);
         assert_eq!(authenticator.take(&[challenge(MD5)], true), Answerable::Refused);
         assert_eq!(authenticator.line("sip:202@192.0.2.7"), None);
+    }
+
+    #[test]
+    fn a_logged_message_does_not_hold_the_digest() {
+        let message = "NOTIFY sip:a SIP/2.0\r\nproxy-authorization: Digest username=\"mwid\", \
+                       uri=\"sip:a\", response=\"0123456789abcdef\", nc=00000001\r\n\r\nresponse=1\r\n";
+        let expected = message.replace("0123456789abcdef", "***");
+        assert_eq!(masked(message), expected);
+        let last = "Authorization: Digest Response=0123456789abcdef";
+        assert_eq!(masked(last), "Authorization: Digest Response=\"***\"");
+        let decoy = "Authorization: Digest realm=\"response=x\", response=\"0123456789abcdef\"\r\n";
+        assert!(!masked(decoy).contains("0123"), "{}", masked(decoy));
+        assert_eq!(masked("Subject: response=\"1\"\r\n"), "Subject: response=\"1\"\r\n");
     }
 
     #[test]

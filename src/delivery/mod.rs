@@ -10,6 +10,7 @@ use mwid_core::reconciler::Verdict;
 use mwid_core::summary::Summary;
 
 mod credentials;
+pub(crate) use credentials::masked;
 mod hops;
 pub mod notify;
 

@@ -17,6 +17,9 @@ use super::{Order, Report};
 use crate::config::{Config, General, HostPort};
 use crate::transport::Transport;
 
+#[cfg(test)]
+mod tests;
+
 /// NOTIFYs in flight at once: each keeps its bytes for up to 64·T1.
 pub const MAX_IN_FLIGHT: usize = 16_384;
 
@@ -37,6 +40,8 @@ pub struct NotifyDelivery {
     waiting: HashMap<HostPort, Vec<Order>>,
     to_resolve: Vec<HostPort>,
     reports: VecDeque<Report>,
+    /// That challenges cannot be answered has been said; once, until one can.
+    complained: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,7 @@ impl NotifyDelivery {
             waiting: HashMap::new(),
             to_resolve: Vec::new(),
             reports: VecDeque::new(),
+            complained: false,
         }
     }
 
@@ -70,6 +76,7 @@ impl NotifyDelivery {
         self.notifier = notifier(&config.general);
         self.hops = Hops::new(config.general.proxy.clone(), config.general.next_hop);
         self.authenticator = Authenticator::new(config.general.credentials.clone());
+        self.complained = false;
         // Whoever waited for an address under the old configuration is tried again under the new.
         for order in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.report(order, Verdict::Again, "the configuration changed".to_owned());
@@ -158,7 +165,9 @@ impl NotifyDelivery {
     /// Takes what the socket received and says what it was.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Received {
         let received = self.endpoint.handle_datagram(now, from, datagram);
-        if let Received::Answer { id, .. } | Received::Provisional { id, .. } = &received
+        // One that says 503 is there and of no use.
+        if let Received::Answer { id, code, .. } | Received::Provisional { id, code } = &received
+            && *code != 503
             && let Some(flight) = self.flights.get(id)
         {
             self.hops.heard(&flight.name, now);
@@ -222,14 +231,17 @@ impl NotifyDelivery {
 
     fn verdict(&mut self, flight: &Flight, completed: &Completed, now: Instant) -> Verdict {
         match outcome(&completed.ending) {
-            Outcome::Delivered => Verdict::Delivered,
+            Outcome::Delivered => {
+                self.complained &= !flight.authorized;
+                Verdict::Delivered
+            }
             Outcome::Gone { .. } => Verdict::Gone,
             Outcome::CSeqTooLow => Verdict::TooLow,
             Outcome::RetryAfter { after, .. } => Verdict::Later(Some(after)),
             Outcome::Refused { .. } | Outcome::Abandoned => Verdict::Later(None),
             Outcome::Challenged { challenges, .. } => {
                 let answerable = self.authenticator.take(&challenges, flight.authorized);
-                challenged(flight, answerable)
+                self.challenged(flight, answerable)
             }
             Outcome::NextProxy { retry_after } => {
                 self.hops.suspend(&flight.name, retry_after, now, "answers 503");
@@ -255,6 +267,20 @@ impl NotifyDelivery {
         }
     }
 
+    fn challenged(&mut self, flight: &Flight, answerable: Answerable) -> Verdict {
+        let remedy = match answerable {
+            Answerable::Yes => return Verdict::Again,
+            Answerable::NoCredentials => "set auth_user and auth_password in [general]",
+            Answerable::Refused => "it refused auth_user and auth_password of [general]",
+            Answerable::Unsupported => "it wants something else than Digest with qop=auth",
+        };
+        if !std::mem::replace(&mut self.complained, true) {
+            let Order { account, dialog, .. } = &flight.order;
+            tracing::error!(%account, call_id = %dialog.call_id, proxy = %flight.name, "a NOTIFY was challenged and cannot be answered: {remedy}");
+        }
+        Verdict::Later(None)
+    }
+
     fn elsewhere_or_later(&self, failed: &HostPort, now: Instant) -> Verdict {
         if self.hops.has_other(failed, now) { Verdict::Again } else { Verdict::Later(None) }
     }
@@ -263,18 +289,6 @@ impl NotifyDelivery {
         let elapsed = std::time::Duration::ZERO;
         self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
     }
-}
-
-fn challenged(flight: &Flight, answerable: Answerable) -> Verdict {
-    let remedy = match answerable {
-        Answerable::Yes => return Verdict::Again,
-        Answerable::NoCredentials => "set auth_user and auth_password in [general]",
-        Answerable::Refused => "it refused auth_user and auth_password of [general]",
-        Answerable::Unsupported => "it wants something else than Digest with qop=auth",
-    };
-    let Order { account, dialog, .. } = &flight.order;
-    tracing::error!(%account, call_id = %dialog.call_id, proxy = %flight.name, "a NOTIFY was challenged and cannot be answered: {remedy}");
-    Verdict::Later(None)
 }
 
 fn words(ending: &Ending) -> String {

@@ -172,6 +172,7 @@ impl Place {
         config.general.vmexten = Some("*97".into());
         config.spool.path.clone_from(&spool);
         config.database.url = DatabaseUrl::Sqlite(database);
+        config.state.path = folder.join("ledger.db");
         config.control.socket = folder.join("run/control.sock");
         config.control.externnotify = folder.join("run/externnotify.sock");
         config.control.drop = folder.join("drop");

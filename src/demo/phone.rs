@@ -239,3 +239,125 @@ fn answer(message: &Message, code: u16) -> Vec<u8> {
     text.push_str("Content-Length: 0\r\n\r\n");
     text.into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mwid_core::dialog::Dialog;
+    use mwid_core::notify::{Hop, Notifier, Notify, RequestUri, Route};
+
+    const NOW: u64 = 1_795_000_000;
+
+    fn subscription() -> Subscription {
+        Subscription {
+            user: "202".into(),
+            domain: "example.com".into(),
+            call_id: "3c26700857a6-xyz@192.0.2.7".into(),
+            phone_tag: "B22C69FD-D3E2550A".into(),
+            server_tag: "944cfec2ae51664c1f4ff1ec5d501247-9753".into(),
+            contact: "sip:202@192.0.2.7:5062".into(),
+            expires: NOW + 600,
+            cseq: 1,
+        }
+    }
+
+    /// What mwid sends from the row that the server keeps.
+    fn notify(cseq: u32) -> String {
+        let dialog = Dialog::from_row(&subscription().row(1, "192.0.2.1:5060")).unwrap();
+        let hop = Hop {
+            authority: "192.0.2.1:5060".into(),
+            resolved: "192.0.2.1:5060".into(),
+            host: "192.0.2.9".into(),
+            port: 40_000,
+        };
+        let notify = Notify {
+            dialog: &dialog,
+            account: &dialog.account,
+            summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
+            cseq,
+            branch: &format!("z9hG4bK{cseq}"),
+            hop: &hop,
+            unix: NOW,
+            authorization: None,
+        };
+        let notifier = Notifier {
+            user_agent: "mwid".into(),
+            contact_user: None,
+            voicemail: None,
+            request_uri: RequestUri::Contact,
+            route: Route::Auto,
+        };
+        let mut bytes = Vec::new();
+        notify.write(&notifier, &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// The code that a fresh phone answers with, and why it refused.
+    fn answer_to(notify: &str) -> (u16, String) {
+        match Phone::new(subscription()).handle(notify.as_bytes(), NOW) {
+            Reaction::Believed(_) => (200, String::new()),
+            Reaction::Refused { code, why, .. } => (code, why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_mwid_sends_is_believed() {
+        let mut phone = Phone::new(subscription());
+        let Reaction::Believed(notified) = phone.handle(notify(2).as_bytes(), NOW) else {
+            panic!("{}", notify(2));
+        };
+        assert_eq!((notified.cseq, notified.lamp), (2, true));
+        assert_eq!(notified.summary.to_string(), "3/5 (1/0)");
+        assert!(notified.answer.starts_with(b"SIP/2.0 200 OK\r\n"));
+        assert_eq!(phone.shows, Some((true, notified.summary)));
+        let again = phone.handle(notify(2).as_bytes(), NOW);
+        assert_eq!(again, Reaction::Repeated(notified.answer), "a copy has the same answer");
+    }
+
+    #[test]
+    fn the_swapped_tags_of_res_zonkey_mwi_are_answered_481() {
+        let Subscription { phone_tag, server_tag, .. } = subscription();
+        let right = notify(2);
+        let swapped = right.replace(&phone_tag, "PHONE").replace(&server_tag, &phone_tag);
+        let swapped = swapped.replace("PHONE", &server_tag);
+        assert_ne!(swapped, right);
+        assert_eq!(answer_to(&swapped), (481, "the tag in To is not mine".to_owned()));
+        assert_eq!(answer_to(&right).0, 200);
+    }
+
+    #[test]
+    fn every_rule_has_its_refusal() {
+        for (from, to, code) in [
+            ("Call-ID: 3c", "Call-ID: 4c", 481),
+            (";tag=944c", ";tag=0000", 481),
+            ("To: <sip:202@example.com>;tag=B22C69FD-D3E2550A", "To: <sip:202@example.com>", 481),
+            ("NOTIFY sip:202@192.0.2.7:5062 ", "NOTIFY sip:202@example.com ", 404),
+            ("CSeq: 2 NOTIFY", "CSeq: 1 NOTIFY", 500),
+            ("Event: message-summary", "Event: presence", 489),
+            ("active;expires=600", "active;expires=700", 400),
+            ("active;expires=600", "active", 400),
+            ("Max-Forwards: 70\r\n", "", 400),
+            ("Contact: <sip:192.0.2.1:5060>\r\n", "", 400),
+            ("application/simple-message-summary", "text/plain", 415),
+            ("Voice-Message: 3/5", "Voice-Message: 3/15", 400),
+            ("Messages-Waiting: yes", "Messages-Waiting: no ", 400),
+            ("Messages-Waiting: yes", "messages-waiting: yes", 400),
+            ("Message-Account: sip:", "Message-Account: tel:", 400),
+        ] {
+            let right = notify(2);
+            let wrong = right.replace(from, to);
+            assert_ne!(wrong, right, "{from} is in the message");
+            assert_eq!(answer_to(&wrong).0, code, "{to:?} instead of {from:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_notify_changes_nothing() {
+        let mut phone = Phone::new(subscription());
+        let stale = notify(1);
+        assert!(matches!(phone.handle(stale.as_bytes(), NOW), Reaction::Refused { code: 500, .. }));
+        assert_eq!(phone.shows, None);
+        assert!(matches!(phone.handle(notify(2).as_bytes(), NOW), Reaction::Believed(_)));
+    }
+}

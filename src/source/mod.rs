@@ -22,6 +22,13 @@ pub enum Observation {
         /// Whether it just changed, or was only counted again.
         urgency: Urgency,
     },
+    /// externnotify gave the counts of a mailbox that no spool can count: nobody else knows them.
+    Given {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// Its counts.
+        summary: Summary,
+    },
     /// A mailbox could not be counted; its last counts are no longer sure.
     Failed(Mailbox),
     /// The first full count has ended: what was not seen is not there.

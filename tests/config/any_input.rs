@@ -7,7 +7,8 @@ use crate::{good, parse};
 
 /// Lines that are often right, so that the reader is reached behind the dialect.
 fn line() -> impl Strategy<Value = String> {
-    let sections = ["general", "spool", "database", "contexts", "mailboxes", "timers", "control"];
+    let sections =
+        ["general", "spool", "database", "contexts", "mailboxes", "timers", "state", "control"];
     let entries: Vec<_> = KEYS.iter().map(|test| test.3.to_owned()).collect();
     prop_oneof![
         proptest::sample::select(sections.to_vec()).prop_map(|name| format!("[{name}]")),

@@ -48,6 +48,7 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("timers", "retry_min", "5", "retry_min = 1", "1"),
     ("timers", "retry_max", "600", "retry_max = 5", "5"),
     ("timers", "shutdown", "5", "shutdown = 0", "0"),
+    ("state", "path", r#""/var/lib/mwid/ledger.db""#, "path = /l", r#""/l""#),
     ("control", "socket", r#""/run/mwid/control.sock""#, "socket = /c", r#""/c""#),
     ("control", "externnotify", r#""/run/mwid/externnotify.sock""#, "externnotify = /e", r#""/e""#),
     ("control", "drop", r#""/var/lib/mwid/drop""#, "drop = /d", r#""/d""#),

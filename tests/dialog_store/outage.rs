@@ -15,8 +15,9 @@ use mwid_core::mailbox::Account;
 
 use crate::bed::{Bed, Kind, NOW, account, ids, on_server, settings};
 use crate::support::mariadb::MariaDb;
+use crate::support::net::TcpPort;
 use crate::support::postgres::Postgres;
-use crate::support::{process, wait_for};
+use crate::support::wait_for;
 
 /// An answer that comes after its caller has gone must never be taken for a later caller's.
 pub async fn a_silent_database_is_given_up_in_time_and_asked_again_cleanly(bed: Bed) {
@@ -188,7 +189,8 @@ async fn a_connection_that_is_cut_off_is_replaced() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_not_hammered() {
-    for url in both(process::free_port()) {
+    let nobody = TcpPort::claim();
+    for url in both(nobody.number()) {
         let store = DialogStore::new(&settings(url)).unwrap();
         let mut told = Vec::new();
         for _ in 0..1000 {

@@ -5,13 +5,14 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use super::net::TcpPort;
 use super::process::{self, Process};
 use super::{PASSWORD, USER, wait_for};
 
 /// A MariaDB server with its own data, without any sync to the disk.
 pub struct MariaDb {
     folder: PathBuf,
-    port: u16,
+    port: TcpPort,
     running: Mutex<Option<Process>>,
 }
 
@@ -25,17 +26,21 @@ impl MariaDb {
     /// Installs and starts a server; returns when it answers.
     pub fn start() -> Self {
         let folder = process::folder("mwid-mariadb-");
+        // A server that starts removes the temporary tables that it finds, whoever's they are.
+        let temporary = folder.join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
         let install = process::program(&["mariadb-install-db"], "mariadb-server");
         let mut command = Command::new(install);
         command
             .args(["--no-defaults", "--auth-root-authentication-method=normal"])
             .args(["--skip-test-db", "--innodb-flush-method=nosync"])
-            .arg(format!("--datadir={}", folder.join("data").display()));
+            .arg(format!("--datadir={}", folder.join("data").display()))
+            .arg(format!("--tmpdir={}", temporary.display()));
         if process::is_root() {
             command.arg("--user=root");
         }
         process::run(&mut command, b"");
-        let server = Self { folder, port: process::free_port(), running: Mutex::new(None) };
+        let server = Self { folder, port: TcpPort::claim(), running: Mutex::new(None) };
         server.start_again();
         server.sql(
             "mysql",
@@ -64,9 +69,10 @@ impl MariaDb {
             program.display().to_string(),
             "--no-defaults".to_owned(),
             format!("--datadir={}", self.folder.join("data").display()),
+            format!("--tmpdir={}", self.folder.join("tmp").display()),
             format!("--socket={}", self.socket().display()),
             format!("--pid-file={}", self.folder.join("pid").display()),
-            format!("--port={}", self.port),
+            format!("--port={}", self.port.number()),
         ];
         if process::is_root() {
             command.push("--user=root".to_owned());
@@ -87,7 +93,7 @@ impl MariaDb {
 
     /// The TCP port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The Unix socket.

@@ -5,13 +5,14 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use super::net::TcpPort;
 use super::process::{self, Process};
 use super::{PASSWORD, USER, wait_for};
 
 /// A PostgreSQL server with its own data, without any sync to the disk.
 pub struct Postgres {
     folder: PathBuf,
-    port: u16,
+    port: TcpPort,
     running: Mutex<Option<Process>>,
 }
 
@@ -30,7 +31,7 @@ impl Postgres {
         if process::is_root() {
             process::run(Command::new("chown").args(["-R", "postgres:"]).arg(&folder), b"");
         }
-        let server = Self { folder, port: process::free_port(), running: Mutex::new(None) };
+        let server = Self { folder, port: TcpPort::claim(), running: Mutex::new(None) };
         let initialise = server.as_user(vec![
             binary("initdb").display().to_string(),
             format!("--pgdata={}", server.folder.join("data").display()),
@@ -65,7 +66,7 @@ impl Postgres {
             "-k".to_owned(),
             self.folder.display().to_string(),
             "-p".to_owned(),
-            self.port.to_string(),
+            self.port.number().to_string(),
         ]);
         let options = [
             "listen_addresses=127.0.0.1",
@@ -100,7 +101,7 @@ impl Postgres {
 
     /// The TCP port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The folder of the Unix socket.
@@ -145,7 +146,7 @@ impl Postgres {
             .env("PGPASSWORD", PASSWORD)
             .args(["-X", "-q", "-t", "-A", "-F", "\t", "-v", "ON_ERROR_STOP=1"])
             .args(["-h", self.host(), "-U", USER, "-d", database])
-            .args(["-p", &self.port.to_string()]);
+            .args(["-p", &self.port.number().to_string()]);
         command
     }
 }

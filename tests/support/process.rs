@@ -6,11 +6,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// `$1` the folder, `$2` the signal, then the command. A line on stdin ends the server only, the
 /// end of stdin also removes the folder.
@@ -62,18 +60,6 @@ impl Drop for Process {
         if self.keeper.stdin.take().is_some() {
             // The pipe is closed now; a failed wait leaves the keeper to do its work alone.
             drop(self.keeper.wait());
-        }
-    }
-}
-
-/// A TCP port that is free now, below the range that outgoing connections take theirs from.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 10_000).unwrap();
-    loop {
-        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
         }
     }
 }

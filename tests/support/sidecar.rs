@@ -25,6 +25,11 @@ impl Sidecar {
         Self { socket }
     }
 
+    /// Where it sends from.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("it is bound")
+    }
+
     /// A NOTIFY of one new message in the phone's dialog, with a Route if there is a `proxy`.
     pub fn notify(
         &self,
@@ -33,7 +38,7 @@ impl Sidecar {
         phone: &Phone,
         cseq: u32,
     ) -> String {
-        let own = self.socket.local_addr().expect("it is bound");
+        let own = self.address();
         let body = "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\n\
                     Voice-Message: 1/0 (0/0)\r\n";
         let mut lines = vec![
@@ -60,7 +65,7 @@ impl Sidecar {
 
     /// A REGISTER of the phone's Contact for `sip:user@domain`.
     pub fn register(&self, phone: &Phone, user: &str, domain: &str) -> String {
-        let own = self.socket.local_addr().expect("it is bound");
+        let own = self.address();
         let contact = phone.contact();
         [
             format!("REGISTER sip:{domain} SIP/2.0"),

@@ -9,11 +9,13 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dialog::{Dialog, RowId};
+use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
 use crate::summary::Summary;
 
+#[cfg(test)]
+mod order_tests;
 mod queue;
 mod state;
 #[cfg(test)]
@@ -21,7 +23,8 @@ mod tests;
 
 use queue::Queue;
 pub use queue::Urgency;
-use state::{AccountState, DialogState, Pause, Phase, identity, version};
+pub use state::Remembered;
+use state::{AccountState, DialogState, Pause, Phase};
 
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
 /// past us (design rule 4). After the last one the dialog waits like any other failure.
@@ -34,6 +37,16 @@ const CHECK_AFTER: Duration = Duration::from_secs(6);
 /// How often one version of a dialog is looked at again, and how often it is told again because of
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.
 const MAX_CHECKS: u8 = 2;
+
+/// Dialogs that are gone are remembered up to this many, at about 50 bytes each.
+const MAX_REMEMBERED: usize = 200_000;
+
+/// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
+/// and an end for a proxy that challenges for ever.
+const AGAIN: u32 = 10;
+
+/// Timers that were overtaken and may stay in the heap, beside two for each account.
+const STALE_TIMERS: usize = 1024;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,8 +129,8 @@ pub struct Census {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`set`](Self::set), [`look_up`](Self::look_up), [`configure`](Self::configure),
-///   [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
+///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -136,6 +149,8 @@ pub struct Reconciler {
     jitter: Jitter,
     accounts: HashMap<Account, AccountState>,
     dialogs: HashMap<RowId, DialogState>,
+    /// From before a restart; taken when the dialog is seen again.
+    remembered: HashMap<Identity, Remembered>,
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
@@ -156,6 +171,7 @@ impl Reconciler {
             jitter: Jitter::new(seed),
             accounts: HashMap::new(),
             dialogs: HashMap::new(),
+            remembered: HashMap::new(),
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
@@ -164,6 +180,11 @@ impl Reconciler {
             finding: 0,
             in_flight: 0,
         }
+    }
+
+    /// What a ledger knows from before a restart. To be called before anything else.
+    pub fn remember(&mut self, past: impl IntoIterator<Item = (Identity, Remembered)>) {
+        self.remembered.extend(past);
     }
 
     /// Another pace; what is under way stays under way.
@@ -176,6 +197,16 @@ impl Reconciler {
     pub fn restart(&mut self) {
         self.dialogs.retain(|_, dialog| dialog.phase.is_working());
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.look_up(&account, Urgency::CatchUp);
+        }
+    }
+
+    /// Ends every pause: what stood in the way may have been changed.
+    pub fn hurry(&mut self) {
+        self.dialogs.values_mut().for_each(|dialog| dialog.pause = None);
+        let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
+        let accounts: Vec<Account> = waits.map(|(account, _)| account.clone()).collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
         }
@@ -252,7 +283,7 @@ impl Reconciler {
     #[must_use]
     pub fn knows(&self, dialog: &Dialog) -> bool {
         self.dialogs.get(&dialog.row).is_some_and(|state| {
-            state.identity == identity(dialog) && state.version == version(dialog)
+            state.identity == dialog.identity() && state.version == dialog.version()
         })
     }
 
@@ -291,6 +322,8 @@ impl Reconciler {
         self.end_lookup(account);
         if let Some(state) = self.accounts.get_mut(account) {
             state.failures = 0;
+            // Whoever still needs a later look is considered below, or scheduled by its own answer.
+            state.due = None;
         }
         self.forget_missing(account, &found);
         for dialog in found {
@@ -318,7 +351,7 @@ impl Reconciler {
         let desired = self.accounts.get(&state.account).map(|account| account.desired);
         let (Some(cseq), Some(summary)) = (cseq, desired) else {
             self.in_flight -= 1;
-            self.dialogs.remove(&row);
+            self.forget(row);
             return;
         };
         state.high_water = state.high_water.max(cseq);
@@ -345,6 +378,7 @@ impl Reconciler {
     pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
         let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
         let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
                 state.delivered = Some(summary);
@@ -377,6 +411,10 @@ impl Reconciler {
                     self.retry_later(row, None, now);
                 }
             },
+            Verdict::Again if state.again > AGAIN => {
+                state.again = 0;
+                self.retry_later(row, None, now);
+            }
             Verdict::Again => self.try_again(row),
             Verdict::Later(pause) => self.retry_later(row, pause, now),
         }
@@ -430,7 +468,7 @@ impl Reconciler {
 
     fn claim(&mut self, row: RowId) -> Option<Action> {
         let state = self.dialogs.get_mut(&row)?;
-        let Phase::Ready(dialog) = &state.phase else { return None };
+        let Phase::Ready(dialog, _) = &state.phase else { return None };
         let dialog = dialog.clone();
         state.phase = Phase::Claiming(dialog.clone());
         self.in_flight += 1;
@@ -451,34 +489,61 @@ impl Reconciler {
     /// Rows that are no longer there are forgotten, but for what is still under way.
     fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        let rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
-        let before = std::mem::replace(&mut state.dialogs, rows);
+        let before = std::mem::take(&mut state.dialogs);
+        let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
         for row in before {
-            let is_found = found.iter().any(|dialog| dialog.row == row);
-            let working = self.dialogs.get(&row).is_some_and(|dialog| dialog.phase.is_working());
-            if !is_found && !working {
-                self.dialogs.remove(&row);
+            let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
+            match own.map(|dialog| dialog.phase.is_working()) {
+                Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
+                // Forgotten by the next look-up, when its attempt has ended.
+                Some(true) => rows.push(row),
+                Some(false) => self.forget(row),
+                None => {}
             }
         }
+        if let Some(state) = self.accounts.get_mut(account) {
+            state.dialogs = rows;
+        }
+    }
+
+    /// The row is gone. Servers that write their rows anew now and then bring the dialog back under
+    /// another id: its CSeq must not fall then.
+    fn forget(&mut self, row: RowId) {
+        let Some(state) = self.dialogs.remove(&row) else { return };
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.clear();
+        }
+        self.remembered.insert(state.identity, state.remember());
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
     fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
-        let (identity, version) = (identity(&dialog), version(&dialog));
+        let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
-        let state = self
-            .dialogs
-            .entry(row)
-            .or_insert_with(|| DialogState::new(account.clone(), identity, version));
+        let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
+        let remembered = &mut self.remembered;
+        let mut recall = || match remembered.remove(&identity) {
+            Some(past) => DialogState::remembered(account.clone(), identity, &past),
+            None => DialogState::new(account.clone(), identity, version),
+        };
+        let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
             // Its answer will compare again, unless the row changed hands meanwhile.
-            if state.identity != identity || state.version != version {
+            let moved = state.account != *account;
+            if moved || state.identity != identity || state.version != version {
                 self.schedule(account, now + self.settings.min_interval);
+            } else if matches!(state.phase, Phase::Ready(_, waits) if waits < urgency) {
+                self.make_ready(row, dialog, urgency);
             }
             return;
         }
         if state.identity != identity {
-            *state = DialogState::new(account.clone(), identity, version);
+            *state = recall();
+        }
+        if state.account != *account {
+            // Looked up by its watcher first, and now by the account that it belongs to.
+            state.account = account.clone();
+            state.delivered = None;
         }
         if state.version != version {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
@@ -503,14 +568,15 @@ impl Reconciler {
         let at = earliest.into_iter().chain(pause).chain([settled]).max().filter(|at| *at > now);
         match at {
             Some(at) => self.schedule(account, at),
-            None => self.make_ready(row, dialog),
+            None => self.make_ready(row, dialog, urgency),
         }
     }
 
-    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>) {
+    /// Puts a dialog in line. One that stood in the slower line stands in both then; the first that
+    /// comes to it claims, the other finds it no longer ready.
+    fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>, urgency: Urgency) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
-        let urgency = self.accounts.get(&state.account).map_or(Urgency::CatchUp, |a| a.urgency);
-        state.phase = Phase::Ready(dialog);
+        state.phase = Phase::Ready(dialog, urgency);
         self.ready.push(urgency, row);
     }
 
@@ -555,6 +621,17 @@ impl Reconciler {
         if state.due.is_none_or(|due| at < due) {
             state.due = Some(at);
             self.timers.push(Reverse((at, account.clone())));
+        }
+        self.sweep_timers();
+    }
+
+    /// A timer that was overtaken stays in the heap until its time comes: there must not be more of
+    /// them than accounts, give or take.
+    fn sweep_timers(&mut self) {
+        if self.timers.len() > 2 * self.accounts.len() + STALE_TIMERS {
+            let accounts = &self.accounts;
+            let due = |account: &Account| accounts.get(account).and_then(|state| state.due);
+            self.timers.retain(|Reverse((at, account))| due(account) == Some(*at));
         }
     }
 

@@ -1,11 +1,10 @@
 //! What is remembered of an account and of a dialog.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::queue::Urgency;
-use crate::dialog::{Dialog, RowId};
+use crate::dialog::{Dialog, Identity, RowId, Version};
 use crate::mailbox::Account;
 use crate::summary::Summary;
 
@@ -26,13 +25,26 @@ pub(super) struct AccountState {
     pub(super) dialogs: Vec<RowId>,
 }
 
+/// What a ledger remembers of a dialog from before a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The highest CSeq that was sent.
+    pub high_water: u32,
+    /// What the phone last acknowledged; `None` when it is not known what it shows.
+    pub delivered: Option<Summary>,
+    /// The phone said that the subscription is gone.
+    pub dead: bool,
+    /// How the dialog was then: after a refresh only `high_water` still holds.
+    pub version: Version,
+}
+
 #[derive(Debug)]
 pub(super) struct DialogState {
     pub(super) account: Account,
-    /// Hash of Call-ID and tags: whose row this is.
-    pub(super) identity: u64,
-    /// Hash of what a refresh changes: tells a dead row that came back to life.
-    pub(super) version: u64,
+    /// Whose row this is.
+    pub(super) identity: Identity,
+    /// Tells a refresh, and a dead row that came back to life.
+    pub(super) version: Version,
     pub(super) delivered: Option<Summary>,
     /// The highest CSeq that mwid sent or jumped to.
     pub(super) high_water: u32,
@@ -48,6 +60,8 @@ pub(super) struct DialogState {
     pub(super) checks: u8,
     /// NOTIFYs that were sent again because the server had sent one of its own after mwid's.
     pub(super) resends: u8,
+    /// Times in a row that it was tried again at once.
+    pub(super) again: u32,
 }
 
 /// Why a dialog is not tried again yet.
@@ -70,8 +84,8 @@ impl Pause {
 #[derive(Debug, PartialEq)]
 pub(super) enum Phase {
     Idle,
-    /// Waits for the rate limit.
-    Ready(Arc<Dialog>),
+    /// Waits for the rate limit, in the line of this urgency.
+    Ready(Arc<Dialog>, Urgency),
     Claiming(Arc<Dialog>),
     InFlight(Summary),
     Dead,
@@ -79,7 +93,7 @@ pub(super) enum Phase {
 
 impl Phase {
     pub(super) fn is_working(&self) -> bool {
-        matches!(self, Self::Ready(_) | Self::Claiming(_) | Self::InFlight(_))
+        matches!(self, Self::Ready(..) | Self::Claiming(_) | Self::InFlight(_))
     }
 }
 
@@ -99,7 +113,7 @@ impl AccountState {
 }
 
 impl DialogState {
-    pub(super) fn new(account: Account, identity: u64, version: u64) -> Self {
+    pub(super) fn new(account: Account, identity: Identity, version: Version) -> Self {
         Self {
             account,
             identity,
@@ -114,6 +128,26 @@ impl DialogState {
             since: None,
             checks: 0,
             resends: 0,
+            again: 0,
+        }
+    }
+
+    pub(super) fn remember(&self) -> Remembered {
+        Remembered {
+            high_water: self.high_water,
+            delivered: self.delivered,
+            dead: self.phase == Phase::Dead,
+            version: self.version,
+        }
+    }
+
+    /// A dialog that was known before a restart.
+    pub(super) fn remembered(account: Account, identity: Identity, past: &Remembered) -> Self {
+        Self {
+            delivered: past.delivered,
+            high_water: past.high_water,
+            phase: if past.dead { Phase::Dead } else { Phase::Idle },
+            ..Self::new(account, identity, past.version)
         }
     }
 
@@ -122,16 +156,4 @@ impl DialogState {
     pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
         self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
     }
-}
-
-pub(super) fn identity(dialog: &Dialog) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag).hash(&mut hasher);
-    hasher.finish()
-}
-
-pub(super) fn version(dialog: &Dialog) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (dialog.remote_cseq, dialog.expires, &dialog.remote_target).hash(&mut hasher);
-    hasher.finish()
 }

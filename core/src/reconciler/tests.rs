@@ -1,157 +1,482 @@
-//! The order of mwid's NOTIFY and the presence server's own, which has an empty body.
+//! The reconciler's behaviours, one by one, in virtual time. The model in `tests/` has them all at
+//! once.
 
 use super::*;
 use crate::dialog::Row;
 
 const UNIX: u64 = 1_795_000_000;
-const SETTLE: Duration = Duration::from_millis(100);
-const SUMMARY: Summary = Summary { new: 1, old: 0, new_urgent: 0, old_urgent: 0 };
+const SECOND: Duration = Duration::from_secs(1);
 
-/// One account with one phone; the test plays database, server and phone.
-struct Scene {
+fn settings() -> Settings {
+    Settings {
+        min_interval: SECOND,
+        settle: Duration::ZERO,
+        rate: 1000,
+        backoff: Backoff { min: 4 * SECOND, max: 60 * SECOND },
+        max_lookups: 4,
+        max_in_flight: 100,
+    }
+}
+
+fn account(user: &str) -> Account {
+    Account::new(user, "example.com").unwrap()
+}
+
+fn new(count: u32) -> Summary {
+    Summary { new: count, ..Summary::default() }
+}
+
+/// Row `id` of a user, as it was when it had been refreshed `refreshes` times.
+fn dialog(id: i64, user: &str, refreshes: i64) -> Dialog {
+    let text = |value: &str| Some(value.to_owned());
+    Dialog::from_row(&Row {
+        id,
+        presentity_uri: Some(format!("sip:{user}@example.com")),
+        from_user: text(user),
+        from_domain: text("example.com"),
+        to_user: text(user),
+        to_domain: text("example.com"),
+        to_tag: text("server"),
+        from_tag: text("phone"),
+        callid: Some(format!("call-{id}")),
+        local_cseq: Some(1),
+        remote_cseq: Some(1 + refreshes),
+        contact: text("sip:202@192.0.2.7"),
+        expires: Some(i64::try_from(UNIX).unwrap() + 3600 + refreshes),
+        local_contact: text("sip:192.0.2.1"),
+        ..Row::default()
+    })
+    .unwrap()
+}
+
+/// The reconciler, a clock, and a database that holds these dialogs.
+struct Rig {
     reconciler: Reconciler,
+    start: Instant,
     now: Instant,
-    remote_cseq: i64,
-    /// What the row says was last on the wire.
-    sent_cseq: u32,
+    rows: Vec<Dialog>,
 }
 
-fn account() -> Account {
-    "sip:202@example.com".parse().unwrap()
-}
+/// What a NOTIFY was: row, counts, CSeq.
+type Sent = (i64, u32, u32);
 
-impl Scene {
-    /// The phone has subscribed, the server has sent CSeq 1.
-    fn new() -> Self {
-        let settings = Settings {
-            min_interval: Duration::from_secs(1),
-            settle: SETTLE,
-            rate: 100,
-            backoff: Backoff { min: Duration::from_secs(5), max: Duration::from_secs(5) },
-            max_lookups: 4,
-            max_in_flight: 4,
-        };
-        let mut reconciler = Reconciler::new(settings, 1);
-        reconciler.set(&account(), SUMMARY, Urgency::CatchUp, false);
-        Self { reconciler, now: Instant::now(), remote_cseq: 1, sent_cseq: 1 }
+impl Rig {
+    fn new(rows: Vec<Dialog>) -> Self {
+        Self::with(settings(), rows)
     }
 
-    fn dialog(&self) -> Dialog {
-        let row = crate::dialog::tests::row();
-        let (remote_cseq, sent_cseq) = (Some(self.remote_cseq), Some(self.sent_cseq.into()));
-        let presentity_uri = Some(account().to_string());
-        let expires = Some(i64::try_from(UNIX).unwrap() + 86_400);
-        Dialog::from_row(&Row { remote_cseq, sent_cseq, presentity_uri, expires, ..row }).unwrap()
+    fn with(settings: Settings, rows: Vec<Dialog>) -> Self {
+        let start = Instant::now();
+        Self { reconciler: Reconciler::new(settings, 1), start, now: start, rows }
     }
 
-    /// Does what the reconciler asks for until it asks for nothing, and every phone says 200.
-    /// Gives the CSeqs that it sent.
-    fn work(&mut self) -> Vec<u32> {
+    fn set(&mut self, user: &str, count: u32) {
+        self.reconciler.set(&account(user), new(count), Urgency::Fresh, false);
+    }
+
+    fn find(&mut self, account: &Account) {
+        let own = |dialog: &&Dialog| dialog.account == *account;
+        let found = self.rows.iter().filter(own).cloned().collect();
+        self.reconciler.handle_dialogs(account, found, self.now, UNIX);
+    }
+
+    /// Answers look-ups and claims; gives the NOTIFYs that are to be sent now.
+    fn sent(&mut self) -> Vec<Sent> {
         let mut sent = Vec::new();
         while let Some(action) = self.reconciler.poll_action(self.now) {
             match action {
-                Action::Find(account) => {
-                    let found = vec![self.dialog()];
-                    self.reconciler.handle_dialogs(&account, found, self.now, UNIX);
-                }
+                Action::Find(account) => self.find(&account),
                 Action::Claim { dialog, above } => {
-                    self.sent_cseq = self.sent_cseq.max(above) + 1;
-                    self.reconciler.handle_claim(dialog.row, Some(self.sent_cseq), self.now);
+                    self.reconciler.handle_claim(dialog.row, Some(above.max(1) + 1), self.now);
                 }
-                Action::Notify { dialog, cseq, .. } => {
-                    sent.push(cseq);
-                    self.reconciler.handle_verdict(dialog.row, Verdict::Delivered, self.now);
+                Action::Notify { dialog, summary, cseq, .. } => {
+                    sent.push((dialog.row.0, summary.new, cseq));
                 }
             }
         }
         sent
     }
 
-    /// Moves the clock by `span`, stopping wherever the reconciler wants to be called.
-    fn pass(&mut self, span: Duration) -> Vec<u32> {
-        let end = self.now + span;
-        let mut sent = self.work();
-        while let Some(at) = self.reconciler.poll_timeout(self.now).filter(|at| *at <= end) {
-            self.now = at;
-            sent.extend(self.work());
+    fn verdict(&mut self, row: i64, verdict: Verdict) {
+        self.reconciler.handle_verdict(RowId(row), verdict, self.now);
+    }
+
+    /// Lets time pass, timer by timer, until something is to be sent; when, after the start.
+    fn next(&mut self) -> Option<(Duration, Vec<Sent>)> {
+        loop {
+            let sent = self.sent();
+            if !sent.is_empty() {
+                return Some((self.now - self.start, sent));
+            }
+            self.now = self.now.max(self.reconciler.poll_timeout(self.now)?);
         }
-        self.now = end;
-        sent
     }
 
-    fn changed(&mut self) {
-        self.reconciler.look_up(&account(), Urgency::Fresh);
+    fn later(&mut self, pause: Duration) {
+        self.now += pause;
     }
 }
 
 #[test]
-fn a_new_dialog_is_told_when_the_servers_own_notify_has_had_its_time() {
-    let mut scene = Scene::new();
-    assert_eq!(scene.pass(SETTLE - Duration::from_millis(1)), []);
-    assert_eq!(scene.pass(Duration::from_millis(1)), [2]);
-    assert_eq!(scene.pass(Duration::from_secs(3600)), [], "and only once");
-}
-
-#[test]
-fn a_refreshed_dialog_is_told_again_after_the_server() {
-    let mut scene = Scene::new();
-    scene.pass(Duration::from_secs(60));
-    scene.remote_cseq += 1;
-    scene.sent_cseq += 1;
-    scene.changed();
-    assert_eq!(scene.pass(SETTLE - Duration::from_millis(1)), []);
-    assert_eq!(scene.pass(Duration::from_millis(1)), [4]);
-}
-
-#[test]
-fn a_voicemail_in_a_dialog_that_has_settled_waits_for_nothing() {
-    let mut scene = Scene::new();
-    scene.pass(Duration::from_secs(60));
-    scene.reconciler.set(&account(), Summary::default(), Urgency::Fresh, false);
-    assert_eq!(scene.work(), [3]);
-}
-
-#[test]
-fn a_phone_is_told_again_when_the_server_notified_it_after_mwid() {
-    let mut scene = Scene::new();
-    assert_eq!(scene.pass(Duration::from_secs(1)), [2]);
-    // A notifier process of Kamailio comes round: empty body, CSeq 3.
-    scene.sent_cseq = 3;
-    assert_eq!(scene.pass(CHECK_AFTER), [4]);
-    assert_eq!(scene.pass(Duration::from_secs(3600)), []);
-}
-
-#[test]
-fn two_that_count_in_one_row_do_not_answer_each_other_for_ever() {
-    let mut scene = Scene::new();
-    let mut sent = scene.pass(Duration::from_secs(1));
-    for _ in 0..20 {
-        scene.sent_cseq += 1;
-        scene.changed();
-        sent.extend(scene.pass(CHECK_AFTER));
+fn the_first_of_a_burst_goes_at_once_and_the_last_always() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    for count in 2..=20 {
+        rig.set("202", count);
+        assert_eq!(rig.sent(), []);
     }
-    assert_eq!(sent.len(), 1 + usize::from(MAX_CHECKS));
-    scene.remote_cseq += 1;
-    scene.changed();
-    assert_eq!(scene.pass(Duration::from_secs(1)).len(), 1, "a refresh is told in any case");
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.next(), Some((SECOND, vec![(1, 20, 3)])));
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.next(), None);
 }
 
 #[test]
-fn a_row_that_the_server_rolled_back_is_no_reason_to_tell_again() {
-    let mut scene = Scene::new();
-    scene.pass(Duration::from_secs(1));
-    scene.sent_cseq = 1;
-    assert_eq!(scene.pass(Duration::from_secs(3600)), []);
+fn what_changed_back_before_it_was_told_is_not_told() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    rig.set("202", 2);
+    rig.set("202", 1);
+    assert_eq!(rig.next(), None);
 }
 
 #[test]
-fn a_row_is_known_until_it_changes_or_holds_another_dialog() {
-    let mut scene = Scene::new();
-    assert!(!scene.reconciler.knows(&scene.dialog()));
-    scene.pass(Duration::from_secs(1));
-    assert!(scene.reconciler.knows(&scene.dialog()));
-    let other = Dialog { call_id: "another".into(), ..scene.dialog() };
-    assert!(!scene.reconciler.knows(&other));
-    scene.remote_cseq += 1;
-    assert!(!scene.reconciler.knows(&scene.dialog()));
+fn an_unchanged_summary_is_not_told_again() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(300 * SECOND);
+    rig.reconciler.set(&account("202"), new(1), Urgency::CatchUp, false);
+    assert_eq!(rig.next(), None);
+    rig.reconciler.set(&account("202"), new(1), Urgency::Fresh, true);
+    assert_eq!(rig.sent(), [(1, 1, 3)], "a forced one is");
+}
+
+#[test]
+fn rfc6665_4_2_2_one_in_flight_for_each_dialog() {
+    let mut rig = Rig::new(vec![dialog(2, "202", 0), dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(2, 1, 2), (1, 1, 2)]);
+    rig.later(60 * SECOND);
+    rig.set("202", 2);
+    assert_eq!(rig.sent(), [], "both are still in flight");
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(SECOND);
+    assert_eq!(rig.sent(), [(1, 2, 3)], "the one that was answered is told the news");
+}
+
+#[test]
+fn a_dead_row_is_left_alone_until_it_changes() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Gone);
+    assert_eq!(rig.next(), None);
+    rig.set("202", 2);
+    assert_eq!(rig.next(), None, "news do not bring it back");
+    assert_eq!((rig.reconciler.census().dead, rig.reconciler.census().waiting), (1, 0));
+    rig.rows = vec![dialog(1, "202", 1)];
+    rig.reconciler.look_up(&account("202"), Urgency::CatchUp);
+    rig.later(SECOND);
+    assert_eq!(rig.sent(), [(1, 2, 3)], "a refresh does");
+}
+
+#[test]
+fn a_refreshed_row_is_told_again_because_the_server_said_nothing_of_the_state() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(SECOND);
+    rig.rows = vec![dialog(1, "202", 1)];
+    rig.reconciler.look_up(&account("202"), Urgency::CatchUp);
+    assert_eq!(rig.sent(), [(1, 1, 3)]);
+}
+
+#[test]
+fn a_500_jumps_by_1_10_and_100_and_then_backs_off() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    for cseq in [3, 13, 113] {
+        rig.verdict(1, Verdict::TooLow);
+        assert_eq!(rig.sent(), [(1, 1, cseq)]);
+    }
+    rig.verdict(1, Verdict::TooLow);
+    let (at, sent) = rig.next().unwrap();
+    assert!((3 * SECOND..=5 * SECOND).contains(&at), "{at:?}");
+    assert_eq!(sent, [(1, 1, 114)]);
+}
+
+#[test]
+fn rfc3261_20_33_retry_after_is_obeyed_even_when_fresh_news_arrive() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(Some(30 * SECOND)));
+    rig.later(SECOND);
+    rig.set("202", 2);
+    let (at, sent) = rig.next().unwrap();
+    assert!((30 * SECOND..=33 * SECOND).contains(&at), "{at:?}");
+    assert_eq!(sent, [(1, 2, 3)]);
+}
+
+#[test]
+fn a_back_off_of_our_own_is_ended_by_fresh_news_but_not_by_a_recount() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(None));
+    rig.later(SECOND);
+    rig.reconciler.set(&account("202"), new(2), Urgency::CatchUp, false);
+    assert_eq!(rig.sent(), []);
+    rig.set("202", 3);
+    assert_eq!(rig.sent(), [(1, 3, 3)]);
+}
+
+/// `mwid status` counted an account as waiting for up to ten minutes after its phone was told.
+#[test]
+fn an_account_whose_phones_are_all_told_waits_for_nothing() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(None));
+    assert_eq!(rig.reconciler.census().waiting, 1);
+    rig.later(SECOND);
+    rig.set("202", 2);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.reconciler.census().waiting, 0);
+}
+
+#[test]
+fn news_during_a_long_retry_after_do_not_pile_up() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(Some(3600 * SECOND)));
+    for count in 2..10_000 {
+        rig.set("202", count);
+        assert_eq!(rig.sent(), []);
+    }
+    assert!(rig.reconciler.timers.len() < 1100, "{}", rig.reconciler.timers.len());
+    assert_eq!(rig.next().map(|(_, sent)| sent), Some(vec![(1, 9999, 3)]));
+}
+
+#[test]
+fn pauses_grow_while_nothing_helps_and_start_anew_after_a_delivery() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    let mut last = Duration::ZERO;
+    rig.sent();
+    for expected in [4, 8, 16, 32, 60, 60] {
+        rig.verdict(1, Verdict::Later(None));
+        let (at, _) = rig.next().unwrap();
+        let (pause, expected) = (at - last, expected * SECOND);
+        assert!((expected * 3 / 4..=expected * 5 / 4).contains(&pause), "{pause:?}");
+        last = at;
+    }
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(SECOND);
+    rig.set("202", 2);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(None));
+    let (at, _) = rig.next().unwrap();
+    assert!(at - last <= 6 * SECOND, "{:?}", at - last);
+}
+
+#[test]
+fn hurry_ends_every_pause() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
+    rig.set("202", 1);
+    rig.set("203", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(Some(3600 * SECOND)));
+    rig.verdict(2, Verdict::Later(None));
+    rig.later(SECOND);
+    rig.reconciler.hurry();
+    let mut sent = rig.sent();
+    sent.sort_unstable();
+    assert_eq!(sent, [(1, 1, 3), (2, 1, 3)]);
+}
+
+/// A proxy that answers every digest with `stale=true` was sent NOTIFYs as fast as the wire took
+/// them.
+#[test]
+fn a_dialog_is_not_tried_again_at_once_for_ever() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    let mut tries = rig.sent().len();
+    for _ in 0..50 {
+        rig.verdict(1, Verdict::Again);
+        tries += rig.sent().len();
+    }
+    assert_eq!(tries, 11);
+    let (at, _) = rig.next().unwrap();
+    assert!(at >= 3 * SECOND, "{at:?}");
+}
+
+#[test]
+fn fresh_news_go_ahead_of_catching_up() {
+    let users: Vec<String> = (0..50).map(|user| user.to_string()).collect();
+    let rows = (0..).zip(&users).map(|(row, user)| dialog(row, user, 0)).collect();
+    let mut rig = Rig::with(Settings { rate: 10, ..settings() }, rows);
+    for user in &users {
+        rig.reconciler.set(&account(user), new(1), Urgency::CatchUp, false);
+    }
+    assert_eq!(rig.sent().len(), 1, "a tenth of the rate at once");
+    rig.reconciler.set(&account("49"), new(2), Urgency::Fresh, false);
+    let (_, sent) = rig.next().unwrap();
+    assert_eq!(sent, [(49, 2, 2)]);
+}
+
+#[test]
+fn the_rate_holds_over_all_dialogs() {
+    let rows: Vec<Dialog> = (0..300).map(|row| dialog(row, &row.to_string(), 0)).collect();
+    let mut rig = Rig::with(Settings { rate: 100, ..settings() }, rows);
+    for user in 0..300 {
+        rig.reconciler.set(&account(&user.to_string()), new(1), Urgency::CatchUp, false);
+    }
+    let mut times = Vec::new();
+    while let Some((at, sent)) = rig.next() {
+        times.extend(sent.iter().map(|_| at));
+        sent.iter().for_each(|(row, ..)| rig.verdict(*row, Verdict::Delivered));
+    }
+    assert_eq!(times.len(), 300);
+    assert!(times[299] >= Duration::from_millis(2890), "the last one at {:?}", times[299]);
+    assert!(times[299] <= Duration::from_millis(3010), "the last one at {:?}", times[299]);
+    for (first, later) in times.iter().zip(&times[110..]) {
+        assert!(*later - *first >= Duration::from_millis(990), "110 within {:?}", *later - *first);
+    }
+}
+
+#[test]
+fn no_more_look_ups_and_notifies_are_under_way_than_allowed() {
+    let rows: Vec<Dialog> = (0..20).map(|row| dialog(row, &row.to_string(), 0)).collect();
+    let settings = Settings { max_in_flight: 3, max_lookups: 2, ..settings() };
+    let mut rig = Rig::with(settings, rows);
+    for user in 0..20 {
+        rig.set(&user.to_string(), 1);
+    }
+    let mut finds = Vec::new();
+    while let Some(action) = rig.reconciler.poll_action(rig.now) {
+        let Action::Find(account) = action else { panic!("{action:?} before anything was found") };
+        finds.push(account);
+    }
+    assert_eq!(finds.len(), 2);
+    for account in finds {
+        rig.find(&account);
+    }
+    assert_eq!(rig.sent().len(), 3);
+    assert_eq!(rig.reconciler.census().in_flight, 3);
+    rig.verdict(0, Verdict::Delivered);
+    assert_eq!(rig.sent().len(), 1);
+}
+
+/// The answer of a look-up may be older than the row of a phone that subscribed meanwhile.
+#[test]
+fn a_look_up_that_is_asked_for_during_another_finds_the_row_that_appeared_meanwhile() {
+    let mut rig = Rig::new(Vec::new());
+    rig.set("202", 1);
+    let action = rig.reconciler.poll_action(rig.now);
+    assert_eq!(action, Some(Action::Find(account("202"))));
+    rig.reconciler.look_up(&account("202"), Urgency::CatchUp);
+    assert_eq!(rig.reconciler.poll_action(rig.now), None, "one look-up at a time");
+    // What the database had read before the phone subscribed.
+    rig.find(&account("202"));
+    rig.rows.push(dialog(1, "202", 0));
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+}
+
+#[test]
+fn a_look_up_that_failed_is_tried_again() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert!(matches!(rig.reconciler.poll_action(rig.now), Some(Action::Find(_))));
+    rig.reconciler.handle_lookup_failure(&account("202"), rig.now);
+    assert_eq!(rig.reconciler.census().waiting, 1);
+    let (at, sent) = rig.next().unwrap();
+    assert!((3 * SECOND..=5 * SECOND).contains(&at), "{at:?}");
+    assert_eq!(sent, [(1, 1, 2)]);
+}
+
+#[test]
+fn a_claim_that_failed_is_tried_again_and_one_whose_row_is_gone_is_not() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    let mut claims = 0;
+    while claims < 2 {
+        match rig.reconciler.poll_action(rig.now) {
+            Some(Action::Find(account)) => rig.find(&account),
+            Some(Action::Claim { dialog, .. }) if claims == 0 => {
+                claims += 1;
+                rig.reconciler.handle_claim_failure(dialog.row, rig.now);
+            }
+            Some(Action::Claim { dialog, .. }) => {
+                claims += 1;
+                rig.reconciler.handle_claim(dialog.row, None, rig.now);
+            }
+            Some(action) => panic!("{action:?}"),
+            None => rig.now = rig.reconciler.poll_timeout(rig.now).unwrap(),
+        }
+    }
+    assert_eq!(rig.next(), None);
+    assert_eq!(rig.reconciler.census().in_flight, 0);
+}
+
+/// With `find_by = either` a watcher's account may be counted before the presentity's: it took the
+/// row, and the boss's phone showed the secretary's messages for ever.
+#[test]
+fn a_row_goes_over_to_the_account_that_it_belongs_to() {
+    let mut rig = Rig::new(Vec::new());
+    let row = dialog(1, "boss", 0);
+    rig.set("secretary", 7);
+    assert_eq!(rig.sent(), []);
+    rig.reconciler.look_up(&account("secretary"), Urgency::CatchUp);
+    rig.reconciler.poll_action(rig.now);
+    rig.reconciler.handle_dialogs(&account("secretary"), vec![row.clone()], rig.now, UNIX);
+    assert_eq!(rig.sent(), [(1, 7, 2)]);
+    // Now the boss's mailbox has been counted: the row is his.
+    rig.rows.push(row);
+    rig.set("boss", 2);
+    assert_eq!(rig.sent(), []);
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.next(), Some((SECOND, vec![(1, 2, 3)])));
+    rig.verdict(1, Verdict::Delivered);
+    // The secretary's own look-up no longer has the row, and forgets nothing of the boss's.
+    rig.set("secretary", 8);
+    assert_eq!(rig.next(), None);
+    let shown: Vec<_> = rig.reconciler.delivered_to(&account("boss")).collect();
+    assert_eq!(shown, [(RowId(1), new(2))]);
+}
+
+#[test]
+fn a_row_that_vanished_while_its_notify_was_in_flight_is_forgotten_afterwards() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.rows.clear();
+    rig.set("202", 2);
+    rig.sent();
+    rig.verdict(1, Verdict::Gone);
+    rig.set("202", 3);
+    rig.sent();
+    assert_eq!(rig.reconciler.census().dialogs, 0);
+}
+
+#[test]
+fn a_row_id_that_another_dialog_took_over_starts_anew() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Gone);
+    let mut other = dialog(1, "202", 0);
+    other.call_id = "another".into();
+    rig.rows = vec![other];
+    rig.reconciler.look_up(&account("202"), Urgency::CatchUp);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
 }

@@ -28,11 +28,11 @@ Usage: mwid-externnotify [OPTIONS] CONTEXT MAILBOX [NEW [OLD [URGENT]]]
 
 Options:
   --socket PATH  where mwid listens [default: /run/mwid/externnotify.sock]
-  --drop DIR     where to leave the notice when mwid does not take it
+  --drop DIR     where to leave the notice until mwid has it safe
                  [default: /var/lib/mwid/drop]
   --help         print this
 
-Exit codes: 0 delivered or left for mwid, 1 neither, 2 bad arguments.
+Exit codes: 0 left for mwid or delivered, 1 neither, 2 bad arguments.
 ";
 
 /// What the arguments ask for.

@@ -1,5 +1,5 @@
 //! The daemon's side of the drop folder. What lies there was left by others: each file is looked
-//! at with care, read once, and removed only after its call was taken.
+//! at with care, and read unless it was handed on already.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -7,15 +7,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use thiserror::Error;
 
-use super::drop::{SUFFIX, UNFINISHED};
+use super::drop::UNFINISHED;
+use super::file_name::FileName;
 use super::notice::{MAX_NOTICE, Notice, NoticeError};
+use super::receipt::Files;
 
 /// Files that are read before the first of them is handed on.
 pub(super) const BATCH: usize = 256;
@@ -27,6 +30,8 @@ const ABANDONED: Duration = Duration::from_secs(600);
 /// Why a file is no notice. It is put aside.
 #[derive(Debug, Error)]
 enum Bad {
+    #[error("its name is not STAMP-PROCESS-N.call")]
+    Name,
     #[error("it is not a plain file")]
     NotPlain,
     #[error("it is not a notice: {0}")]
@@ -37,7 +42,7 @@ enum Bad {
 #[derive(Debug)]
 pub(super) struct Dropped {
     pub(super) notice: Notice,
-    name: OsString,
+    pub(super) name: FileName,
 }
 
 /// What a look into the folder brought.
@@ -54,21 +59,25 @@ pub(super) struct Batch {
 /// Reads the drop folder.
 #[derive(Debug)]
 pub(super) struct Collector {
-    folder: PathBuf,
-    /// Files that can be neither read nor moved, or not removed after they were read.
+    files: Arc<Files>,
+    /// Files that can be neither read nor moved.
     stuck: HashSet<OsString>,
     folder_failed: bool,
 }
 
 impl Collector {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, stuck: HashSet::new(), folder_failed: false }
+    pub(super) fn new(files: Arc<Files>) -> Self {
+        Self { files, stuck: HashSet::new(), folder_failed: false }
+    }
+
+    fn folder(&self) -> &Path {
+        self.files.folder()
     }
 
     /// Reads the oldest notices of the folder.
     pub(super) fn look(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let names = match self.oldest() {
+        let names = match self.oldest(&mut batch.bad) {
             Ok((names, more)) => {
                 batch.more = more;
                 self.folder_failed = false;
@@ -76,46 +85,47 @@ impl Collector {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.folder_failed, true) {
-                    let folder = self.folder.display();
+                    let folder = self.folder().display();
                     tracing::error!(%folder, %error, "the drop folder cannot be read");
                 }
                 return batch;
             }
         };
         for name in names {
-            match read(&self.folder.join(&name)) {
+            let text = OsString::from(name.to_string());
+            match read(&self.folder().join(&text)) {
                 Ok(Ok(notice)) => batch.dropped.push(Dropped { notice, name }),
                 Ok(Err(bad)) => {
                     batch.bad += 1;
-                    self.put_aside(name, &bad);
+                    self.put_aside(text, &bad);
                 }
+                // Its datagram came meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.give_up(name, "cannot be read; mwid's user needs to", &error),
+                Err(error) => self.give_up(text, "cannot be read; mwid's user needs to", &error),
             }
         }
         batch.dropped.sort_by_key(|dropped| dropped.notice.stamp);
         batch
     }
 
-    /// The call of a notice was taken: its file has done its work.
-    pub(super) fn remove(&mut self, dropped: Dropped) {
-        if let Err(error) = fs::remove_file(self.folder.join(&dropped.name))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            self.give_up(dropped.name, "was read and cannot be removed", &error);
-        }
-    }
-
-    /// The names that sort first; they begin with the stamp. A folder of any size costs no more
-    /// memory than this.
-    fn oldest(&self) -> io::Result<(BTreeSet<OsString>, bool)> {
+    /// The names that sort first, without those that need no look. A folder of any size costs no
+    /// more memory than this.
+    fn oldest(&mut self, bad: &mut u64) -> io::Result<(BTreeSet<FileName>, bool)> {
         let (mut names, mut more) = (BTreeSet::new(), false);
-        for entry in fs::read_dir(&self.folder)? {
-            let name = entry?.file_name();
-            if name.as_bytes().starts_with(UNFINISHED.as_bytes()) {
-                self.sweep_unfinished(&name);
+        for entry in fs::read_dir(self.folder())? {
+            let text = entry?.file_name();
+            if text.as_bytes().starts_with(UNFINISHED.as_bytes()) {
+                self.sweep_unfinished(&text);
             }
-            if !is_notice(&name) || self.stuck.contains(&name) {
+            if !claims_to_be_a_notice(&text) || self.stuck.contains(&text) {
+                continue;
+            }
+            let Some(name) = text.to_str().and_then(FileName::parse) else {
+                *bad += 1;
+                self.put_aside(text, &Bad::Name);
+                continue;
+            };
+            if self.files.is_known(name) {
                 continue;
             }
             names.insert(name);
@@ -128,7 +138,7 @@ impl Collector {
     }
 
     fn sweep_unfinished(&self, name: &OsStr) {
-        let path = self.folder.join(name);
+        let path = self.folder().join(name);
         let abandoned = fs::symlink_metadata(&path)
             .and_then(|metadata| metadata.modified())
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED));
@@ -140,15 +150,15 @@ impl Collector {
     fn put_aside(&mut self, name: OsString, bad: &Bad) {
         let mut aside = OsString::from("bad-");
         aside.push(&name);
-        match fs::rename(self.folder.join(&name), self.folder.join(&aside)) {
-            Ok(()) => tracing::warn!(folder = %self.folder.display(), ?name, %bad, "put aside"),
+        match fs::rename(self.folder().join(&name), self.folder().join(&aside)) {
+            Ok(()) => tracing::warn!(folder = %self.folder().display(), ?name, %bad, "put aside"),
             Err(error) => self.give_up(name, "is no notice and cannot be put aside", &error),
         }
     }
 
     /// Leaves a file alone until the next start, and says so once.
     fn give_up(&mut self, name: OsString, what: &str, error: &io::Error) {
-        tracing::error!(folder = %self.folder.display(), ?name, %error, "dropped notice {what}");
+        tracing::error!(folder = %self.folder().display(), ?name, %error, "dropped notice {what}");
         if self.stuck.len() >= ROOM {
             self.stuck.clear();
         }
@@ -156,9 +166,10 @@ impl Collector {
     }
 }
 
-fn is_notice(name: &OsStr) -> bool {
+/// What was put aside, and what others keep here, begins with no digit.
+fn claims_to_be_a_notice(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
-    bytes.ends_with(SUFFIX.as_bytes()) && bytes.first().is_some_and(u8::is_ascii_digit)
+    bytes.ends_with(b".call") && bytes.first().is_some_and(u8::is_ascii_digit)
 }
 
 /// Opens without following a link and without waiting for the other end of a pipe.

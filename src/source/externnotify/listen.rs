@@ -1,14 +1,15 @@
 //! The daemon's side: takes datagrams and dropped files, hands their calls on.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram as StdDatagram;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mwid_core::mailbox::Mailbox;
 use serde::Serialize;
 use tokio::net::UnixDatagram;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -16,12 +17,16 @@ use super::Call;
 use super::collect::Collector;
 use super::drop;
 use super::notice::{MAX_NOTICE, Notice};
+use super::receipt::{Files, Receipt, Taken};
 use super::stamps::Stamps;
 use crate::config;
 use crate::unix_socket::{self, Bound, SocketError};
 
 /// Between two looks into the drop folder.
 const COLLECT: Duration = Duration::from_secs(2);
+/// So many datagrams without a pause nearly fill the queue of the kernel (`max_dgram_qlen`, 10):
+/// there may be files whose datagrams found no room.
+const CROWD: u32 = 8;
 /// Between two lines about garbage.
 const GARBAGE: Duration = Duration::from_secs(60);
 /// The modes of the drop folder when we create it: Asterisk writes there as a member of our group.
@@ -34,12 +39,14 @@ pub struct Stats {
     pub calls: u64,
     /// Datagrams that were no notice.
     pub garbage: u64,
-    /// Notices read from the drop folder.
+    /// Notices of the drop folder that came without a datagram.
     pub dropped: u64,
     /// Files in the drop folder that were no notice.
     pub bad_files: u64,
     /// Notices with counts that newer ones had overtaken.
     pub stale: u64,
+    /// Files in the drop folder that were handed on and cannot be removed.
+    pub stuck: u64,
 }
 
 #[derive(Debug, Default)]
@@ -52,11 +59,11 @@ struct Counters {
 }
 
 /// The running source. Dropping it stops it, removes the socket and leaves what was not taken yet
-/// in the drop folder for the next start.
+/// in the drop folder for the next start. A [`Receipt`] may be done later.
 #[derive(Debug)]
 pub struct Externnotify {
     bound: Option<Bound<StdDatagram>>,
-    folder: PathBuf,
+    files: Arc<Files>,
     counters: Arc<Counters>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -65,20 +72,24 @@ pub struct Externnotify {
 #[derive(Debug, Clone)]
 struct Desk {
     calls: mpsc::Sender<Call>,
+    files: Arc<Files>,
     stamps: Arc<Mutex<Stamps>>,
     counters: Arc<Counters>,
+    /// Rung when the drop folder is worth a look.
+    crowd: Arc<Notify>,
 }
 
 impl Externnotify {
     /// Listens on the socket and watches over the drop folder; each call goes to `calls`. While
-    /// `calls` is full nothing is taken: commands then find the socket full and leave files.
-    /// Must be called in a tokio runtime.
+    /// `calls` is full nothing is taken: files then wait. `past` are the stamps of the counts that
+    /// are remembered from before: what is older is stale. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`SocketError`] when the socket belongs to somebody else or cannot be made.
     pub fn start(
         settings: &config::Control,
         calls: mpsc::Sender<Call>,
+        past: impl IntoIterator<Item = (Mailbox, u64)>,
     ) -> Result<Self, SocketError> {
         unix_socket::make_folder(&settings.drop, DROP_MODE)?;
         let bound = unix_socket::bind(&settings.externnotify, |path| {
@@ -93,14 +104,19 @@ impl Externnotify {
             source,
         })?;
         let counters = Arc::new(Counters::default());
-        let stamps = Arc::new(Mutex::new(Stamps::default()));
-        let desk = Desk { calls, stamps, counters: Arc::clone(&counters) };
-        let folder = settings.drop.clone();
+        let files = Arc::new(Files::new(settings.drop.clone()));
+        let desk = Desk {
+            calls,
+            files: Arc::clone(&files),
+            stamps: Arc::new(Mutex::new(Stamps::new(past, now()))),
+            counters: Arc::clone(&counters),
+            crowd: Arc::default(),
+        };
         let tasks = [
             tokio::spawn(desk.clone().listen(socket)),
-            tokio::spawn(desk.collect(Collector::new(folder.clone()))),
+            tokio::spawn(desk.collect(Collector::new(Arc::clone(&files)))),
         ];
-        Ok(Self { bound: Some(bound), folder, counters, tasks })
+        Ok(Self { bound: Some(bound), files, counters, tasks })
     }
 
     /// What came in since the start.
@@ -113,15 +129,20 @@ impl Externnotify {
             dropped: read(&self.counters.dropped),
             bad_files: read(&self.counters.bad_files),
             stale: read(&self.counters.stale),
+            stuck: self.files.stuck(),
         }
     }
 
-    /// What lies in the socket is lost when it is closed, so it becomes files.
+    /// What lies in the socket is lost when it is closed, so it becomes files where it is none.
     fn save(&self, socket: &StdDatagram) {
         let mut buffer = [0; MAX_NOTICE + 1];
         while let Ok(length) = socket.recv(&mut buffer) {
-            let Ok(notice) = Notice::parse(&buffer[..length]) else { continue };
-            if let Err(error) = drop::leave(&self.folder, &notice) {
+            let Ok(mut notice) = Notice::parse(&buffer[..length]) else { continue };
+            let folder = self.files.folder();
+            if notice.file.take().is_some_and(|name| folder.join(name.to_string()).exists()) {
+                continue;
+            }
+            if let Err(error) = drop::leave(folder, &notice) {
                 tracing::error!(mailbox = %notice.mailbox, %error, "a last call is lost");
             }
         }
@@ -145,32 +166,46 @@ impl Drop for Externnotify {
 impl Desk {
     async fn listen(self, socket: UnixDatagram) {
         let mut buffer = [0; MAX_NOTICE + 1];
-        let mut last_line: Option<Instant> = None;
-        // A datagram is taken only when there is room for its call.
-        while let Ok(permit) = self.calls.reserve().await {
-            let notice = loop {
-                let length = match socket.recv(&mut buffer).await {
-                    Ok(length) => length,
-                    Err(error) => {
-                        tracing::error!(%error, "the externnotify socket failed; trying again");
-                        tokio::time::sleep(COLLECT).await;
-                        continue;
+        let mut garbage_said: Option<Instant> = None;
+        let mut in_a_row: u32 = 0;
+        loop {
+            let ready = socket.readable().await;
+            // A datagram is taken only when there is room for its call.
+            let Ok(permit) = self.calls.reserve().await else { return };
+            let length = match ready.and_then(|()| socket.try_recv(&mut buffer)) {
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if std::mem::take(&mut in_a_row) >= CROWD {
+                        self.crowd.notify_one();
                     }
-                };
-                match Notice::parse(&buffer[..length]) {
-                    Ok(notice) if self.is_fresh(&notice) => break notice,
-                    Ok(_) => {}
-                    Err(error) => {
-                        let count = self.counters.garbage.fetch_add(1, Ordering::Relaxed) + 1;
-                        if last_line.is_none_or(|at| at.elapsed() > GARBAGE) {
-                            last_line = Some(Instant::now());
-                            tracing::warn!(count, %error, "the externnotify socket got garbage");
-                        }
-                    }
+                    continue;
+                }
+                Err(error) => {
+                    std::mem::drop(permit);
+                    tracing::error!(%error, "the externnotify socket failed; trying again");
+                    tokio::time::sleep(COLLECT).await;
+                    continue;
                 }
             };
-            self.counters.calls.fetch_add(1, Ordering::Relaxed);
-            permit.send(Call { given: notice.given(), mailbox: notice.mailbox });
+            in_a_row += 1;
+            let notice = match Notice::parse(&buffer[..length]) {
+                Ok(notice) => notice,
+                Err(error) => {
+                    let count = self.counters.garbage.fetch_add(1, Ordering::Relaxed) + 1;
+                    if garbage_said.is_none_or(|at| at.elapsed() > GARBAGE) {
+                        garbage_said = Some(Instant::now());
+                        tracing::warn!(count, %error, "the externnotify socket got garbage");
+                    }
+                    continue;
+                }
+            };
+            let receipt = match notice.file.map(|name| self.files.take(name)) {
+                Some(Taken::Known) => continue,
+                Some(Taken::New(receipt)) => Some(receipt),
+                // Where there is no room the collector comes to the file later.
+                Some(Taken::NoRoom) | None => None,
+            };
+            self.hand_on(permit, notice, receipt);
         }
     }
 
@@ -178,7 +213,10 @@ impl Desk {
         let mut ticks = tokio::time::interval(COLLECT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.crowd.notified() => {}
+            }
             let look = tokio::task::spawn_blocking(move || {
                 let batch = collector.look();
                 (collector, batch)
@@ -189,32 +227,44 @@ impl Desk {
             };
             collector = back;
             self.counters.bad_files.fetch_add(batch.bad, Ordering::Relaxed);
+            let mut room = true;
             for dropped in batch.dropped {
-                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
-                if self.is_fresh(&dropped.notice) {
-                    let given = dropped.notice.given();
-                    let call = Call { mailbox: dropped.notice.mailbox.clone(), given };
-                    if self.calls.send(call).await.is_err() {
-                        return;
+                let Ok(permit) = self.calls.reserve().await else { return };
+                match self.files.take(dropped.name) {
+                    Taken::Known => {}
+                    Taken::New(receipt) => {
+                        self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                        self.hand_on(permit, dropped.notice, Some(receipt));
                     }
-                    self.counters.calls.fetch_add(1, Ordering::Relaxed);
+                    Taken::NoRoom => room = false,
                 }
-                collector.remove(dropped);
             }
-            if batch.more {
+            if batch.more && room {
                 ticks.reset_immediately();
             }
         }
     }
 
-    fn is_fresh(&self, notice: &Notice) -> bool {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    /// Judges and sends under one lock, so that calls leave in the order of their stamps, whether
+    /// they came as datagrams or as files.
+    fn hand_on(&self, permit: mpsc::Permit<'_, Call>, notice: Notice, receipt: Option<Receipt>) {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = stamps.is_fresh(notice, unix, Instant::now());
-        if !fresh {
-            self.counters.stale.fetch_add(1, Ordering::Relaxed);
+        if stamps.is_fresh(&notice, now(), Instant::now()) {
+            self.counters.calls.fetch_add(1, Ordering::Relaxed);
+            let (given, stamp) = (notice.given(), notice.stamp);
+            permit.send(Call { mailbox: notice.mailbox, given, stamp, receipt });
+            return;
         }
-        fresh
+        std::mem::drop(stamps);
+        self.counters.stale.fetch_add(1, Ordering::Relaxed);
+        if let Some(receipt) = receipt {
+            receipt.done();
+        }
     }
+}
+
+/// Now, in nanoseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,10 +1,14 @@
 //! externnotify: Asterisk itself says that a mailbox changed, by running a command.
 //!
 //! The command's side ([`main`], [`Notice`]) uses the standard library only: Asterisk starts it
-//! for every change, so it must be gone within a millisecond, and it must never block. It sends one
-//! datagram to the daemon; if the daemon does not take it at once, it leaves the same text as a
-//! file in the drop folder. The daemon's side ([`Externnotify`]) receives the one and collects the
-//! other.
+//! for every change, so it must be gone within a millisecond, and it must never block. It leaves
+//! the notice as a file in the drop folder first, and then sends the same text, with the name of
+//! the file, in one datagram to the daemon. So what Asterisk said survives any end of the daemon at
+//! any moment, and still arrives at once.
+//!
+//! The daemon's side ([`Externnotify`]) receives the datagrams and collects the files that came
+//! without one. It hands each on once, with a [`Receipt`]; the file goes when the receipt is done:
+//! when the counts are in the ledger, or when there is nothing to remember.
 
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
@@ -12,13 +16,17 @@ use mwid_core::summary::Summary;
 mod arguments;
 mod collect;
 mod drop;
+mod file_name;
 mod listen;
 mod notice;
+mod receipt;
 mod send;
 mod stamps;
 
+pub use file_name::FileName;
 pub use listen::{Externnotify, Stats};
 pub use notice::{MAX_NOTICE, Notice, NoticeError};
+pub use receipt::Receipt;
 pub use send::main;
 
 /// Where the daemon listens unless it is told otherwise (`[control] externnotify`).
@@ -28,10 +36,14 @@ pub const DEFAULT_SOCKET: &str = "/run/mwid/externnotify.sock";
 pub const DEFAULT_DROP: &str = "/var/lib/mwid/drop";
 
 /// What Asterisk said: this mailbox changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Call {
     /// The mailbox.
     pub mailbox: Mailbox,
     /// Its counts, when they were given.
     pub given: Option<Summary>,
+    /// When the command was started, nanoseconds since 1970.
+    pub stamp: u64,
+    /// The file that remembers the call until this is done.
+    pub receipt: Option<Receipt>,
 }

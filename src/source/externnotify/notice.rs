@@ -6,14 +6,19 @@
 //! mailbox 202
 //! context default
 //! counts 1 0 0
+//! file 01795000000123456789-4242-0.call
 //! ```
 //!
-//! Each line is ended by LF; `counts` (new without urgent, old, urgent) may be absent. A reader
-//! refuses any other text: both sides come from one release, and the first line says which format.
+//! Each line is ended by LF; `counts` (new without urgent, old, urgent) may be absent. `file` is in
+//! a datagram whose text, without this line, was left in the drop folder under that name; its stamp
+//! is that of the notice. A reader refuses any other text: both sides come from one release, and
+//! the first line says which format.
 
 use mwid_core::mailbox::{Mailbox, NameError};
 use mwid_core::summary::Summary;
 use thiserror::Error;
+
+use super::file_name::FileName;
 
 /// The longest text of a notice, in bytes.
 pub const MAX_NOTICE: usize = 2048;
@@ -29,6 +34,8 @@ pub struct Notice {
     pub mailbox: Mailbox,
     /// New (without urgent), old and urgent messages.
     pub counts: Option<[u32; 3]>,
+    /// The file of the drop folder that says the same.
+    pub file: Option<FileName>,
 }
 
 /// Why a text is no notice.
@@ -60,12 +67,13 @@ impl Notice {
     /// The text. It is shorter than [`MAX_NOTICE`], as names are at most 253 bytes.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { stamp, mailbox, counts } = self;
+        let Self { stamp, mailbox, counts, file } = self;
         let (number, context) = (mailbox.number(), mailbox.context());
         let counts = counts.map_or_else(String::new, |[new, old, urgent]| {
             format!("counts {new} {old} {urgent}\n")
         });
-        format!("{VERSION}\nstamp {stamp}\nmailbox {number}\ncontext {context}\n{counts}")
+        let file = file.map_or_else(String::new, |name| format!("file {name}\n"));
+        format!("{VERSION}\nstamp {stamp}\nmailbox {number}\ncontext {context}\n{counts}{file}")
     }
 
     /// Reads a text that anybody may have written.
@@ -91,19 +99,34 @@ impl Notice {
         let stamp =
             number(stamp).ok_or(NoticeError::Line { line: 2, expected: "stamp NANOSECONDS" })?;
         let mailbox = Mailbox::new(field(3, "mailbox NUMBER")?, field(4, "context CONTEXT")?)?;
-        let wrong = NoticeError::Line { line: 5, expected: COUNTS };
-        let counts = match lines.next() {
-            Some(line) => Some(parse_counts(line).ok_or(wrong.clone())?),
+        let mut rest = lines.enumerate().map(|(index, text)| (index + 5, text)).peekable();
+        let counts = match rest.next_if(|(_, text)| !text.starts_with("file ")) {
+            Some((line, text)) => {
+                Some(parse_counts(text).ok_or(NoticeError::Line { line, expected: COUNTS })?)
+            }
             None => None,
         };
-        if lines.next().is_some() || !text.ends_with('\n') {
-            return Err(wrong);
+        let file = match rest.next() {
+            Some((line, text)) => {
+                let name = text.strip_prefix("file ").and_then(FileName::parse);
+                let own = name.filter(|name| name.stamp == stamp);
+                Some(own.ok_or(NoticeError::Line { line, expected: FILE })?)
+            }
+            None => None,
+        };
+        if let Some((line, _)) = rest.next() {
+            return Err(NoticeError::Line { line, expected: END });
         }
-        Ok(Self { stamp, mailbox, counts })
+        if !text.ends_with('\n') {
+            return Err(NoticeError::Line { line: text.split('\n').count(), expected: END });
+        }
+        Ok(Self { stamp, mailbox, counts, file })
     }
 }
 
 const COUNTS: &str = "counts NEW OLD URGENT";
+const FILE: &str = "file STAMP-PROCESS-N.call";
+const END: &str = "the end, after a newline";
 
 fn parse_counts(line: &str) -> Option<[u32; 3]> {
     let mut words = line.strip_prefix("counts ")?.split(' ').map(number);
@@ -123,7 +146,7 @@ mod tests {
 
     fn notice() -> Notice {
         let mailbox = Mailbox::parse("202@example.com").unwrap();
-        Notice { stamp: 1_795_000_000_123_456_789, mailbox, counts: Some([1, 2, 3]) }
+        Notice { stamp: 1_795_000_000_123_456_789, mailbox, counts: Some([1, 2, 3]), file: None }
     }
 
     #[test]
@@ -137,6 +160,31 @@ mod tests {
         assert_eq!(Notice::parse(text.as_bytes()), Ok(notice()));
         let silent = Notice { counts: None, ..notice() };
         assert_eq!(Notice::parse(silent.to_text().as_bytes()), Ok(silent));
+        let file = Some(FileName { stamp: notice().stamp, process: 4242, number: 1 });
+        let named = Notice { file, ..notice() };
+        assert_eq!(named.to_text(), text + "file 01795000000123456789-4242-1.call\n");
+        assert_eq!(Notice::parse(named.to_text().as_bytes()), Ok(named.clone()));
+        let silent = Notice { counts: None, ..named };
+        assert_eq!(Notice::parse(silent.to_text().as_bytes()), Ok(silent));
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_own_stamp_and_never_by_a_path() {
+        let file = Some(FileName { stamp: notice().stamp, process: 4242, number: 1 });
+        let text = Notice { file, ..notice() }.to_text();
+        for (from, to) in [
+            ("file 0179", "file 0178"),
+            ("file 0179", "file ../0179"),
+            ("file 0179", "file /0179"),
+            ("file ", "file  "),
+            ("file ", "files "),
+            (".call", ""),
+            ("-1.", "-01."),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            let wrong = Err(NoticeError::Line { line: 6, expected: FILE });
+            assert_eq!(Notice::parse(bad.as_bytes()), wrong, "{bad}");
+        }
     }
 
     #[test]
@@ -155,7 +203,7 @@ mod tests {
             ("counts 1", "counts +1", 5),
             ("counts 1", "counts 4294967296", 5),
             ("3\n", "3 4\n", 5),
-            ("3\n", "3\nmore\n", 5),
+            ("3\n", "3\nmore\n", 6),
             ("3\n", "3", 5),
         ] {
             let bad = text.replacen(from, to, 1);
@@ -178,10 +226,13 @@ mod tests {
 
         #[test]
         fn every_notice_is_read_as_it_was_written(
-            stamp in any::<u64>(), number in "[^/@.\\p{Cc}]{1,60}", counts in any::<Option<[u32; 3]>>()
+            stamp in any::<u64>(), number in "[^/@.\\p{Cc}]{1,60}",
+            counts in any::<Option<[u32; 3]>>(), file in any::<Option<[u32; 2]>>()
         ) {
             let mailbox = Mailbox::new(&number, "default").unwrap();
-            let notice = Notice { stamp, mailbox, counts };
+            let file = file.map(|[process, number]| FileName { stamp, process, number });
+            let notice = Notice { stamp, mailbox, counts, file };
+            prop_assert!(notice.to_text().len() <= MAX_NOTICE);
             prop_assert_eq!(Notice::parse(notice.to_text().as_bytes()), Ok(notice));
         }
     }

@@ -12,13 +12,13 @@ use super::arguments::{self, Arguments, USAGE, Wish};
 use super::drop;
 use super::notice::Notice;
 
-/// How often a datagram is offered to a daemon whose queue is full, and how long between.
-/// Together about a millisecond.
+/// How often a datagram that is all there is is offered to a daemon whose queue is full, and how
+/// long between. Together about a millisecond.
 const OFFERS: u32 = 6;
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Runs the command: `args` are those after its name. Exit code 0 when the notice was delivered or
-/// left in the drop folder, 1 when it was neither, 2 when the arguments are wrong.
+/// Runs the command: `args` are those after its name. Exit code 0 when the notice was left in the
+/// drop folder or delivered, 1 when it was neither, 2 when the arguments are wrong.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let stamp = now();
     match arguments::parse(args) {
@@ -39,33 +39,37 @@ fn now() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The file first: once it is there, nothing is lost, whatever becomes of the daemon. The datagram
+/// only makes it quick, so it is offered once, and a daemon that does not take it finds the file.
 fn deliver(stamp: u64, arguments: &Arguments) -> ExitCode {
     let Arguments { mailbox, counts, socket, drop } = arguments;
-    let notice = Notice { stamp, mailbox: mailbox.clone(), counts: *counts };
-    let Err(refused) = send(socket, &notice) else { return ExitCode::SUCCESS };
-    let Err(error) = drop::leave(drop, &notice) else { return ExitCode::SUCCESS };
+    let mut notice = Notice { stamp, mailbox: mailbox.clone(), counts: *counts, file: None };
+    let left = drop::leave(drop, &notice);
+    notice.file = left.as_ref().ok().copied();
+    let sent = send(socket, &notice, if left.is_ok() { 1 } else { OFFERS });
+    let (Err(error), Err(refused)) = (left, sent) else { return ExitCode::SUCCESS };
     let (socket, drop) = (socket.display(), drop.display());
     say(&format!(
-        "mwid did not take the change of {mailbox} ({socket}: {refused}) and it could not be left \
-         in {drop} ({error}). Start mwid, and make the folder writable for Asterisk's user: \
+        "the change of {mailbox} could not be left in {drop} ({error}) and mwid did not take it \
+         ({socket}: {refused}). Start mwid, and make the folder writable for Asterisk's user: \
          install -d -m 2770 -o mwid -g asterisk {drop}"
     ));
     ExitCode::FAILURE
 }
 
-fn send(socket: &Path, notice: &Notice) -> io::Result<()> {
+fn send(socket: &Path, notice: &Notice, offers: u32) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     sender.set_nonblocking(true)?;
     let text = notice.to_text();
-    let mut offers = 1;
+    let mut left = offers;
     loop {
+        left -= 1;
         match sender.send_to(text.as_bytes(), socket) {
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && offers < OFFERS => {
-                offers += 1;
+            Err(error) if error.kind() == ErrorKind::WouldBlock && left > 0 => {
                 thread::sleep(PAUSE);
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => left += 1,
             Err(error) => return Err(error),
         }
     }

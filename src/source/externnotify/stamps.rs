@@ -26,6 +26,14 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
+    /// Starts with the stamps from before a restart; one from the future says that the clock was
+    /// set back meanwhile, and nothing else.
+    pub(super) fn new(past: impl IntoIterator<Item = (Mailbox, u64)>, unix: u64) -> Self {
+        let newest = past.into_iter().filter(|(_, stamp)| *stamp <= unix).collect();
+        // What lies in the drop folder may be older than what is remembered by any time.
+        Self { newest, clock: None, pruned: unix }
+    }
+
     /// Whether a notice says something new. `unix` is the time in nanoseconds since 1970, `now`
     /// the same moment on a clock that is never set.
     pub(super) fn is_fresh(&mut self, notice: &Notice, unix: u64, now: Instant) -> bool {
@@ -73,7 +81,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn notice(number: &str, stamp: u64) -> Notice {
-        Notice { stamp, mailbox: Mailbox::parse(number).unwrap(), counts: Some([1, 0, 0]) }
+        Notice {
+            stamp,
+            mailbox: Mailbox::parse(number).unwrap(),
+            counts: Some([1, 0, 0]),
+            file: None,
+        }
     }
 
     #[test]
@@ -83,6 +96,9 @@ mod tests {
         assert!(!stamps.is_fresh(&notice("202", 19), 30, now));
         assert!(stamps.is_fresh(&notice("202", 20), 30, now));
         assert!(stamps.is_fresh(&notice("203", 19), 30, now));
+        let mut restarted = Stamps::new([(Mailbox::parse("202").unwrap(), 20)], 30);
+        assert!(!restarted.is_fresh(&notice("202", 19), 30, now));
+        assert!(restarted.is_fresh(&notice("202", 20), 30, now));
         let bare = Notice { counts: None, ..notice("202", 1) };
         assert!(stamps.is_fresh(&bare, 30, now));
     }
@@ -92,6 +108,8 @@ mod tests {
         let (mut stamps, now) = (Stamps::default(), Instant::now());
         assert!(stamps.is_fresh(&notice("202", u64::MAX), 30, now));
         assert!(stamps.is_fresh(&notice("202", 30), 30, now));
+        let mut restarted = Stamps::new([(Mailbox::parse("202").unwrap(), 40)], 30);
+        assert!(restarted.is_fresh(&notice("202", 30), 30, now));
     }
 
     #[test]

@@ -77,7 +77,9 @@ impl Worker {
             |worker: &Self, summary| worker.observe(mailbox, summary, EXTERNNOTIFY, Urgency::Fresh);
         match (self.count(mailbox, false), given) {
             (Outcome::Counted(summary), _) => observe(self, summary),
-            (_, Some(given)) => observe(self, given),
+            (_, Some(summary)) => {
+                self.say(Observation::Given { mailbox: mailbox.clone(), summary })
+            }
             (Outcome::Emptied, None) => observe(self, Summary::default()),
             (Outcome::Failed, None) => self.say(Observation::Failed(mailbox.clone())),
             (Outcome::NotThere, None) => {

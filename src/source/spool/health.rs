@@ -26,7 +26,7 @@ pub struct SpoolHealth {
     pub root: RootState,
     /// Mailboxes that have been counted.
     pub mailboxes: usize,
-    /// Folders that the kernel watches.
+    /// Folders of contexts and mailboxes that the kernel watches.
     pub folders_watched: usize,
     /// Why the spool is polled in addition to being watched, when it is.
     pub also_polled: Option<String>,

@@ -71,11 +71,10 @@ impl Spool {
     }
 
     /// externnotify named a mailbox. It is counted at once; where the spool has no such mailbox or
-    /// cannot read it, `given` is observed. Never blocks.
-    pub fn nudge(&self, mailbox: Mailbox, given: Option<Summary>) {
-        if !self.signals.nudge(mailbox.clone(), given) {
-            tracing::error!(%mailbox, "too many mailboxes are waiting; counts given were dropped");
-        }
+    /// cannot read it, `given` is observed. Never blocks. False: too many mailboxes are waiting,
+    /// `given` was not taken; everything will be counted instead.
+    pub fn nudge(&self, mailbox: Mailbox, given: Option<Summary>) -> bool {
+        self.signals.nudge(mailbox, given)
     }
 
     /// Counts everything now and says all of it.

@@ -76,7 +76,7 @@ impl Batch {
         }
     }
 
-    /// False: there was no room, the counts given are lost.
+    /// False: there was no room for the counts given.
     fn nudge(&mut self, mailbox: Mailbox, given: Option<Summary>) -> bool {
         if self.nudges.len() >= ROOM && !self.nudges.contains_key(&mailbox) {
             self.rescan = true;
@@ -109,7 +109,7 @@ impl Signals {
         }
     }
 
-    /// Puts a nudge in and rings. False: its counts are lost, there are too many.
+    /// Puts a nudge in and rings. False: its counts were not taken, there are too many.
     pub(super) fn nudge(&self, mailbox: Mailbox, given: Option<Summary>) -> bool {
         let mut kept = false;
         self.tell(|batch| kept = batch.nudge(mailbox, given));

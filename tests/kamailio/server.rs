@@ -1,20 +1,17 @@
-//! The real Kamailio and real phones: what mwid builds on, before mwid comes in.
-//!
-//! Each fact that mwid relies on is measured here on the server itself, on both databases.
-
-mod support;
+//! What mwid builds on, before mwid comes in: each fact about Kamailio that it relies on, measured
+//! on the server itself, on both databases.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 
-use support::group::living_members;
-use support::kamailio;
-use support::phone::{Answer, Phone};
-use support::relay::{Loss, Relay, Way};
-use support::sidecar::Sidecar;
-use support::tables::Tables;
-use support::{SOON, wait_for};
+use crate::support::group::living_members;
+use crate::support::kamailio;
+use crate::support::phone::{Answer, Phone};
+use crate::support::relay::{Loss, Relay, Way};
+use crate::support::sidecar::Sidecar;
+use crate::support::tables::Tables;
+use crate::support::{SOON, wait_for};
 
 #[test]
 fn the_snippet_fits_the_stock_script() {

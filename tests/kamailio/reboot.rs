@@ -1,17 +1,15 @@
 //! Phones that subscribe anew or refresh, through the real Kamailio, beside the real mwid: whatever
 //! Kamailio itself sends them (a NOTIFY with an empty body), the last word is mwid's.
 
-mod support;
-
 use std::thread;
 
-use support::kamailio;
-use support::mwid::Mwid;
-use support::phone::Phone;
-use support::sip::Message;
-use support::tables::Tables;
-use support::trace::Way;
-use support::{SOON, wait_for};
+use crate::support::kamailio;
+use crate::support::mwid::Mwid;
+use crate::support::phone::Phone;
+use crate::support::sip::Message;
+use crate::support::tables::Tables;
+use crate::support::trace::Way;
+use crate::support::{SOON, wait_for};
 
 const PHONES: usize = 20;
 
@@ -38,27 +36,27 @@ fn on_postgresql_without_triggers() {
 
 fn the_last_word_is_mwids(tables: &Tables, way: &str) {
     let kamailio = kamailio::Setup::on(tables).start();
-    let mut mwid = Mwid::on(kamailio.address(), tables.url(), "[database]\nresync = 1");
+    let setup = Mwid::on(tables.url()).through(kamailio.address()).with("database", "resync = 1");
+    let mut mwid = setup.with("contexts", "default = example.com").start();
     if way != "paging" {
         // As an administrator would: printed by mwid, run by the database's own client.
-        tables.sql(&mwid.ask(&["sql"]).expect("mwid prints it"));
+        let printed = mwid.ask(&["sql"]);
+        assert!(printed.status.success(), "{printed:?}");
+        tables.sql(&String::from_utf8(printed.stdout).expect("mwid prints UTF-8"));
+        mwid.stop();
+        mwid.start();
     }
-    let mailbox = |number: usize| format!("{}", 200 + number);
-    for number in 0..PHONES {
-        mwid.leave_message(&mailbox(number));
-    }
-    mwid.start();
-    wait_for("all mailboxes, and the way", SOON, || {
-        let status = mwid.status()?;
-        let accounts = status["lamps"]["accounts"] == PHONES;
-        (accounts && status["watch"]["way"] == way).then_some(())
-    });
+    let user = |number: usize| format!("{}", 200 + number);
+    let leave = |number| mwid.mailbox(&format!("{}@default", user(number))).leave();
+    (0..PHONES).for_each(leave);
+    mwid.wait_for_status("/lamps/accounts", PHONES as u64);
+    assert_eq!(mwid.status()["watch"]["way"], way);
 
     // All at once.
     let phones: Vec<Phone> = thread::scope(|scope| {
         let plug = |number| {
             let kamailio = &kamailio;
-            scope.spawn(move || Phone::subscribe(kamailio, &mailbox(number), "example.com"))
+            scope.spawn(move || Phone::subscribe(kamailio, &user(number), "example.com"))
         };
         let plugged: Vec<_> = (0..PHONES).map(plug).collect();
         plugged.into_iter().map(|phone| phone.join().expect("it is subscribed")).collect()
@@ -75,7 +73,7 @@ fn the_last_word_is_mwids(tables: &Tables, way: &str) {
 
     // A voicemail at the very moment of a refresh.
     for (number, phone) in phones.iter().enumerate() {
-        mwid.leave_message(&mailbox(number));
+        leave(number);
         phone.refresh();
     }
     all_show(&phones, "2/0 (0/0)");

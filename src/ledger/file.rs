@@ -1,0 +1,203 @@
+//! The file: its schema, its version, and what to do with one that cannot be used.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use mwid_core::dialog::{Facts, Identity};
+use mwid_core::mailbox::Mailbox;
+use mwid_core::reconciler::Remembered;
+use mwid_core::summary::Summary;
+use rusqlite::{Connection, Row};
+use thiserror::Error;
+
+use super::{Given, Memory};
+
+/// "mwid" in ASCII: marks the file as ours (`PRAGMA application_id`).
+const APPLICATION: i32 = 0x6d77_6964;
+
+/// Each migration takes the schema one version further (`PRAGMA user_version`).
+const MIGRATIONS: [&str; 2] = [
+    "
+    CREATE TABLE dialogs (
+        call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
+        high_water INTEGER NOT NULL,
+        new INTEGER, old INTEGER, new_urgent INTEGER, old_urgent INTEGER,
+        dead INTEGER NOT NULL DEFAULT 0,
+        remote_cseq INTEGER NOT NULL, expires INTEGER NOT NULL, contact TEXT NOT NULL,
+        PRIMARY KEY (call_id, local_tag, remote_tag)
+    ) WITHOUT ROWID;
+    CREATE INDEX dialogs_expires ON dialogs (expires);
+    CREATE TABLE mailboxes (
+        context TEXT NOT NULL, number TEXT NOT NULL,
+        new INTEGER NOT NULL, old INTEGER NOT NULL,
+        new_urgent INTEGER NOT NULL, old_urgent INTEGER NOT NULL,
+        PRIMARY KEY (context, number)
+    ) WITHOUT ROWID;",
+    "ALTER TABLE mailboxes ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;",
+];
+
+/// A dialog is forgotten this long after its subscription has ended: by then the presence server
+/// has removed its row.
+const KEEP: u64 = 86_400;
+
+/// Why a file cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum FileError {
+    #[error("it is no ledger of mwid")]
+    Foreign,
+    #[error("it is of version {found}, from a newer mwid; this one knows {known}")]
+    Newer { found: i64, known: usize },
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Opens the file, brings its schema up to date, drops what has ended.
+pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
+    make_folder(path)?;
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit survives the end of the process at once, that of the machine after a checkpoint:
+    // then the database and a 500 tell the CSeq.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check != "ok" {
+        return Err(FileError::Damaged(check));
+    }
+    migrate(&connection)?;
+    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
+    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])?;
+    let memory = load(&connection)?;
+    Ok((connection, memory))
+}
+
+/// The folder that the ledger and its lock are in.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => DirBuilder::new().recursive(true).mode(0o750).create(folder),
+        None => Ok(()),
+    }
+}
+
+fn migrate(connection: &Connection) -> Result<(), FileError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let ours = application == i64::from(APPLICATION);
+    if !ours && tables > 0 {
+        return Err(FileError::Foreign);
+    }
+    let known = MIGRATIONS.len();
+    let Ok(from) = usize::try_from(version) else { return Err(FileError::Foreign) };
+    if from > known {
+        return Err(FileError::Newer { found: version, known });
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(from) {
+        let version = index + 1;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {migration} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}; COMMIT;"
+        ))?;
+    }
+    Ok(())
+}
+
+fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
+    let mut dialogs = connection.prepare(
+        "SELECT call_id, local_tag, remote_tag, high_water, new, old, new_urgent, old_urgent, dead,
+         remote_cseq, expires, contact FROM dialogs",
+    )?;
+    let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
+    let mut mailboxes = connection.prepare(
+        "SELECT number, context, new, old, new_urgent, old_urgent, stamp FROM mailboxes",
+    )?;
+    let mailboxes = mailboxes.query_map([], mailbox)?.filter_map(Result::transpose);
+    Ok(Memory { dialogs, mailboxes: mailboxes.collect::<Result<_, _>>()? })
+}
+
+fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
+    let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+    let identity = Identity::of(text(0)?, text(1)?, text(2)?);
+    let facts = Facts {
+        remote_cseq: row.get(9)?,
+        expires: u64::try_from(row.get::<_, i64>(10)?).unwrap_or_default(),
+        remote_target: text(11)?,
+    };
+    let remembered = Remembered {
+        high_water: row.get(3)?,
+        delivered: summary(row, 4)?,
+        dead: row.get(8)?,
+        version: facts.version(),
+    };
+    Ok((identity, remembered))
+}
+
+/// A name that is no mailbox any more is left out.
+fn mailbox(row: &Row<'_>) -> Result<Option<Given>, rusqlite::Error> {
+    let mailbox = Mailbox::new(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+    let stamp = u64::try_from(row.get::<_, i64>(6)?).unwrap_or_default();
+    let counted = mailbox.ok().zip(summary(row, 2)?);
+    Ok(counted.map(|(mailbox, summary)| Given { mailbox, summary, stamp }))
+}
+
+fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rusqlite::Error> {
+    let [new, old, new_urgent, old_urgent]: [Option<u32>; 4] =
+        [row.get(from)?, row.get(from + 1)?, row.get(from + 2)?, row.get(from + 3)?];
+    let all = (new, old, new_urgent, old_urgent);
+    let (Some(new), Some(old), Some(new_urgent), Some(old_urgent)) = all else { return Ok(None) };
+    Ok(Some(Summary { new, old, new_urgent, old_urgent }))
+}
+
+/// Moves a file that cannot be used out of the way. Gives its new name.
+pub(super) fn set_aside(path: &Path, unix: u64) -> io::Result<PathBuf> {
+    let aside = with_suffix(path, &format!(".damaged-{unix}"));
+    rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Where a ledger is that could not be written any more: what it says was given still holds.
+pub(super) fn moved_away(path: &Path) -> PathBuf {
+    with_suffix(path, ".given")
+}
+
+/// Moves a file that cannot be written away.
+pub(super) fn move_away(path: &Path) -> io::Result<()> {
+    let away = moved_away(path);
+    remove(&away)?;
+    rename(path, &away)
+}
+
+/// With its journal: what is in there has been committed.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    for suffix in ["-wal", "-shm"] {
+        match fs::rename(with_suffix(from, suffix), with_suffix(to, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the file and its journal.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        match fs::remove_file(with_suffix(path, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,74 @@
+//! A file that one process at a time holds, and that says which.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+/// Held until dropped, or until the process ends in any way.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+/// Why the lock cannot be had.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{} is in use by another mwid (pid {pid}); stop it, or give this one paths of its own", path.display())]
+    Held {
+        /// What is locked.
+        path: PathBuf,
+        /// Who holds it, as far as it said.
+        pid: String,
+    },
+    /// What the system says.
+    #[error("cannot lock {} ({source}); mwid's user must be able to write there", path.display())]
+    Io {
+        /// What was to be locked.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Locks `path` by a file beside it, `path.lock`, which holds the process id.
+///
+/// # Errors
+/// [`LockError`] when another process has it or the system refuses.
+pub fn take(path: &Path) -> Result<Lock, LockError> {
+    let io = |source| LockError::Io { path: path.to_owned(), source };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o640)
+        .open(PathBuf::from(name))
+        .map_err(io)?;
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
+        |(file, errno)| match errno {
+            Errno::EWOULDBLOCK => LockError::Held { path: path.to_owned(), pid: holder(file) },
+            errno => io(errno.into()),
+        },
+    )?;
+    let mut note = || {
+        lock.set_len(0)?;
+        lock.rewind()?;
+        writeln!(lock, "{}", std::process::id())
+    };
+    note().map_err(io)?;
+    Ok(Lock(lock))
+}
+
+fn holder(file: File) -> String {
+    let mut text = String::new();
+    match file.take(32).read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}

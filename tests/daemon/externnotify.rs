@@ -1,0 +1,120 @@
+//! externnotify from Asterisk's command to the phone.
+
+use std::fs;
+
+use crate::house::House;
+use crate::peer::Peer;
+
+#[test]
+fn with_a_spool_the_mailbox_is_counted_whatever_the_call_says() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    // Polled so rarely that only the call can be the reason.
+    house.set("spool", "watch", "poll");
+    house.set("spool", "poll", "3600");
+    house.subscribe(&proxy, "202", "call");
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    proxy.shows("call", "1/0 (0/0)");
+    house.messages("example.com/202", 3, 1);
+    assert_eq!(house.externnotify(&["example.com", "202", "7", "7", "7"]).code, 0);
+    proxy.shows("call", "3/1 (0/0)");
+    assert_eq!(mwid.status()["counters"]["observed_by_externnotify"], 1);
+}
+
+#[test]
+fn without_a_spool_the_counts_of_the_call_are_told() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.set("contexts", "default", "example.com");
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    assert_eq!(house.externnotify(&["", "202", "1", "2", "1"]).code, 0);
+    proxy.shows("call", "2/2 (1/0)");
+    // No counts and nothing to count: nothing is guessed.
+    assert_eq!(house.externnotify(&["default", "202"]).code, 0);
+    mwid.log("externnotify gave no counts and there is no spool to count");
+    assert_eq!(mwid.settled()["sip"]["notifies"], 1);
+}
+
+#[test]
+fn a_mailbox_that_the_spool_does_not_have_is_told_as_the_call_says() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    mwid.log("the spool has been counted");
+    assert_eq!(house.externnotify(&["example.com", "202", "4", "0", "0"]).code, 0);
+    proxy.shows("call", "4/0 (0/0)");
+}
+
+#[test]
+fn a_call_while_the_daemon_is_down_is_delivered_after_its_start() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.subscribe(&proxy, "202", "call");
+    assert_eq!(house.start().stop().code(), Some(0));
+    assert_eq!(house.externnotify(&["example.com", "202", "1", "0", "0"]).code, 0);
+    assert_eq!(house.externnotify(&["example.com", "202", "2", "0", "0"]).code, 0);
+    assert_eq!(fs::read_dir(house.path("drop")).unwrap().count(), 2);
+    let mwid = house.start();
+    proxy.shows("call", "2/0 (0/0)");
+    mwid.until("collected", |status| status["externnotify"]["dropped"] == 2);
+    // The files go when the counts are in the ledger.
+    let dropped = || fs::read_dir(house.path("drop")).unwrap().count();
+    mwid.until("written", |_| dropped() == 0);
+}
+
+/// Asterisk starts one command for each change and waits for none of them.
+#[test]
+fn of_calls_that_overtake_each_other_the_last_counts_win() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    let call = |new: u32| {
+        let new = new.to_string();
+        let mut command = house.externnotify_command();
+        command.args(["example.com", "202", &new, "0", "0"]).spawn().unwrap()
+    };
+    let running: Vec<_> = (1..=30).map(call).collect();
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
+    // Those were started in any order; this one after all of them.
+    assert!(call(99).wait().unwrap().success());
+    proxy.shows("call", "99/0 (0/0)");
+    let status = mwid.until("all taken", |status| {
+        let taken = |what: &str| status["externnotify"][what].as_u64().unwrap();
+        taken("calls") + taken("stale") == 31
+    });
+    let notifies = mwid.settled()["sip"]["notifies"].clone();
+    assert!(notifies.as_u64() <= Some(31), "{status:#}");
+    proxy.shows("call", "99/0 (0/0)");
+}
+
+#[test]
+fn rubbish_in_socket_and_drop_folder_stops_nobody() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.subscribe(&proxy, "202", "call");
+    fs::create_dir(house.path("drop")).unwrap();
+    fs::write(house.path("drop/00000000000000000001-1-1.call"), b"\xff\x00rubbish").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", house.path("drop/00000000000000000002-1-1.call"))
+        .unwrap();
+    let mwid = house.start();
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    for rubbish in [&b""[..], b"\xff\xfe", &[b'a'; 4096]] {
+        socket.send_to(rubbish, house.path("run/externnotify.sock")).unwrap();
+    }
+    assert_eq!(house.externnotify(&["example.com", "202", "1", "0", "0"]).code, 0);
+    proxy.shows("call", "1/0 (0/0)");
+    mwid.until("noticed", |status| {
+        let stats = &status["externnotify"];
+        stats["garbage"] == 3 && stats["bad_files"] == 2
+    });
+}

@@ -1,0 +1,23 @@
+//! The whole daemon without a proxy: the real binary, SQLite, and peers that do as they are told.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and tell why")]
+#![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
+
+#[path = "../support/daemon.rs"]
+mod house;
+#[path = "../support/peer.rs"]
+mod peer;
+
+mod accounts;
+mod answers;
+mod commands;
+mod control_socket;
+mod credentials;
+mod database;
+mod externnotify;
+mod file_first;
+mod hostile;
+mod pace;
+mod proxies;
+mod reload;
+mod shutdown;

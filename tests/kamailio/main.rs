@@ -1,0 +1,12 @@
+//! The real Kamailio on real databases, with real phones: alone, and with mwid beside it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod externnotify;
+mod lamps;
+mod network;
+mod reboot;
+mod refusals;
+mod server;

@@ -1,0 +1,282 @@
+//! The ledger on a real file: what it keeps over a restart, and what it does when it cannot.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use mwid::ledger::{Given, Ledger, Memory};
+use mwid::lock::LockError;
+use mwid_core::dialog::{Dialog, Row};
+use mwid_core::mailbox::Mailbox;
+use mwid_core::summary::Summary;
+use rusqlite::Connection;
+
+const UNIX: u64 = 1_795_000_000;
+
+struct Rig {
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), runtime }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("state/ledger.db")
+    }
+
+    fn open(&self) -> (Ledger, Memory) {
+        Ledger::open(&self.path(), UNIX).unwrap()
+    }
+
+    fn send(&self, ledger: &Ledger, dialog: &Dialog, cseq: u32) {
+        self.runtime.block_on(ledger.sending(dialog, cseq));
+    }
+
+    /// What another start finds.
+    fn memory(&self) -> Memory {
+        self.open().1
+    }
+
+    /// The files in the ledger's folder that were set aside.
+    fn aside(&self) -> Vec<String> {
+        let names = fs::read_dir(self.folder.path().join("state")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".damaged-")).collect()
+    }
+}
+
+fn dialog(number: u32, expires: u64) -> Dialog {
+    let text = |value: &str| Some(value.to_owned());
+    Dialog::from_row(&Row {
+        id: i64::from(number),
+        presentity_uri: text("sip:202@example.com"),
+        from_user: text("202"),
+        from_domain: text("example.com"),
+        to_user: text("202"),
+        to_domain: text("example.com"),
+        to_tag: text("server"),
+        from_tag: text("phone"),
+        callid: Some(format!("call-{number}")),
+        local_cseq: Some(1),
+        remote_cseq: Some(1),
+        contact: text("sip:202@192.0.2.7"),
+        expires: Some(i64::try_from(expires).unwrap()),
+        local_contact: text("sip:192.0.2.1"),
+        ..Row::default()
+    })
+    .unwrap()
+}
+
+fn new(count: u32) -> Summary {
+    Summary { new: count, ..Summary::default() }
+}
+
+fn given(mailbox: &Mailbox, count: u32, stamp: u64) -> Given {
+    Given { mailbox: mailbox.clone(), summary: new(count), stamp }
+}
+
+#[test]
+fn a_dialog_is_remembered_with_its_cseq_and_what_its_phone_took() {
+    let rig = Rig::new();
+    let dialog = dialog(1, UNIX + 60);
+    let (ledger, memory) = rig.open();
+    assert!(memory.dialogs.is_empty() && memory.mailboxes.is_empty());
+    rig.send(&ledger, &dialog, 7);
+    ledger.delivered(&dialog, 7, new(3));
+    drop(ledger);
+    let [(identity, past)] = rig.memory().dialogs[..] else { panic!("not one dialog") };
+    assert_eq!(identity, dialog.identity());
+    assert_eq!((past.high_water, past.delivered, past.dead), (7, Some(new(3)), false));
+    assert_eq!(past.version, dialog.version());
+}
+
+#[test]
+fn from_sending_to_answer_it_is_not_known_what_the_phone_shows() {
+    let rig = Rig::new();
+    let dialog = dialog(1, UNIX + 60);
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog, 7);
+    ledger.delivered(&dialog, 7, new(3));
+    rig.send(&ledger, &dialog, 9);
+    // The answer to the one before comes late: it says nothing about what the phone shows now.
+    ledger.delivered(&dialog, 7, new(3));
+    drop(ledger);
+    let (_, past) = rig.memory().dialogs[0];
+    assert_eq!((past.high_water, past.delivered), (9, None));
+}
+
+#[test]
+fn what_was_to_be_written_before_sending_is_there_without_a_clean_end() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    // A second reader sees it while the first still holds it: it has been committed.
+    let reader = Connection::open(rig.path()).unwrap();
+    let cseq: u32 =
+        reader.query_row("SELECT high_water FROM dialogs", [], |row| row.get(0)).unwrap();
+    assert_eq!(cseq, 7);
+    drop(ledger);
+}
+
+#[test]
+fn a_dead_dialog_stays_dead_until_something_is_sent_again() {
+    let rig = Rig::new();
+    let dialog = dialog(1, UNIX + 60);
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog, 7);
+    ledger.dead(&dialog);
+    drop(ledger);
+    let (ledger, memory) = rig.open();
+    assert!(memory.dialogs[0].1.dead);
+    rig.send(&ledger, &dialog, 8);
+    drop(ledger);
+    assert!(!rig.memory().dialogs[0].1.dead);
+}
+
+#[test]
+fn what_ended_long_ago_is_dropped() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog(1, UNIX - 90_000), 7);
+    rig.send(&ledger, &dialog(2, UNIX - 60), 7);
+    drop(ledger);
+    let left = rig.memory().dialogs;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].0, dialog(2, 0).identity());
+}
+
+#[test]
+fn given_counts_are_kept_until_the_spool_has_the_mailbox() {
+    let rig = Rig::new();
+    let (one, two) = (Mailbox::parse("1").unwrap(), Mailbox::parse("2@b").unwrap());
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 1, 10), None);
+    ledger.given(given(&one, 2, 20), None);
+    ledger.given(given(&two, 5, 30), None);
+    ledger.not_given(&two);
+    drop(ledger);
+    assert_eq!(rig.memory().mailboxes, [given(&one, 2, 20)]);
+}
+
+#[test]
+fn a_damaged_ledger_is_set_aside_and_a_new_one_is_made() {
+    for damage in [&b"no database at all, but long enough to look like one......"[..], b""] {
+        let rig = Rig::new();
+        drop(rig.open());
+        fs::write(rig.path(), damage).unwrap();
+        let (ledger, memory) = rig.open();
+        assert!(memory.dialogs.is_empty());
+        assert_eq!(ledger.state().error, None);
+        rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+        drop(ledger);
+        assert_eq!(rig.memory().dialogs.len(), 1);
+        assert_eq!(rig.aside().len(), usize::from(!damage.is_empty()), "{damage:?}");
+    }
+}
+
+#[test]
+fn a_ledger_cut_in_the_middle_is_set_aside() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    for number in 0..500 {
+        rig.send(&ledger, &dialog(number, UNIX + 60), 7);
+    }
+    drop(ledger);
+    let file = fs::OpenOptions::new().write(true).open(rig.path()).unwrap();
+    file.set_len(20_000).unwrap();
+    let (ledger, memory) = rig.open();
+    assert!(memory.dialogs.is_empty());
+    assert_eq!((rig.aside().len(), ledger.state().error), (1, None));
+}
+
+#[test]
+fn a_ledger_of_a_newer_mwid_or_of_another_program_is_kept_aside() {
+    for change in ["PRAGMA user_version = 99", "PRAGMA application_id = 5"] {
+        let rig = Rig::new();
+        drop(rig.open());
+        Connection::open(rig.path()).unwrap().execute_batch(change).unwrap();
+        let (ledger, _) = rig.open();
+        assert_eq!(ledger.state().error, None, "{change}");
+        assert_eq!(rig.aside().len(), 1, "{change}");
+    }
+}
+
+#[test]
+fn without_a_place_to_write_mwid_goes_on() {
+    let rig = Rig::new();
+    fs::write(rig.folder.path().join("state"), "a file where a folder should be").unwrap();
+    let (ledger, _) = Ledger::open(&rig.path(), UNIX).unwrap();
+    assert!(ledger.state().error.is_some());
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_moved_away_because_it_would_lie() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    ledger.delivered(&dialog(1, UNIX + 60), 7, new(1));
+    let other = Connection::open(rig.path()).unwrap();
+    // Somebody else holds it, longer than mwid waits.
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 8);
+    assert!(ledger.state().error.is_some_and(|error| error.contains("locked")));
+    assert!(!rig.path().exists());
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(ledger);
+    assert!(rig.memory().dialogs.is_empty());
+}
+
+#[test]
+fn what_was_given_outlives_a_ledger_that_could_not_be_written() {
+    let rig = Rig::new();
+    let (one, two) = (Mailbox::parse("1").unwrap(), Mailbox::parse("2@b").unwrap());
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 1, 10), None);
+    ledger.given(given(&two, 2, 20), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    let other = Connection::open(rig.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    // Never written: as far as the ledger is concerned it is lost.
+    ledger.given(given(&one, 3, 30), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 8);
+    assert!(!rig.path().exists());
+    drop(ledger);
+    drop(other);
+    for _ in 0..2 {
+        let mut memory = rig.memory();
+        memory.mailboxes.sort_by_key(|given| given.stamp);
+        assert_eq!(memory.mailboxes, [given(&one, 1, 10), given(&two, 2, 20)]);
+        assert!(memory.dialogs.is_empty());
+        // It is in the new one now.
+        assert!(!rig.folder.path().join("state/ledger.db.given").exists());
+    }
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+    let rig = Rig::new();
+    let one = Mailbox::parse("1").unwrap();
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 4, 10), None);
+    drop(ledger);
+    let old = "ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
+    Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
+    assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
+    assert_eq!(rig.aside(), [""; 0]);
+}
+
+#[test]
+fn a_second_daemon_on_one_ledger_is_refused_and_told_who_has_it() {
+    let rig = Rig::new();
+    let (_ledger, _) = rig.open();
+    let Err(LockError::Held { pid, .. }) = Ledger::open(&rig.path(), UNIX) else {
+        panic!("two daemons on one ledger");
+    };
+    assert_eq!(pid, std::process::id().to_string());
+}
