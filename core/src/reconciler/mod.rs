@@ -631,7 +631,12 @@ impl Reconciler {
         if self.timers.len() > 2 * self.accounts.len() + STALE_TIMERS {
             let accounts = &self.accounts;
             let due = |account: &Account| accounts.get(account).and_then(|state| state.due);
-            self.timers.retain(|Reverse((at, account))| due(account) == Some(*at));
+            let mut timers = std::mem::take(&mut self.timers).into_vec();
+            timers.retain(|Reverse((at, account))| due(account) == Some(*at));
+            // A time that was given up and chosen again stands there twice.
+            timers.sort_unstable();
+            timers.dedup();
+            self.timers = timers.into();
         }
     }
 
