@@ -10,6 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn settings() -> Settings {
     Settings {
         min_interval: SECOND,
+        settle: Duration::ZERO,
         rate: 1000,
         backoff: Backoff { min: 4 * SECOND, max: 60 * SECOND },
         max_lookups: 4,
