@@ -51,6 +51,7 @@ impl Facts {
 #[derive(Debug)]
 pub(super) enum Order {
     Sending { dialog: Facts, cseq: u32, done: oneshot::Sender<()> },
+    Unused { dialog: Facts, cseq: u32 },
     Delivered { dialog: Facts, cseq: u32, summary: Summary },
     Dead { dialog: Facts },
     Given { given: Given, receipt: Option<Receipt> },
@@ -267,6 +268,12 @@ fn commit(
 fn apply(connection: &Connection, order: &Order) -> Result<(), rusqlite::Error> {
     match order {
         Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq)?,
+        Order::Unused { dialog, cseq } => connection
+            .prepare_cached(
+                "UPDATE dialogs SET high_water = max(high_water, ?4)
+                 WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3",
+            )?
+            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq])?,
         Order::Delivered { dialog, cseq, summary } => {
             let Summary { new, old, new_urgent, old_urgent } = summary;
             connection
