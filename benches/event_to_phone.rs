@@ -147,6 +147,7 @@ impl Site {
              [spool]\nenabled = {}\npath = {path}/spool\n\
              [database]\nurl = sqlite:{path}/dialogs.db\n\
              [timers]\nmin_interval = 0\nrate = 100000\n\
+             [state]\npath = {path}/ledger.db\n\
              [control]\nsocket = {path}/control.sock\nexternnotify = {path}/externnotify.sock\n\
              drop = {path}/drop\n[state]\npath = {path}/ledger.db\n",
             phone.socket.local_addr()?,

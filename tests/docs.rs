@@ -2,11 +2,42 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{CommandFactory, Parser};
+use mwid::cli::Cli;
+
+/// The pages that a reader gets.
+const PAGES: [&str; 6] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/dependencies.md",
+    "docs/performance.md",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The blocks of a page that are fenced with this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let starts = page.split(&fence).skip(1);
+    starts.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block.to_owned()).collect()
+}
+
+/// What stands between backticks, fenced blocks left out.
+fn spans(page: &str) -> Vec<String> {
+    let prose: String = page.split("```").step_by(2).collect();
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// The names on the left of `=` in the dependency sections of a Cargo.toml.
@@ -41,4 +72,145 @@ fn every_direct_dependency_has_its_reason() {
     assert!(missing.is_empty(), "docs/dependencies.md gives no reason for {missing:?}");
     let gone: Vec<_> = documented.difference(&used).collect();
     assert!(gone.is_empty(), "docs/dependencies.md speaks of {gone:?}, which nothing uses");
+}
+
+/// A command line of the pages, with values in place of its placeholders.
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    let value = |word: &str| match word {
+        "NEW" | "OLD" => "1".to_owned(),
+        _ => word.to_owned(),
+    };
+    Cli::try_parse_from(line.split_whitespace().map(value))
+}
+
+#[test]
+fn every_command_of_the_readme_is_one() {
+    let page = read("README.md");
+    let mut lines: Vec<String> = blocks(&page, "sh")
+        .iter()
+        .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.starts_with("mwid "))
+        .collect();
+    let in_blocks = lines.len();
+    lines.extend(spans(&page).into_iter().filter(|span| span.starts_with("mwid ")));
+    assert!(in_blocks >= 3 && lines.len() >= 15, "they were found: {lines:#?}");
+    for line in &lines {
+        if let Err(error) = parsed(line) {
+            panic!("`{line}` of README.md: {error}");
+        }
+    }
+    assert!(parsed("mwid nonsense").is_err() && parsed("mwid notify 202 example.com").is_err());
+    let named = |name: &str| lines.iter().any(|line| line.split(' ').nth(1) == Some(name));
+    for command in Cli::command().get_subcommands() {
+        assert!(named(command.get_name()), "README.md does not name `mwid {}`", command.get_name());
+    }
+}
+
+#[test]
+fn every_command_of_the_other_pages_is_one() {
+    for path in &PAGES[1..] {
+        for span in spans(&read(path)) {
+            let Some(rest) = span.strip_prefix("mwid ") else { continue };
+            let name = rest.split_whitespace().next().unwrap_or_default();
+            let known = Cli::command().find_subcommand(name).is_some();
+            assert!(known, "{path} speaks of `{span}`");
+        }
+    }
+}
+
+#[test]
+fn every_option_of_the_readme_is_one() {
+    let help = |command: &mut Command| {
+        String::from_utf8(command.output().unwrap().stdout).expect("help is text")
+    };
+    let mwid = || Command::new(env!("CARGO_BIN_EXE_mwid"));
+    let mut all = help(mwid().arg("--help"));
+    all += &help(mwid().args(["status", "--help"]));
+    all += &help(Command::new(env!("CARGO_BIN_EXE_mwid-externnotify")).arg("--help"));
+    for span in spans(&read("README.md")) {
+        let option = span.split_whitespace().next().unwrap_or_default();
+        if option.starts_with("--") {
+            assert!(all.contains(option), "README.md speaks of `{span}`");
+        }
+    }
+}
+
+#[test]
+fn every_path_in_the_pages_is_there() {
+    let folders =
+        ["src/", "core/", "etc/", "sql/", "docs/", "tests/", "scripts/", "benches/", ".ci/"];
+    let mut seen = 0;
+    for page in PAGES {
+        let text = read(page);
+        let words = text.split(|c: char| c.is_whitespace() || "`()[]|,;<>\"".contains(c));
+        for word in words {
+            let word = word.trim_end_matches(['.', ':']);
+            if folders.iter().any(|folder| word.starts_with(folder)) {
+                seen += 1;
+                assert!(root().join(word).exists(), "{page} speaks of {word}");
+            }
+        }
+        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
+            let target = rest.split([')', '#']).next().unwrap_or_default();
+            if !target.starts_with("http") {
+                let beside = root().join(page).parent().unwrap().join(target);
+                assert!(beside.exists(), "{page} links to {target}");
+            }
+        }
+    }
+    assert!(seen > 60, "they were found: {seen}");
+}
+
+#[test]
+fn every_test_that_the_map_names_is_there() {
+    let page = read("docs/architecture.md");
+    let (_, section) = page.split_once("## What must always hold").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut code = String::new();
+    for folder in ["src", "core", "tests"] {
+        collect(&root().join(folder), &mut code);
+    }
+    let named: Vec<_> = spans(section).into_iter().filter(|span| span.contains('_')).collect();
+    assert!(named.len() > 20, "they were found: {named:?}");
+    for test in named {
+        assert!(code.contains(&format!("fn {test}(")), "docs/architecture.md names {test}");
+    }
+}
+
+/// All Rust below a folder.
+#[expect(clippy::unwrap_used, reason = "a test that cannot read its own folder has failed")]
+fn collect(folder: &Path, code: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, code);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            code.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_shipped_configuration_passes_mwid_check() {
+    let sample = read("etc/zonkeymwi.conf");
+    let readme = read("README.md");
+    let ini = blocks(&readme, "ini");
+    let whole = ini.iter().find(|block| block.contains("[general]")).expect("a whole file");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zonkeymwi.conf");
+    for text in [sample.replacen(";proxy =", "proxy =", 1), whole.clone()] {
+        fs::write(&path, &text).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_mwid"));
+        let output = check.arg("--config").arg(&path).arg("check").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn asterisk_runs_the_helper_from_where_it_is_installed() {
+    let line = "\nexternnotify = /usr/bin/mwid-externnotify\n";
+    assert!(read("etc/asterisk/voicemail.conf").contains(line));
+    let readme = read("README.md");
+    assert!(readme.contains(line) && readme.contains("mwid-externnotify /usr/bin/\n"));
 }

@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
+use crate::dialogs::watch::Watch;
 use crate::source::Observation;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
@@ -218,6 +219,7 @@ impl Daemon {
         if let Some(store) = store {
             changed.push("[database]");
             self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
+            self.watch = Watch::start(&new.database, store.clone(), self.change.clone());
             self.store = store;
             self.reconciler.restart();
         }

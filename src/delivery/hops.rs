@@ -190,3 +190,148 @@ fn udp_socket(socket_info: &str) -> Option<HostPort> {
     let address: SocketAddr = socket_info.strip_prefix("udp:")?.parse().ok()?;
     Some(HostPort { host: address.ip().to_string(), port: address.port() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::General;
+
+    fn name(text: &str) -> HostPort {
+        text.parse().unwrap()
+    }
+
+    fn hops(proxies: &[&str]) -> Hops {
+        Hops::new(proxies.iter().map(|proxy| name(proxy)).collect(), NextHop::Proxy)
+    }
+
+    /// Runs with a socket on loopback.
+    fn with_transport(test: impl FnOnce(&Transport)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let general = General { bindip: Some("127.0.0.1".into()), ..General::default() };
+        test(&Transport::bind(&general).unwrap());
+    }
+
+    fn found(address: &str) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(vec!["[::1]:5060".parse().unwrap(), address.parse().unwrap()])
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_first_proxy_that_is_not_suspended_is_the_best() {
+        let (mut hops, now) = (hops(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]), Instant::now());
+        assert_eq!(*hops.best(now), name("192.0.2.1"));
+        hops.suspend(&name("192.0.2.1"), Some(60 * SECOND), now, "is down");
+        assert_eq!(*hops.best(now), name("192.0.2.2"));
+        assert!(hops.has_other(&name("192.0.2.1"), now));
+        hops.suspend(&name("192.0.2.2"), Some(20 * SECOND), now, "is down");
+        hops.suspend(&name("192.0.2.3"), None, now, "is down");
+        assert!(!hops.has_other(&name("192.0.2.3"), now));
+        assert_eq!(*hops.best(now), name("192.0.2.2"), "all are: the one that is so the shortest");
+        assert_eq!(hops.suspended(now).len(), 3);
+        assert_eq!(*hops.best(now + 40 * SECOND), name("192.0.2.2"));
+        assert_eq!(*hops.best(now + 61 * SECOND), name("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_proxy_that_answers_is_no_longer_suspended() {
+        let (mut hops, now) = (hops(&["192.0.2.1", "192.0.2.2"]), Instant::now());
+        hops.suspend(&name("192.0.2.1"), None, now, "is down");
+        assert!(!hops.heard_since(&name("192.0.2.1"), now));
+        hops.heard(&name("192.0.2.1"), now + SECOND);
+        assert_eq!(*hops.best(now + SECOND), name("192.0.2.1"));
+        assert!(hops.heard_since(&name("192.0.2.1"), now));
+        assert!(!hops.heard_since(&name("192.0.2.1"), now + 2 * SECOND));
+    }
+
+    #[test]
+    fn a_next_hop_that_is_no_proxy_has_no_other() {
+        let hops = hops(&["192.0.2.1", "192.0.2.2"]);
+        assert!(!hops.has_other(&name("192.0.2.9"), Instant::now()));
+    }
+
+    #[test]
+    fn an_address_needs_no_look_up_and_stays() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["127.0.0.1:5070"]), Instant::now());
+            let proxy = name("127.0.0.1:5070");
+            for at in [now, now + 3600 * SECOND] {
+                let Lookup::Ready((to, hop)) = hops.look_up(&proxy, at, transport) else {
+                    panic!("an address is known");
+                };
+                assert_eq!(to.to_string(), "127.0.0.1:5070");
+                assert_eq!((hop.host.as_str(), hop.port), ("127.0.0.1", transport.local().port()));
+            }
+        });
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_who_wait_and_again_when_its_address_is_old() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["proxy.example.com"]), Instant::now());
+            let proxy = name("proxy.example.com");
+            assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Start));
+            assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Wait));
+            let resolved = hops.handle_resolved(&proxy, found("127.0.0.1:5060"), now, transport);
+            let (to, hop) = resolved.unwrap();
+            assert_eq!(to.to_string(), "127.0.0.1:5060", "not the one of the other family");
+            assert_eq!(hop.authority, "proxy.example.com:5060");
+            assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Ready(_)));
+            let later = now + 11 * SECOND;
+            assert!(matches!(hops.look_up(&proxy, later, transport), Lookup::Start));
+        });
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_suspended_and_looked_up_again_at_the_next_try() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["proxy.example.com", "192.0.2.2"]), Instant::now());
+            let proxy = name("proxy.example.com");
+            let none = || Err(std::io::Error::other("no such name"));
+            hops.look_up(&proxy, now, transport);
+            assert!(hops.handle_resolved(&proxy, none(), now, transport).is_none());
+            assert_eq!(*hops.best(now), name("192.0.2.2"));
+            assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Start));
+            let other_family = Ok(vec!["[::1]:5060".parse().unwrap()]);
+            assert!(hops.handle_resolved(&proxy, other_family, now, transport).is_none());
+            hops.look_up(&proxy, now, transport);
+            let resolved = hops.handle_resolved(&proxy, found("127.0.0.1:5060"), now, transport);
+            assert!(resolved.is_some());
+        });
+    }
+
+    #[test]
+    fn a_failure_makes_a_name_be_looked_up_again() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["proxy.example.com"]), Instant::now());
+            let proxy = name("proxy.example.com");
+            hops.look_up(&proxy, now, transport);
+            hops.handle_resolved(&proxy, found("127.0.0.1:5060"), now, transport);
+            hops.suspend(&proxy, None, now, "does not listen");
+            assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Start));
+        });
+    }
+
+    #[test]
+    fn next_hops_of_a_database_are_forgotten_before_they_fill_the_memory() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["127.0.0.1"]), Instant::now());
+            hops.suspend(&name("127.0.0.1"), None, now, "is down");
+            for port in 1..5000 {
+                hops.look_up(&name(&format!("127.0.0.1:{port}")), now, transport);
+            }
+            assert!(hops.states.len() <= MAX_HOPS);
+            assert_eq!(hops.suspended(now).len(), 1, "the proxies are not forgotten");
+        });
+    }
+
+    #[test]
+    fn socket_info_is_a_udp_address_or_nothing() {
+        assert_eq!(udp_socket("udp:192.0.2.1:5060"), Some(name("192.0.2.1:5060")));
+        assert_eq!(udp_socket("udp:[2001:db8::1]:5060"), Some(name("[2001:db8::1]:5060")));
+        for none in ["tcp:192.0.2.1:5060", "udp:192.0.2.1", "192.0.2.1:5060", "", "udp:a.b:5060"] {
+            assert_eq!(udp_socket(none), None, "{none}");
+        }
+    }
+}

@@ -17,6 +17,9 @@ use super::{Order, Report};
 use crate::config::{Config, General, HostPort};
 use crate::transport::Transport;
 
+#[cfg(test)]
+mod tests;
+
 /// NOTIFYs in flight at once: each keeps its bytes for up to 64·T1.
 pub const MAX_IN_FLIGHT: usize = 16_384;
 

@@ -36,7 +36,7 @@ fn rfc6665_4_2_2_a_subscription_that_is_gone_is_left_alone_until_its_row_changes
         let status = nothing_left_to_do(&mwid);
         assert_eq!((&status["lamps"]["dead"], &status["counters"]["gone"]), (&1.into(), &1.into()));
         house.messages("example.com/202", 2, 0);
-        mwid.until("looked up", |status| status["counters"]["lookups"] == 2);
+        mwid.until("looked up", |status| status["counters"]["lookups"].as_u64() >= Some(2));
         assert_eq!(
             nothing_left_to_do(&mwid)["sip"]["notifies"],
             1,
@@ -145,16 +145,26 @@ fn a_408_keeps_the_row_and_is_tried_again_after_a_pause() {
 
 #[test]
 fn an_answer_that_no_rule_names_is_tried_again_after_a_pause() {
-    for code in [302, 403, 486, 600] {
-        let proxy = Peer::scripted(move |heard| {
-            vec![heard.answer(if heard.cseq() == 2 { code } else { 200 }, "")]
-        });
-        let house = house(&proxy);
-        let mwid = house.start();
-        let heard = proxy.transactions(2);
-        assert!(heard[1].at - heard[0].at >= Duration::from_millis(740), "{code}");
-        mwid.log("delivered: 200");
+    let proxy = Peer::scripted(|heard| {
+        let code = heard.header("Call-ID").parse().unwrap();
+        vec![heard.answer(if heard.cseq() == 2 { code } else { 200 }, "")]
+    });
+    let house = House::new(&proxy);
+    let codes = ["302", "400", "403", "486", "504", "600"];
+    for code in codes {
+        house.subscribe(&proxy, "202", code);
     }
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    let heard = proxy.transactions(2 * codes.len());
+    for code in codes {
+        let own = heard.iter().filter(|heard| heard.header("Call-ID") == code);
+        let at: Vec<_> = own.map(|heard| heard.at).collect();
+        assert_eq!(at.len(), 2, "{code}");
+        assert!(at[1] - at[0] >= Duration::from_millis(740), "{code}");
+    }
+    mwid.until("delivered", |status| status["counters"]["delivered"] == codes.len());
+    assert_eq!(house.rows(), 6);
 }
 
 #[test]

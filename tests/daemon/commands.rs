@@ -243,6 +243,8 @@ fn debug_prints_notify_and_answer_as_they_were_on_the_wire_until_it_is_off() {
     mwid.log("CSeq: 3 NOTIFY");
     let heard = proxy.told("202", "2/0 (0/0)");
     mwid.log("SIP/2.0 200 OK");
+    // What comes after both.
+    mwid.log("cseq=3");
     let log = mwid.logged();
     for (name, value) in heard.message.iter() {
         assert!(log.contains(&format!("\n{name}: {value}\n")), "no {name} in {log}");

@@ -150,7 +150,7 @@ fn a_dialog_without_a_cseq_left_says_so_once_and_nothing_bad_about_the_database(
     proxy.shows("good", "1/0 (0/0)");
     let line = mwid.log("has used up its CSeq numbers");
     assert!(line.contains("row 1"), "{line}");
-    mwid.until("tried again", |status| status["counters"]["claims"].as_u64() >= Some(4));
+    mwid.until("tried again", |status| status["counters"]["claims"].as_u64() >= Some(3));
     assert_eq!(mwid.count("has used up its CSeq numbers"), 1);
     assert_eq!(mwid.count("database"), 0, "{}", mwid.logged());
     assert_eq!(mwid.status()["counters"]["database_errors"], 0);
@@ -185,9 +185,8 @@ fn mailboxes_that_are_named_badly_light_nothing_and_disturb_nobody() {
     mwid.log("the spool has been counted");
     house.messages("example.com/202", 2, 0);
     proxy.shows("call", "2/0 (0/0)");
-    let status = mwid.settled();
-    assert_eq!(status["lamps"]["accounts"], 1, "{}", mwid.logged());
-    assert!(status["spool"]["bad_names"].as_u64() >= Some(8), "{status:#}");
+    mwid.until("all counted", |status| status["spool"]["bad_names"].as_u64() >= Some(8));
+    assert_eq!(mwid.settled()["lamps"]["accounts"], 1, "{}", mwid.logged());
     mwid.log("the name is not UTF-8");
     mwid.log("has 255 bytes; at most 253 are allowed");
     mwid.log("mailbox=a b@example.com");
@@ -261,7 +260,7 @@ fn a_row_that_expires_before_its_turn_is_not_told() {
     mwid.log("the spool has been counted");
     mwid.until("expired", |_| unix() > house_expires(&house));
     house.messages("example.com/202", 1, 0);
-    mwid.until("looked up", |status| status["counters"]["lookups"] == 1);
+    mwid.until("looked up", |status| status["counters"]["lookups"].as_u64() >= Some(1));
     assert_eq!(mwid.settled()["sip"]["notifies"], 0);
 }
 

@@ -79,7 +79,7 @@ fn the_only_proxy_is_tried_again_and_both_ends_of_its_trouble_are_said_once() {
     let proxy = Peer::says(503);
     let house = house(&proxy, &[&address(&proxy)]);
     let mwid = house.start();
-    proxy.transactions(3);
+    proxy.transactions(2);
     assert_eq!((mwid.count("answers 503"), mwid.count("answers again")), (1, 0));
     proxy.script(|heard| vec![heard.answer(200, "")]);
     mwid.log("delivered: 200");

@@ -49,7 +49,7 @@ impl House {
             ("timers", "t2", "800".to_owned()),
             ("timers", "min_interval", "50".to_owned()),
             ("timers", "retry_min", "1".to_owned()),
-            ("timers", "retry_max", "2".to_owned()),
+            ("timers", "retry_max", "1".to_owned()),
         ];
         for (section, key, value) in keys {
             house.keys.insert((section.to_owned(), key.to_owned()), value);
@@ -282,7 +282,8 @@ impl Mwid {
                 return status;
             }
             assert!(Instant::now() < deadline, "not {what}: {status:#}\n{}", self.logged());
-            std::thread::yield_now();
+            // Between two questions: the daemon has better things to do than to answer them.
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a failed test tells what its servers said")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+pub mod fleet;
 pub mod group;
 pub mod kamailio;
 pub mod mariadb;

@@ -4,8 +4,7 @@
 //! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
 //! that differs, has a NOTIFY sent, and comes back later when that failed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,8 @@ use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
 use crate::summary::Summary;
 
+#[cfg(test)]
+mod order_tests;
 mod queue;
 mod state;
 #[cfg(test)]
@@ -28,6 +29,14 @@ use state::{AccountState, DialogState, Pause, Phase};
 /// past us (design rule 4). After the last one the dialog waits like any other failure.
 const JUMPS: [u32; 3] = [1, 10, 100];
 
+/// How long after a phone took a NOTIFY its row is looked at again. Kamailio's notifier processes
+/// come round every 5 s at the latest; the look-up must come after that.
+const CHECK_AFTER: Duration = Duration::from_secs(6);
+
+/// How often one version of a dialog is looked at again, and how often it is told again because of
+/// that. The bound keeps two mwids that both count in one row from answering each other for ever.
+const MAX_CHECKS: u8 = 2;
+
 /// Dialogs that are gone are remembered up to this many, at about 50 bytes each.
 const MAX_REMEMBERED: usize = 200_000;
 
@@ -40,6 +49,9 @@ const AGAIN: u32 = 10;
 pub struct Settings {
     /// At least this long between two NOTIFYs of one dialog (RFC 3842 §3.11: a second).
     pub min_interval: Duration,
+    /// A new or refreshed dialog is told this long after it was first seen, so that the presence
+    /// server's own NOTIFY, which goes out at the same time, comes before.
+    pub settle: Duration,
     /// NOTIFYs a second, over all dialogs.
     pub rate: u32,
     /// Pauses between retries.
@@ -121,7 +133,7 @@ pub struct Census {
 ///   [`handle_verdict`](Self::handle_verdict)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`census`](Self::census)
+///   [`is_settled`](Self::is_settled), [`knows`](Self::knows), [`census`](Self::census)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
 /// and dialog, the first of a burst at once and the last always; what has not been sent is
@@ -138,7 +150,10 @@ pub struct Reconciler {
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
-    timers: BinaryHeap<Reverse<(Instant, Account)>>,
+    /// When to look an account up again: its `due`, once.
+    timers: BTreeSet<(Instant, Account)>,
+    /// Accounts whose rows are looked at again, soonest first.
+    checks: VecDeque<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
 }
@@ -157,7 +172,8 @@ impl Reconciler {
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
+            checks: VecDeque::new(),
             finding: 0,
             in_flight: 0,
         }
@@ -259,6 +275,15 @@ impl Reconciler {
             && !state.dialogs.iter().any(working)
     }
 
+    /// Whether this row was seen as it is now: the same dialog, not refreshed since. Then a
+    /// look-up would bring nothing new, for a dead row neither.
+    #[must_use]
+    pub fn knows(&self, dialog: &Dialog) -> bool {
+        self.dialogs.get(&dialog.row).is_some_and(|state| {
+            state.identity == dialog.identity() && state.version == dialog.version()
+        })
+    }
+
     /// Counts everything: for `status`, not for the hot path.
     #[must_use]
     pub fn census(&self) -> Census {
@@ -294,6 +319,10 @@ impl Reconciler {
         self.end_lookup(account);
         if let Some(state) = self.accounts.get_mut(account) {
             state.failures = 0;
+            // Whoever still needs a later look is considered below, or scheduled by its own answer.
+            if let Some(due) = state.due.take() {
+                self.timers.remove(&(due, account.clone()));
+            }
         }
         self.forget_missing(account, &found);
         for dialog in found {
@@ -357,6 +386,10 @@ impl Reconciler {
                 // Counted from here: a copy that was sent again arrived later than the first left.
                 state.last_sent = Some(now);
                 let account = state.account.clone();
+                if state.checks < MAX_CHECKS {
+                    state.checks += 1;
+                    self.checks.push_back((now + CHECK_AFTER, account.clone()));
+                }
                 let next = now + self.settings.min_interval;
                 if self.desired(&account) != Some(summary) {
                     self.schedule(&account, next);
@@ -409,10 +442,11 @@ impl Reconciler {
     /// When to call [`poll_action`](Self::poll_action) again if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let check = self.checks.front().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
-        timer.into_iter().chain(token).min()
+        timer.into_iter().chain(check).chain(token).min()
     }
 
     fn find(&mut self) -> Option<Action> {
@@ -517,14 +551,20 @@ impl Reconciler {
             state.phase = Phase::Idle;
             state.pause = None;
             state.delivered = None;
+            (state.since, state.checks, state.resends) = (None, 0, 0);
         }
+        if state.is_overtaken(&dialog) && state.resends < MAX_CHECKS {
+            state.resends += 1;
+            state.delivered = None;
+        }
+        let settled = *state.since.get_or_insert(now) + self.settings.settle;
         let desired = self.accounts.get(account).map(|account| account.desired);
         if state.phase == Phase::Dead || state.delivered == desired {
             return;
         }
         let earliest = state.last_sent.map(|sent| sent + self.settings.min_interval);
-        let at =
-            earliest.into_iter().chain(state.pause.map(Pause::until)).max().filter(|at| *at > now);
+        let pause = state.pause.map(Pause::until);
+        let at = earliest.into_iter().chain(pause).chain([settled]).max().filter(|at| *at > now);
         match at {
             Some(at) => self.schedule(account, at),
             None => self.make_ready(row, dialog, urgency),
@@ -578,23 +618,24 @@ impl Reconciler {
     fn schedule(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         if state.due.is_none_or(|due| at < due) {
-            state.due = Some(at);
-            self.timers.push(Reverse((at, account.clone())));
+            self.timers.insert((at, account.clone()));
+            if let Some(overtaken) = state.due.replace(at) {
+                self.timers.remove(&(overtaken, account.clone()));
+            }
         }
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > now {
-                return;
-            }
-            let Reverse((at, account)) = self.timers.pop().expect("it was just peeked at");
+        while self.checks.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, account)) = self.checks.pop_front() else { return };
+            self.look_up(&account, Urgency::CatchUp);
+        }
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, account)) = self.timers.pop_first() else { return };
             let Some(state) = self.accounts.get_mut(&account) else { continue };
-            if state.due == Some(at) {
-                state.due = None;
-                let urgency = state.urgency;
-                self.look_up(&account, urgency);
-            }
+            state.due = None;
+            let urgency = state.urgency;
+            self.look_up(&account, urgency);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct AccountState {
     pub(super) again: Option<Urgency>,
     /// Look-ups that failed in a row.
     pub(super) failures: u32,
-    /// The earliest timer in the heap; a heap entry for another time is stale.
+    /// When it is looked up again.
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
@@ -54,6 +54,12 @@ pub(super) struct DialogState {
     pub(super) failures: u32,
     /// 500s in a row.
     pub(super) too_low: usize,
+    /// When this version was first seen: the server's own NOTIFY is about to go out.
+    pub(super) since: Option<Instant>,
+    /// Looks back at this version, for a NOTIFY of the server's own.
+    pub(super) checks: u8,
+    /// NOTIFYs that were sent again because the server had sent one of its own after mwid's.
+    pub(super) resends: u8,
     /// Times in a row that it was tried again at once.
     pub(super) again: u32,
 }
@@ -119,6 +125,9 @@ impl DialogState {
             pause: None,
             failures: 0,
             too_low: 0,
+            since: None,
+            checks: 0,
+            resends: 0,
             again: 0,
         }
     }
@@ -140,5 +149,11 @@ impl DialogState {
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
             ..Self::new(account, identity, past.version)
         }
+    }
+
+    /// Whether the row counts further than mwid did: the server sent a NOTIFY of its own after
+    /// the one that the phone took, and its empty body may be what the phone has now.
+    pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
+        self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
     }
 }

@@ -10,6 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn settings() -> Settings {
     Settings {
         min_interval: SECOND,
+        settle: Duration::ZERO,
         rate: 1000,
         backoff: Backoff { min: 4 * SECOND, max: 60 * SECOND },
         max_lookups: 4,
@@ -235,6 +236,35 @@ fn a_back_off_of_our_own_is_ended_by_fresh_news_but_not_by_a_recount() {
     assert_eq!(rig.sent(), []);
     rig.set("202", 3);
     assert_eq!(rig.sent(), [(1, 3, 3)]);
+}
+
+/// `mwid status` counted an account as waiting for up to ten minutes after its phone was told.
+#[test]
+fn an_account_whose_phones_are_all_told_waits_for_nothing() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(None));
+    assert_eq!(rig.reconciler.census().waiting, 1);
+    rig.later(SECOND);
+    rig.set("202", 2);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.reconciler.census().waiting, 0);
+}
+
+#[test]
+fn news_during_a_long_retry_after_do_not_pile_up() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Later(Some(3600 * SECOND)));
+    for count in 2..10_000 {
+        rig.set("202", count);
+        assert_eq!(rig.sent(), []);
+    }
+    assert_eq!(rig.reconciler.timers.len(), 1);
+    assert_eq!(rig.next().map(|(_, sent)| sent), Some(vec![(1, 9999, 3)]));
 }
 
 #[test]

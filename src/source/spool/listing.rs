@@ -88,8 +88,7 @@ impl Worker {
     fn root_is_well(&self) {
         self.condition.well(&Subject::Root);
         let state = if self.watches.is_some() { RootState::Watching } else { RootState::Polling };
-        let bad_names = self.bad_names.len();
-        self.condition.set(|health| (health.root, health.bad_names) = (state, bad_names));
+        self.condition.set(|health| health.root = state);
     }
 
     /// The root cannot be seen: everything below it is lost, not empty.

@@ -65,12 +65,17 @@ impl Watches {
     }
 }
 
+/// How many folders this user's processes may watch in all; 0 when the kernel does not say.
+pub(super) fn limit() -> usize {
+    let text = std::fs::read_to_string(LIMIT).unwrap_or_default();
+    text.trim().parse().unwrap_or_default()
+}
+
 /// The text for an operator when an error concerns more than the one folder.
 fn refusal(error: &notify::Error) -> Option<String> {
     match &error.kind {
         ErrorKind::MaxFilesWatch => {
-            let limit = std::fs::read_to_string(LIMIT).unwrap_or_default();
-            Some(format!("the kernel's limit of {} watched folders is reached", limit.trim()))
+            Some(format!("the kernel's limit of {} watched folders is reached", limit()))
         }
         ErrorKind::PathNotFound => None,
         ErrorKind::Io(error) if concerns_one_folder(error) => None,

@@ -15,7 +15,7 @@ use super::pending::Pending;
 use super::place::Places;
 use super::signals::{Batch, Signals};
 use super::tree::Tree;
-use super::watch::Watches;
+use super::watch::{self, Watches};
 use crate::config;
 use crate::source::Observation;
 
@@ -118,8 +118,10 @@ impl Worker {
         }
         self.step()?;
         let (mailboxes, folders) = (self.tree.mailboxes_counted(), self.tree.folders_watched());
+        let bad_names = self.bad_names.len();
         self.condition.set(|health| {
             (health.mailboxes, health.folders_watched) = (mailboxes, folders);
+            health.bad_names = bad_names;
         });
         Ok(())
     }
@@ -221,11 +223,12 @@ impl Worker {
     fn say_whether_also_polled(&self) {
         let refused = self.watches.as_ref().and_then(Watches::refused).map(|refused| {
             let needed = self.tree.watches_needed();
+            // The limit is the user's: other processes of his have a part of it.
+            let enough = (watch::limit() + needed + needed / 4).next_power_of_two();
             format!(
                 "{refused}, the spool needs {needed}; it is polled every {} s in addition. \
-                 sysctl fs.inotify.max_user_watches={} ends that",
+                 sysctl fs.inotify.max_user_watches={enough} ends that",
                 self.settings.poll.as_secs_f32(),
-                (needed + needed / 4).next_power_of_two(),
             )
         });
         self.condition.set(|health| {

@@ -1,0 +1,250 @@
+//! What becomes of orders, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mwid_core::dialog::{Dialog, Row};
+use mwid_core::message::Message;
+use mwid_core::summary::Summary;
+
+use super::*;
+
+const UNIX: u64 = 1_795_000_000;
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Rig {
+    delivery: NotifyDelivery,
+    transport: Transport,
+    now: Instant,
+}
+
+/// Runs with these proxies, on a socket of loopback that nothing is really sent from.
+fn with(proxies: &[&str], test: impl FnOnce(&mut Rig)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let config = config(proxies);
+    let transport = Transport::bind(&config.general).unwrap();
+    let delivery = NotifyDelivery::new(&config, 1);
+    test(&mut Rig { delivery, transport, now: Instant::now() });
+}
+
+fn config(proxies: &[&str]) -> Config {
+    let mut config = Config::default();
+    config.general.proxy = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+    config.general.bindip = Some("127.0.0.1".into());
+    config
+}
+
+fn order(id: i64) -> Order {
+    let text = |value: &str| Some(value.to_owned());
+    let dialog = Dialog::from_row(&Row {
+        id,
+        presentity_uri: text("sip:202@example.com"),
+        from_user: text("202"),
+        from_domain: text("example.com"),
+        to_user: text("202"),
+        to_domain: text("example.com"),
+        to_tag: text("server"),
+        from_tag: text("phone"),
+        callid: Some(format!("call-{id}")),
+        contact: text("sip:202@192.0.2.7"),
+        expires: Some(i64::try_from(UNIX).unwrap() + 3600),
+        local_contact: text("sip:192.0.2.1"),
+        ..Row::default()
+    });
+    let dialog = Arc::new(dialog.unwrap());
+    let summary = Summary { new: 1, ..Summary::default() };
+    Order { account: dialog.account.clone(), dialog, summary, cseq: 7 }
+}
+
+impl Rig {
+    fn order(&mut self, id: i64) {
+        self.delivery.send(order(id), self.now, UNIX, &self.transport);
+    }
+
+    /// The datagram that is to be sent now, of which there must be one.
+    fn sent(&mut self) -> Transmit {
+        self.delivery.poll_transmit().expect("a datagram")
+    }
+
+    fn answer(&mut self, to: &Transmit, code: u16, lines: &str) {
+        let request = Message::parse(&to.bytes).unwrap();
+        let mut text = format!("SIP/2.0 {code} x\r\n");
+        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+            text.push_str(&format!("{name}: {}\r\n", request.header(name).unwrap()));
+        }
+        text.push_str(&format!("{lines}Content-Length: 0\r\n\r\n"));
+        self.delivery.handle_datagram(self.now, to.to, text.as_bytes());
+    }
+
+    /// Runs until Timer F has ended everything.
+    fn time_out(&mut self) {
+        while self.delivery.in_flight() > 0 {
+            self.now = self.delivery.poll_timeout().unwrap();
+            self.delivery.handle_timeout(self.now);
+            while self.delivery.poll_transmit().is_some() {}
+        }
+    }
+
+    fn verdicts(&mut self) -> Vec<(i64, Verdict)> {
+        let reports = std::iter::from_fn(|| self.delivery.poll_report());
+        reports.map(|report| (report.order.dialog.row.0, report.verdict)).collect()
+    }
+
+    fn verdict(&mut self) -> Verdict {
+        let verdicts = self.verdicts();
+        assert_eq!(verdicts.len(), 1, "every order is reported once");
+        verdicts[0].1
+    }
+}
+
+#[test]
+fn an_answer_is_a_verdict() {
+    for (code, lines, verdict) in [
+        (200, "", Verdict::Delivered),
+        (202, "", Verdict::Delivered),
+        (481, "", Verdict::Gone),
+        (500, "", Verdict::TooLow),
+        (500, "Retry-After: 9\r\n", Verdict::Later(Some(9 * SECOND))),
+        (480, "Retry-After: 9\r\n", Verdict::Later(Some(9 * SECOND))),
+        (408, "", Verdict::Later(None)),
+        (486, "", Verdict::Later(None)),
+        (407, "Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n", Verdict::Later(None)),
+        (503, "", Verdict::Later(None)),
+        (503, "Retry-After: 9\r\n", Verdict::Later(Some(9 * SECOND))),
+    ] {
+        with(&["127.0.0.1:5070"], |rig| {
+            rig.order(1);
+            let sent = rig.sent();
+            rig.answer(&sent, code, lines);
+            assert_eq!(rig.verdict(), verdict, "{code} {lines}");
+            assert_eq!(rig.delivery.in_flight(), 0);
+        });
+    }
+}
+
+#[test]
+fn a_503_goes_to_the_next_proxy_and_after_the_last_one_waits() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        let first = rig.sent();
+        rig.answer(&first, 503, "");
+        assert_eq!(rig.verdict(), Verdict::Again);
+        rig.order(1);
+        let second = rig.sent();
+        assert_eq!((first.to.port(), second.to.port()), (5070, 5071));
+        rig.answer(&second, 503, "Retry-After: 20\r\n");
+        assert_eq!(rig.verdict(), Verdict::Later(Some(20 * SECOND)));
+        assert_eq!(rig.delivery.suspended(rig.now).len(), 2);
+    });
+}
+
+#[test]
+fn timer_f_at_a_proxy_that_says_nothing_goes_to_the_next() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        rig.time_out();
+        assert_eq!(rig.verdict(), Verdict::Again);
+        assert_eq!(rig.delivery.suspended(rig.now), ["127.0.0.1:5070"]);
+    });
+}
+
+#[test]
+fn timer_f_at_a_proxy_that_answers_others_is_the_phones_affair() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        rig.sent();
+        rig.order(2);
+        let other = rig.sent();
+        rig.now += SECOND;
+        rig.answer(&other, 200, "");
+        assert_eq!(rig.verdicts(), [(2, Verdict::Delivered)]);
+        rig.time_out();
+        assert_eq!(rig.verdicts(), [(1, Verdict::Later(None))]);
+        assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
+
+#[test]
+fn a_100_alone_shows_that_the_proxy_is_there() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        let sent = rig.sent();
+        rig.answer(&sent, 100, "");
+        rig.time_out();
+        assert_eq!(rig.verdict(), Verdict::Later(None));
+        assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
+
+#[test]
+fn icmp_ends_all_that_went_there_and_nothing_else() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        rig.order(2);
+        rig.delivery.handle_unreachable(rig.now, "127.0.0.1:5079".parse().unwrap());
+        assert_eq!(rig.verdicts(), []);
+        rig.delivery.handle_unreachable(rig.now, "127.0.0.1:5070".parse().unwrap());
+        assert_eq!(rig.verdicts(), [(1, Verdict::Again), (2, Verdict::Again)]);
+        rig.order(3);
+        rig.delivery.handle_unreachable(rig.now, "127.0.0.1:5071".parse().unwrap());
+        assert_eq!(rig.verdicts(), [(3, Verdict::Later(None))]);
+    });
+}
+
+#[test]
+fn orders_wait_for_the_address_of_their_proxy() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        rig.order(2);
+        let name = rig.delivery.poll_resolve().unwrap();
+        assert_eq!(rig.delivery.poll_resolve(), None, "one look-up for both");
+        assert!(rig.delivery.poll_transmit().is_none());
+        assert_eq!(rig.delivery.in_flight(), 2);
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX, &rig.transport);
+        assert_eq!(
+            (rig.sent().to, rig.sent().to.port()),
+            ("127.0.0.1:5060".parse().unwrap(), 5060)
+        );
+    });
+}
+
+#[test]
+fn a_proxy_without_an_address_gives_way_to_the_next() {
+    with(&["proxy.example.com", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        let none = Err(std::io::Error::other("no such name"));
+        rig.delivery.handle_resolved(&name, none, rig.now, UNIX, &rig.transport);
+        assert_eq!(rig.verdict(), Verdict::Again);
+        rig.order(1);
+        assert_eq!(rig.sent().to.port(), 5071);
+    });
+}
+
+#[test]
+fn another_configuration_frees_those_that_wait_for_an_address() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        rig.delivery.configure(&config(&["127.0.0.1:5071"]));
+        assert_eq!(rig.verdict(), Verdict::Again);
+        // The look-up of the old name ends afterwards, and concerns nobody.
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX, &rig.transport);
+        assert_eq!(rig.verdicts(), []);
+        rig.order(1);
+        assert_eq!(rig.sent().to.port(), 5071);
+    });
+}
+
+#[test]
+fn the_end_of_mwid_is_not_the_end_of_a_subscription() {
+    with(&["127.0.0.1:5070"], |rig| {
+        rig.order(1);
+        rig.delivery.abandon(rig.now);
+        assert_eq!(rig.verdict(), Verdict::Later(None));
+        assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
