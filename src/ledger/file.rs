@@ -9,7 +9,8 @@ use mwid_core::dialog::{Facts, Identity};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
-use rusqlite::{Connection, Row};
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+use rusqlite::{Connection, ErrorCode, Row};
 use thiserror::Error;
 
 use super::{Given, Memory};
@@ -55,6 +56,18 @@ pub(super) enum FileError {
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl FileError {
+    /// The disk is full. With a WAL even opening a file to read it needs some room, and SQLite calls
+    /// the lack of it an I/O error then.
+    pub(super) fn is_no_room(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
+        error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || extended
+                .is_some_and(|code| [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE].contains(&code))
+    }
 }
 
 /// Opens the file, brings its schema up to date, drops what has ended.

@@ -111,6 +111,12 @@ impl Writer {
                 self.connection = Some(connection);
                 return memory;
             }
+            // Nothing is wrong with it, but it could not be kept true.
+            Err(problem) if problem.is_no_room() => {
+                self.give_up(&format!("the disk is full ({problem})"));
+                self.renew(unix);
+                return Memory::default();
+            }
             Err(problem) => problem,
         };
         match file::set_aside(&self.path, unix) {
