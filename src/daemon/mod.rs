@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
@@ -347,6 +347,3 @@ fn settings(timers: &Timers) -> Settings {
 fn places(config: &Config) -> usize {
     usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
 }
-
-/// How long `notify` waits for answers: Timer F and a little.
-const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);

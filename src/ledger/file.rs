@@ -81,10 +81,15 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     check(&connection)?;
     migrate(&connection)?;
-    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
-    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])?;
+    prune(&connection, unix)?;
     let memory = load(&connection)?;
     Ok((connection, memory))
+}
+
+/// Drops the dialogs whose subscription ended long ago.
+pub(super) fn prune(connection: &Connection, unix: u64) -> Result<usize, rusqlite::Error> {
+    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
+    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])
 }
 
 /// The folder that the ledger and its lock are in.
@@ -162,6 +167,7 @@ fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
         delivered: summary(row, 4)?,
         dead: row.get(8)?,
         version: facts.version(),
+        expires: facts.expires,
     };
     Ok((identity, remembered))
 }

@@ -23,6 +23,9 @@ const BATCH: Duration = Duration::from_millis(100);
 /// Orders in one commit, at most.
 const MAX_BATCH: usize = 4096;
 
+/// Between two times that what ended long ago is dropped.
+const PRUNE: Duration = Duration::from_secs(3600);
+
 /// Between two tries to make a new ledger after the old one could not be written.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -68,12 +71,13 @@ pub(super) struct Writer {
     /// The file has all that was given until its last commit.
     whole: bool,
     retry: Instant,
+    pruned: Instant,
 }
 
 impl Writer {
     pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, state, connection: None, given, whole: false, retry }
+        Self { path, state, connection: None, given, whole: false, retry, pruned: retry }
     }
 
     /// Opens the file; one that cannot be used is put aside and a new one is made. Takes over what
@@ -162,8 +166,18 @@ impl Writer {
             self.renew(unix());
         }
         let Some(connection) = &mut self.connection else { return };
+        let pruning = self.pruned.elapsed() >= PRUNE;
+        if pruning {
+            self.pruned = Instant::now();
+        }
         let forced = self.given.has_files();
-        match commit(connection, forced, |to| batch.iter().try_for_each(|order| apply(to, order))) {
+        let write = |to: &Connection| {
+            if pruning {
+                file::prune(to, unix())?;
+            }
+            batch.iter().try_for_each(|order| apply(to, order))
+        };
+        match commit(connection, forced, write) {
             Ok(()) => self.given.written(),
             Err(error) => self.give_up(&error.to_string()),
         }

@@ -26,8 +26,10 @@ pub use state::Remembered;
 use state::{AccountState, DialogState, Pause, Phase};
 
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
-/// past us (design rule 4). After the last one the dialog waits like any other failure.
-const JUMPS: [u32; 3] = [1, 10, 100];
+/// past us (design rule 4). After the last one the dialog waits like any other failure. The first
+/// is 2: a phone that refuses n saw n + 1 or more, and to an equal CSeq many answer 200 and do
+/// nothing, which would be taken for a delivery.
+const JUMPS: [u32; 3] = [2, 10, 100];
 
 /// How long after a phone took a NOTIFY its row is looked at again. Kamailio's notifier processes
 /// come round every 5 s at the latest; the look-up must come after that.
@@ -119,6 +121,19 @@ pub struct Census {
     pub dead: usize,
 }
 
+/// How the dialogs of one account stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Live ones.
+    pub dialogs: usize,
+    /// Those whose phone said that they are gone: left alone until they change.
+    pub dead: usize,
+    /// Those that wait before they are tried again.
+    pub paused: usize,
+    /// Those with a claim or a NOTIFY under way.
+    pub working: usize,
+}
+
 /// Works until delivered is desired.
 ///
 /// Calling contract: call a *command* or a *handle* method, then call
@@ -133,7 +148,7 @@ pub struct Census {
 ///   [`handle_verdict`](Self::handle_verdict)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`knows`](Self::knows), [`census`](Self::census)
+///   [`is_settled`](Self::is_settled), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
 /// and dialog, the first of a burst at once and the last always; what has not been sent is
@@ -156,6 +171,8 @@ pub struct Reconciler {
     checks: VecDeque<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
+    /// The latest time that was told, in Unix seconds.
+    unix: u64,
 }
 
 impl Reconciler {
@@ -176,6 +193,7 @@ impl Reconciler {
             checks: VecDeque::new(),
             finding: 0,
             in_flight: 0,
+            unix: 0,
         }
     }
 
@@ -190,9 +208,15 @@ impl Reconciler {
         self.settings = settings;
     }
 
-    /// Forgets what was delivered and looks every account up again: another database is read.
+    /// Looks every account up again: another database is read, whose rows have other ids. What is
+    /// known of a dialog holds wherever its row is.
     pub fn restart(&mut self) {
-        self.dialogs.retain(|_, dialog| dialog.phase.is_working());
+        let idle =
+            |(row, dialog): (&RowId, &DialogState)| (!dialog.phase.is_working()).then_some(*row);
+        let rows: Vec<RowId> = self.dialogs.iter().filter_map(idle).collect();
+        for row in rows {
+            self.forget(row);
+        }
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
@@ -275,6 +299,21 @@ impl Reconciler {
             && !state.dialogs.iter().any(working)
     }
 
+    /// Why nothing of an account is under way.
+    #[must_use]
+    pub fn standing(&self, account: &Account, now: Instant) -> Standing {
+        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        let mut standing = Standing::default();
+        for dialog in rows.unwrap_or_default().iter().filter_map(|row| self.dialogs.get(row)) {
+            standing.dialogs += 1;
+            standing.dead += usize::from(dialog.phase == Phase::Dead);
+            standing.working += usize::from(dialog.phase.is_working());
+            let paused = dialog.pause.is_some_and(|pause| pause.until() > now);
+            standing.paused += usize::from(paused);
+        }
+        standing
+    }
+
     /// Whether this row was seen as it is now: the same dialog, not refreshed since. Then a
     /// look-up would bring nothing new, for a dead row neither.
     #[must_use]
@@ -316,6 +355,7 @@ impl Reconciler {
         now: Instant,
         unix: u64,
     ) {
+        self.unix = unix;
         self.end_lookup(account);
         if let Some(state) = self.accounts.get_mut(account) {
             state.failures = 0;
@@ -399,17 +439,16 @@ impl Reconciler {
                 state.phase = Phase::Dead;
                 state.failures = 0;
             }
-            Verdict::TooLow => match JUMPS.get(state.too_low) {
-                Some(jump) => {
-                    state.too_low += 1;
-                    state.high_water = state.high_water.saturating_add(jump - 1);
-                    self.try_again(row);
+            Verdict::TooLow => {
+                let jump = JUMPS.get(state.too_low);
+                let further = jump.unwrap_or(&JUMPS[0]) - 1;
+                state.high_water = state.high_water.saturating_add(further);
+                state.too_low = if jump.is_some() { state.too_low + 1 } else { 0 };
+                match jump {
+                    Some(_) => self.try_again(row),
+                    None => self.retry_later(row, None, now),
                 }
-                None => {
-                    state.too_low = 0;
-                    self.retry_later(row, None, now);
-                }
-            },
+            }
             Verdict::Again if state.again > AGAIN => {
                 state.again = 0;
                 self.retry_later(row, None, now);
@@ -510,9 +549,12 @@ impl Reconciler {
     fn forget(&mut self, row: RowId) {
         let Some(state) = self.dialogs.remove(&row) else { return };
         if self.remembered.len() >= MAX_REMEMBERED {
-            self.remembered.clear();
+            let unix = self.unix;
+            self.remembered.retain(|_, past| past.expires > unix);
         }
-        self.remembered.insert(state.identity, state.remember());
+        if self.remembered.len() < MAX_REMEMBERED {
+            self.remembered.insert(state.identity, state.remember());
+        }
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
@@ -522,8 +564,8 @@ impl Reconciler {
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
         let remembered = &mut self.remembered;
         let mut recall = || match remembered.remove(&identity) {
-            Some(past) => DialogState::remembered(account.clone(), identity, &past),
-            None => DialogState::new(account.clone(), identity, version),
+            Some(past) => DialogState::remembered(account.clone(), &dialog, &past),
+            None => DialogState::new(account.clone(), &dialog),
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
@@ -544,6 +586,7 @@ impl Reconciler {
             state.account = account.clone();
             state.delivered = None;
         }
+        state.expires = dialog.expires;
         if state.version != version {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
             // have forgotten; a dead row lives again, a failing one gets another chance at once.

@@ -36,6 +36,8 @@ pub struct Remembered {
     pub dead: bool,
     /// How the dialog was then: after a refresh only `high_water` still holds.
     pub version: Version,
+    /// When the subscription ended or will end, absolute Unix seconds.
+    pub expires: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct DialogState {
     pub(super) identity: Identity,
     /// Tells a refresh, and a dead row that came back to life.
     pub(super) version: Version,
+    /// When the subscription ends, absolute Unix seconds.
+    pub(super) expires: u64,
     pub(super) delivered: Option<Summary>,
     /// The highest CSeq that mwid sent or jumped to.
     pub(super) high_water: u32,
@@ -113,11 +117,12 @@ impl AccountState {
 }
 
 impl DialogState {
-    pub(super) fn new(account: Account, identity: Identity, version: Version) -> Self {
+    pub(super) fn new(account: Account, dialog: &Dialog) -> Self {
         Self {
             account,
-            identity,
-            version,
+            identity: dialog.identity(),
+            version: dialog.version(),
+            expires: dialog.expires,
             delivered: None,
             high_water: 0,
             phase: Phase::Idle,
@@ -138,16 +143,18 @@ impl DialogState {
             delivered: self.delivered,
             dead: self.phase == Phase::Dead,
             version: self.version,
+            expires: self.expires,
         }
     }
 
-    /// A dialog that was known before a restart.
-    pub(super) fn remembered(account: Account, identity: Identity, past: &Remembered) -> Self {
+    /// A dialog that was known before.
+    pub(super) fn remembered(account: Account, dialog: &Dialog, past: &Remembered) -> Self {
         Self {
             delivered: past.delivered,
             high_water: past.high_water,
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
-            ..Self::new(account, identity, past.version)
+            version: past.version,
+            ..Self::new(account, dialog)
         }
     }
 
