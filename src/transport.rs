@@ -14,12 +14,19 @@ use tokio::net::UdpSocket;
 
 use crate::config::General;
 
+mod errors;
+
+use errors::SendError;
+
 /// Room for replies in the kernel. The default drops silently after 166 of them; a burst of a
 /// whole platform needs more.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The largest UDP datagram.
 pub const MAX_DATAGRAM: usize = 65_535;
+
+/// How often a send is tried whose error may be that of an earlier datagram.
+const TRIES: u32 = 3;
 
 /// The socket cannot be opened.
 #[derive(Debug, Error)]
@@ -30,13 +37,17 @@ pub struct BindError {
 }
 
 /// What came of an attempt to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Sent {
     /// The kernel took it.
     Ok,
     /// The kernel's queue is full: wait until the socket is writable.
     Full,
-    /// It can never get there (no route, wrong address family).
+    /// It is lost; the next copy may get through.
+    Lost,
+    /// This datagram cannot be sent; others to the same place may.
+    Refused(io::Error),
+    /// Nothing gets there (no route, wrong address family).
     Unreachable,
 }
 
@@ -114,20 +125,24 @@ impl Transport {
     pub fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
         // A pending ICMP error is reported by the next call, whoever it was for: the error queue
         // has it too, so here the call is just made again.
-        for _ in 0..3 {
-            match self.socket.try_send_to(bytes, to) {
-                Ok(_) => return Sent::Ok,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Sent::Full,
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => {}
-                    _ => {
-                        tracing::debug!(%to, %error, "a datagram was not sent");
-                        return Sent::Unreachable;
-                    }
-                },
+        let mut tries = 1;
+        loop {
+            let Err(error) = self.socket.try_send_to(bytes, to) else { return Sent::Ok };
+            let meaning = errors::of_send(&error);
+            if meaning == SendError::Full {
+                return Sent::Full;
             }
+            if tries < TRIES {
+                tries += 1;
+                continue;
+            }
+            tracing::debug!(%to, %error, "a datagram was not sent");
+            return match meaning {
+                SendError::NoRoute => Sent::Unreachable,
+                SendError::Refused => Sent::Refused(error),
+                SendError::Lost | SendError::Full => Sent::Lost,
+            };
         }
-        Sent::Ok
     }
 
     /// Waits until there is something to receive or an error to read.
@@ -181,7 +196,7 @@ fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
     open().map_err(|source| BindError { address, source })
 }
 
-/// Reads one entry of the error queue: the address that the failed datagram was sent to.
+/// Reads the error queue up to an entry that counts: the address that the failed datagram was sent to.
 fn receive_error(socket: &UdpSocket) -> io::Result<SocketAddr> {
     let mut payload = [0; 64];
     let mut iov = [IoSliceMut::new(&mut payload)];
@@ -193,14 +208,13 @@ fn receive_error(socket: &UdpSocket) -> io::Result<SocketAddr> {
             Some(&mut space),
             MsgFlags::MSG_ERRQUEUE,
         )?;
-        let is_icmp = message.cmsgs()?.any(|control| {
-            matches!(
-                control,
-                ControlMessageOwned::Ipv4RecvErr(..) | ControlMessageOwned::Ipv6RecvErr(..)
-            )
+        let unreachable = message.cmsgs()?.any(|control| match control {
+            ControlMessageOwned::Ipv4RecvErr(error, _)
+            | ControlMessageOwned::Ipv6RecvErr(error, _) => errors::is_unreachable(&error),
+            _ => false,
         });
         let to = message.address.and_then(|address| to_std(&address));
-        if let (true, Some(to)) = (is_icmp, to) {
+        if let (true, Some(to)) = (unreachable, to) {
             return Ok(to);
         }
     }
@@ -224,4 +238,35 @@ fn bracketed(host: &str) -> String {
 /// When the name has no address.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs with a socket on loopback.
+    fn with(test: impl FnOnce(&Transport)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let general = General { bindip: Some("127.0.0.1".into()), ..General::default() };
+        test(&Transport::bind(&general).unwrap());
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_says_nothing_about_where_it_was_to_go() {
+        with(|transport| {
+            let sent = transport.try_send(transport.local(), &vec![0; 66_000]);
+            assert!(matches!(sent, Sent::Refused(_)), "{sent:?}");
+            let sent = transport.try_send(transport.local(), b"short");
+            assert!(matches!(sent, Sent::Ok), "{sent:?}");
+        });
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_cannot_be_reached() {
+        with(|transport| {
+            let sent = transport.try_send("[::1]:5060".parse().unwrap(), b"x");
+            assert!(matches!(sent, Sent::Unreachable), "{sent:?}");
+        });
+    }
 }

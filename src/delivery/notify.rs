@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -187,6 +188,12 @@ impl NotifyDelivery {
         self.finish(now);
     }
 
+    /// The socket does not take this datagram; it may take others. Its order alone has failed.
+    pub fn handle_not_sent(&mut self, now: Instant, transmit: &Transmit, error: &io::Error) {
+        self.endpoint.handle_not_sent(now, transmit.id, &error.to_string());
+        self.finish(now);
+    }
+
     /// Lets every timer fire that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
@@ -246,7 +253,7 @@ impl NotifyDelivery {
             Outcome::Gone { .. } => Verdict::Gone,
             Outcome::CSeqTooLow => Verdict::TooLow,
             Outcome::RetryAfter { after, .. } => Verdict::Later(Some(after)),
-            Outcome::Refused { .. } | Outcome::Abandoned => Verdict::Later(None),
+            Outcome::Refused { .. } | Outcome::NotSent | Outcome::Abandoned => Verdict::Later(None),
             Outcome::Challenged { challenges, .. } => {
                 let answerable =
                     self.authenticator.take(&flight.name, &challenges, &flight.answered);
@@ -313,6 +320,7 @@ fn words(ending: &Ending) -> String {
         Ending::Final(response) => format!("{} {}", response.code, response.reason),
         Ending::TimedOut => "no answer".to_owned(),
         Ending::Unreachable => "nobody listens (ICMP)".to_owned(),
+        Ending::NotSent { why } => format!("it could not be sent: {why}"),
         Ending::Abandoned => "given up: mwid stops".to_owned(),
     }
 }

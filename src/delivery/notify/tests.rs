@@ -193,6 +193,22 @@ fn icmp_ends_all_that_went_there_and_nothing_else() {
 }
 
 #[test]
+fn a_datagram_that_cannot_be_sent_is_the_affair_of_its_own_order() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        let sent = rig.sent();
+        rig.order(2);
+        let error = io::Error::from_raw_os_error(nix::libc::EMSGSIZE);
+        rig.delivery.handle_not_sent(rig.now, &sent, &error);
+        let report = rig.delivery.poll_report().unwrap();
+        assert_eq!((report.order.dialog.row.0, report.verdict), (1, Verdict::Later(None)));
+        assert!(report.answer.contains("Message too long"), "{}", report.answer);
+        assert_eq!(rig.verdicts(), [], "the other waits for its answer");
+        assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
+
+#[test]
 fn orders_wait_for_the_address_of_their_proxy() {
     with(&["proxy.example.com"], |rig| {
         rig.order(1);
