@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::sync::Once;
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
@@ -19,7 +20,7 @@ mod errors;
 use errors::SendError;
 
 /// Room for replies in the kernel. The default drops silently after 166 of them; a burst of a
-/// whole platform needs more.
+/// whole platform needs more. The kernel gives at most `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The largest UDP datagram.
@@ -184,6 +185,10 @@ fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        if let Some(problem) = too_small(socket.recv_buffer_size()?) {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::warn!("{problem}"));
+        }
         if address.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
         } else {
@@ -194,6 +199,20 @@ fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
         UdpSocket::from_std(socket.into())
     };
     open().map_err(|source| BindError { address, source })
+}
+
+/// What to say about a receive buffer that is much smaller than was asked for. Linux gives twice
+/// what was asked, for its own bookkeeping, and says so.
+fn too_small(given: usize) -> Option<String> {
+    let given = given / 2;
+    (given < RECEIVE_BUFFER / 2).then(|| {
+        format!(
+            "the kernel keeps at most {} KiB of answers for mwid, who asked for {} KiB: a burst may \
+             lose some and is sent again then; to avoid that, sysctl -w net.core.rmem_max={RECEIVE_BUFFER}",
+            given / 1024,
+            RECEIVE_BUFFER / 1024,
+        )
+    })
 }
 
 /// Reads the error queue up to an entry that counts: the address that the failed datagram was sent to.
@@ -244,29 +263,37 @@ pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 mod tests {
     use super::*;
 
-    /// Runs with a socket on loopback.
-    fn with(test: impl FnOnce(&Transport)) {
+    /// Tries this datagram on a socket of loopback.
+    fn try_send(to: Option<SocketAddr>, bytes: &[u8]) -> Sent {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _inside = runtime.enter();
-        let general = General { bindip: Some("127.0.0.1".into()), ..General::default() };
-        test(&Transport::bind(&general).unwrap());
+        runtime.block_on(async {
+            let general = General { bindip: Some("127.0.0.1".into()), ..General::default() };
+            let transport = Transport::bind(&general).unwrap();
+            transport.writable().await.unwrap();
+            transport.try_send(to.unwrap_or(transport.local()), bytes)
+        })
     }
 
     #[test]
     fn a_datagram_that_is_too_long_says_nothing_about_where_it_was_to_go() {
-        with(|transport| {
-            let sent = transport.try_send(transport.local(), &vec![0; 66_000]);
-            assert!(matches!(sent, Sent::Refused(_)), "{sent:?}");
-            let sent = transport.try_send(transport.local(), b"short");
-            assert!(matches!(sent, Sent::Ok), "{sent:?}");
-        });
+        let sent = try_send(None, &vec![0; 66_000]);
+        assert!(matches!(sent, Sent::Refused(_)), "{sent:?}");
+        let sent = try_send(None, b"short");
+        assert!(matches!(sent, Sent::Ok), "{sent:?}");
+    }
+
+    #[test]
+    fn a_receive_buffer_that_the_kernel_cuts_is_told_with_the_remedy() {
+        // What a stock kernel gives: net.core.rmem_max = 212992, doubled.
+        let problem = too_small(2 * 212_992).unwrap();
+        assert!(problem.contains("208 KiB") && problem.contains("4096 KiB"), "{problem}");
+        assert!(problem.contains("sysctl -w net.core.rmem_max=4194304"), "{problem}");
+        assert_eq!(too_small(2 * RECEIVE_BUFFER), None);
     }
 
     #[test]
     fn an_address_of_the_other_family_cannot_be_reached() {
-        with(|transport| {
-            let sent = transport.try_send("[::1]:5060".parse().unwrap(), b"x");
-            assert!(matches!(sent, Sent::Unreachable), "{sent:?}");
-        });
+        let sent = try_send(Some("[::1]:5060".parse().unwrap()), b"x");
+        assert!(matches!(sent, Sent::Unreachable), "{sent:?}");
     }
 }
