@@ -122,6 +122,11 @@ impl NotifyDelivery {
     }
 
     fn start(&mut self, order: Order, name: HostPort, resolved: Resolved, now: Instant, unix: u64) {
+        if order.dialog.remaining(unix) == 0 {
+            // It waited too long for its turn. Whether the phone has refreshed it, its row says.
+            let why = "the subscription ended while its NOTIFY waited";
+            return self.report(order, Verdict::Again, why.to_owned());
+        }
         let (to, hop) = resolved;
         let branch = self.endpoint.branch();
         let notify = Notify {

@@ -227,6 +227,21 @@ fn orders_wait_for_the_address_of_their_proxy() {
 }
 
 #[test]
+fn a_subscription_that_ended_while_its_notify_waited_is_looked_up_again_and_told_nothing() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX + 3600, &rig.transport);
+        assert!(rig.delivery.poll_transmit().is_none());
+        assert_eq!(rig.verdict(), Verdict::Again);
+        rig.delivery.send(order(1), rig.now, UNIX + 3599, &rig.transport);
+        let last = String::from_utf8(rig.sent().bytes.to_vec()).unwrap();
+        assert!(last.contains("Subscription-State: active;expires=1\r\n"), "{last}");
+    });
+}
+
+#[test]
 fn a_proxy_without_an_address_gives_way_to_the_next() {
     with(&["proxy.example.com", "127.0.0.1:5071"], |rig| {
         rig.order(1);
