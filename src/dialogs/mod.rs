@@ -13,6 +13,7 @@ use crate::config::{self, DatabaseUrl, Server};
 
 mod backoff;
 mod error;
+mod guard;
 mod link;
 mod mysql;
 mod postgres;
@@ -23,6 +24,7 @@ mod verbs;
 
 pub use error::{Cause, StoreError};
 
+use guard::guarded;
 use link::Link;
 use mysql::MySql;
 use postgres::Postgres;
@@ -64,14 +66,17 @@ pub enum DialogStore {
     Sqlite(Arc<Sqlite>),
 }
 
-/// Asks whichever database it is.
+/// Asks whichever database it is. Its driver may panic: that is one of its errors.
 macro_rules! ask {
     ($store:expr, $verb:expr) => {
-        match $store {
-            Self::MySql(link) => link.ask(&$verb).await,
-            Self::Postgres(link) => link.ask(&$verb).await,
-            Self::Sqlite(file) => file.ask($verb).await,
-        }
+        guarded(&$store.table().at, async {
+            match $store {
+                Self::MySql(link) => link.ask(&$verb).await,
+                Self::Postgres(link) => link.ask(&$verb).await,
+                Self::Sqlite(file) => file.ask($verb).await,
+            }
+        })
+        .await
     };
 }
 
