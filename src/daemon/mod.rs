@@ -236,6 +236,11 @@ impl Daemon {
                     self.unsent = Some(transmit);
                     return;
                 }
+                Sent::Lost => {}
+                Sent::Refused(error) => {
+                    self.said.not_sent(transmit.to, &error);
+                    self.delivery.handle_not_sent(Instant::now(), &transmit, &error);
+                }
                 Sent::Unreachable => {
                     self.delivery.handle_unreachable(Instant::now(), transmit.to);
                 }

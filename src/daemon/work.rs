@@ -80,7 +80,15 @@ impl Daemon {
 
     pub(super) fn handle_done(&mut self, done: Result<Done, JoinError>) {
         let now = Instant::now();
-        match done.expect("work does not panic and is not cancelled while the loop runs") {
+        let done = match done {
+            Ok(done) => done,
+            // The drivers of the databases are fenced (`dialogs`): this is a bug of mwid itself.
+            // What it was doing stays undone, all others go on.
+            Err(error) => {
+                return tracing::error!("a task of mwid failed, please report this: {error}");
+            }
+        };
+        match done {
             Done::Found(account, Ok(found)) => self.handle_found(&account, found, now),
             Done::Found(account, Err(error)) => {
                 self.database_failed(&error);
