@@ -9,3 +9,8 @@ GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO 'mwid'@'%';
 
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO 'mwid'@'%';
+
+-- Only with the triggers of `mwid sql`, after an administrator has installed them: mwid reads and
+-- empties the change table, and must be able to see that the triggers are there.
+-- GRANT SELECT, DELETE ON mwid_changes TO 'mwid'@'%';
+-- GRANT TRIGGER ON active_watchers TO 'mwid'@'%';
