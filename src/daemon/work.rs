@@ -163,7 +163,8 @@ impl Daemon {
                     self.compare(&row, &accounts);
                 }
             }
-            Change::Synced => tracing::debug!("the whole table has been read"),
+            Change::Synced => self.said.database_works(),
+            Change::Failed(error) => self.database_failed(&error),
         }
     }
 

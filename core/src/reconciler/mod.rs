@@ -291,7 +291,7 @@ impl Reconciler {
     #[must_use]
     pub fn is_settled(&self, account: &Account, now: Instant) -> bool {
         let Some(state) = self.accounts.get(account) else { return true };
-        let soon = now + self.settings.min_interval;
+        let soon = now + self.settings.min_interval.max(self.settings.settle);
         let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
         !state.queued
             && !state.finding
