@@ -165,6 +165,7 @@ fn a_claim_that_came_to_nothing_before_a_restart_is_no_reason_to_tell_again() {
         delivered: Some(SUMMARY),
         dead: false,
         version: dialog.version(),
+        expires: u64::MAX,
     };
     scene.sent_cseq = 3;
     scene.reconciler.remember([(dialog.identity(), past)]);
