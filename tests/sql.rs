@@ -223,7 +223,8 @@ async fn way(table: &Table) -> Way {
     let settings = settings(table);
     let (changes, mut seen) = tokio::sync::mpsc::channel(16);
     let watch = Watch::start(&settings, DialogStore::new(&settings).unwrap(), changes);
-    let synced = async { while seen.recv().await.is_some_and(|it| it != Change::Synced) {} };
+    let synced =
+        async { while seen.recv().await.is_some_and(|it| !matches!(it, Change::Synced)) {} };
     tokio::time::timeout(SOON, synced).await.expect("the table is read");
     watch.health().way.expect("the database has answered")
 }
