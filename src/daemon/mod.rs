@@ -93,6 +93,8 @@ pub struct Daemon {
     watch: Watch,
     change: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
+    /// Rows that are being deleted by `work`.
+    deleting: usize,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -150,6 +152,7 @@ impl Daemon {
             ledger,
             given: HashMap::new(),
             work: JoinSet::new(),
+            deleting: 0,
             spool,
             externnotify,
             observe,
@@ -285,16 +288,22 @@ impl Daemon {
             requests::send(request.reply, Answer::refused("mwid is stopping"));
         }
         let deadline = Instant::now() + self.config.timers.shutdown;
+        self.delivery.abandon_waiting();
+        self.drain_reports();
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
             tracing::info!(in_flight, "stopping: waiting for the answers that are still to come");
         }
-        while self.delivery.in_flight() > 0 && Instant::now() < deadline {
+        while (self.delivery.in_flight() > 0 || self.deleting > 0) && Instant::now() < deadline {
             self.transmit();
             let until = self.delivery.poll_timeout().map_or(deadline, |at| at.min(deadline));
             tokio::select! {
                 _ = self.transport.readable() => self.receive(buffer),
                 _ = self.transport.writable(), if self.unsent.is_some() => {}
+                // What else was asked for leads to nothing that could still be sent.
+                Some(done) = self.work.join_next() => if let Ok(Done::Deleted(..)) = done {
+                    self.handle_done(done);
+                },
                 () = sleep_until(Some(until)) => self.delivery.handle_timeout(Instant::now()),
             }
             self.drain_reports();

@@ -70,6 +70,7 @@ impl Daemon {
     }
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
+        self.deleting += 1;
         let (store, places) = (self.store.clone(), self.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
@@ -108,12 +109,15 @@ impl Daemon {
                 }
                 self.reconciler.handle_claim_failure(dialog.row, now);
             }
-            Done::Deleted(dialog, deleted) => match deleted {
-                Ok(_) => {
-                    tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted")
+            Done::Deleted(dialog, deleted) => {
+                self.deleting -= 1;
+                match deleted {
+                    Ok(_) => {
+                        tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
+                    }
+                    Err(error) => self.database_failed(&error),
                 }
-                Err(error) => self.database_failed(&error),
-            },
+            }
             Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);

@@ -205,8 +205,17 @@ impl NotifyDelivery {
         self.finish(now);
     }
 
+    /// Ends the orders that wait for an address: nothing of them has been sent, so a shutdown
+    /// need not wait for them.
+    pub fn abandon_waiting(&mut self) {
+        for order in std::mem::take(&mut self.waiting).into_values().flatten() {
+            self.report(order, Verdict::Later(None), words(&Ending::Abandoned));
+        }
+    }
+
     /// Ends everything that is in flight: a shutdown cannot wait any longer.
     pub fn abandon(&mut self, now: Instant) {
+        self.abandon_waiting();
         self.endpoint.abandon(now);
         self.finish(now);
     }

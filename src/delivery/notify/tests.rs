@@ -271,6 +271,20 @@ fn another_configuration_frees_those_that_wait_for_an_address() {
 }
 
 #[test]
+fn a_shutdown_does_not_wait_for_the_address_of_a_proxy() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        rig.delivery.abandon_waiting();
+        assert_eq!(rig.verdict(), Verdict::Later(None));
+        assert_eq!(rig.delivery.in_flight(), 0);
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX, &rig.transport);
+        assert!(rig.verdicts().is_empty() && rig.delivery.poll_transmit().is_none());
+    });
+}
+
+#[test]
 fn the_end_of_mwid_is_not_the_end_of_a_subscription() {
     with(&["127.0.0.1:5070"], |rig| {
         rig.order(1);
