@@ -43,7 +43,8 @@ pub enum Command {
     },
     /// Tell the daemon that a mailbox changed, as Asterisk's externnotify does.
     ///
-    /// voicemail.conf: externnotify = /usr/bin/mwid-externnotify
+    /// voicemail.conf: externnotify = /usr/bin/mwid-externnotify. With --config FILE in front of
+    /// `externnotify`, the socket and the folder of that configuration are used.
     #[command(name = "externnotify", disable_help_flag = true)]
     Externnotify {
         /// CONTEXT MAILBOX [NEW [OLD [URGENT]]]

@@ -123,6 +123,34 @@ fn a_call_while_the_daemon_is_down_is_delivered_after_its_start() {
     mwid.until("written", |_| dropped() == 0);
 }
 
+#[test]
+fn mwid_externnotify_goes_where_the_named_configuration_says() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    let said = house.mwid(&["externnotify", "example.com", "202", "3", "0", "0"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    proxy.shows("call", "3/0 (0/0)");
+    assert_eq!(mwid.stop().code(), Some(0));
+    let dropped = || fs::read_dir(house.path("drop")).unwrap().count();
+    assert_eq!(dropped(), 0);
+    assert_eq!(house.mwid(&["externnotify", "example.com", "202", "4"]).code, 0);
+    assert_eq!(dropped(), 1);
+    // Its own options stand above the configuration's.
+    let elsewhere = house.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let drop = format!("--drop={}", elsewhere.display());
+    assert_eq!(house.mwid(&["externnotify", &drop, "example.com", "202", "5"]).code, 0);
+    assert_eq!((dropped(), fs::read_dir(elsewhere).unwrap().count()), (1, 1));
+
+    fs::remove_file(house.config()).unwrap();
+    let said = house.mwid(&["externnotify", "example.com", "202", "5"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.starts_with("mwid: cannot read ") && said.out.is_empty(), "{said:?}");
+}
+
 /// Asterisk starts one command for each change and waits for none of them.
 #[test]
 fn of_calls_that_overtake_each_other_the_last_counts_win() {
