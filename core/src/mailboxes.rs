@@ -139,6 +139,11 @@ impl Mailboxes {
         sums
     }
 
+    /// Every account with its sum, those left out that are not sure.
+    pub fn all(&self) -> impl Iterator<Item = (&Account, Summary)> {
+        self.members.keys().filter_map(|account| Some((account, self.sum(account)?)))
+    }
+
     fn sums(&self, accounts: Vec<Account>) -> Vec<(Account, Summary)> {
         let sum = |account: Account| self.sum(&account).map(|summary| (account, summary));
         accounts.into_iter().filter_map(sum).collect()

@@ -99,7 +99,7 @@ impl Verb<MySql> for Find {
         let rows: Vec<mysql_async::Row> = connection.exec(schema.find.as_str(), params).await?;
         Ok(rows
             .iter()
-            .map(|row| match read_row(row) {
+            .map(|row| match read_row(row, schema.flavour) {
                 Ok(row) => row,
                 Err(never) => match never {},
             })

@@ -131,7 +131,7 @@ impl Verb<Postgres> for Find {
 
     async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<Vec<Row>, PoolError> {
         let rows = query(connection, &schema.find, &schema.find_params(self)).await?;
-        Ok(rows.iter().map(read_row).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|row| read_row(row, schema.flavour)).collect::<Result<_, _>>()?)
     }
 }
 

@@ -85,7 +85,7 @@ impl Verb for Find {
     fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
         let mut statement = file.prepare_cached(&schema.find)?;
         let params = params_from_iter(schema.find_params(self));
-        statement.query_map(params, |row| read_row(row))?.collect()
+        statement.query_map(params, |row| read_row(row, schema.flavour))?.collect()
     }
 }
 

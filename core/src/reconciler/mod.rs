@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dialog::{Dialog, Identity, RowId};
+use crate::dialog::{Dialog, Identity, MAX_CSEQ, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
 use crate::summary::Summary;
@@ -37,6 +37,10 @@ const AGAIN: u32 = 10;
 
 /// Timers that were overtaken and may stay in the heap, beside two for each account.
 const STALE_TIMERS: usize = 1024;
+
+/// How much further than its row a dialog is counted when another mwid told it until now. OpenSIPS
+/// rolls the row back to its own count, and only the other one remembers how far it really was.
+const TAKE_OVER: u32 = 100;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,8 +120,8 @@ pub struct Census {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
-///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`acquire`](Self::acquire),
+///   [`release`](Self::release), [`look_up`](Self::look_up), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -219,6 +223,39 @@ impl Reconciler {
         self.look_up(account, urgency);
     }
 
+    /// From here on this mwid tells the account's phones; another one may have done so until now.
+    /// What they show is not known then, so all of them are told. For an account that this one
+    /// tells already it is the same as [`set`](Self::set).
+    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
+        let is_new = !self.accounts.contains_key(account);
+        self.set(account, summary, urgency, false);
+        if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
+            state.acquired = true;
+        }
+    }
+
+    /// Another mwid tells the account's phones from here on: nothing new is sent to them, what is
+    /// in flight ends by itself. How far each dialog was counted is remembered.
+    pub fn release(&mut self, account: &Account) {
+        let Some(state) = self.accounts.remove(account) else { return };
+        self.finding -= usize::from(state.finding);
+        for row in state.dialogs {
+            let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
+            let Some(dialog) = own else { continue };
+            dialog.delivered = None;
+            if matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
+                dialog.released = true;
+            } else {
+                self.forget(row);
+            }
+        }
+    }
+
+    /// The accounts whose phones are told here.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.keys()
+    }
+
     /// The account's rows may have changed: puts it in line for a look-up.
     pub fn look_up(&mut self, account: &Account, urgency: Urgency) {
         let Some(state) = self.accounts.get_mut(account) else { return };
@@ -295,15 +332,16 @@ impl Reconciler {
         unix: u64,
     ) {
         self.end_lookup(account);
-        if let Some(state) = self.accounts.get_mut(account) {
-            state.failures = 0;
-            // Whoever still needs a later look is considered below, or scheduled by its own answer.
-            state.due = None;
-        }
+        // Released during the look-up: its dialogs are another's.
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = 0;
+        // Whoever still needs a later look is considered below, or scheduled by its own answer.
+        state.due = None;
+        let acquired = std::mem::take(&mut state.acquired);
         self.forget_missing(account, &found);
         for dialog in found {
             if dialog.remaining(unix) > 0 {
-                self.consider(account, Arc::new(dialog), now);
+                self.consider(account, Arc::new(dialog), acquired, now);
             }
         }
     }
@@ -320,6 +358,10 @@ impl Reconciler {
     /// A CSeq was claimed, or (`None`) the row is gone.
     pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
+        if state.released {
+            self.end_attempt(row);
+            return;
+        }
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
             return;
         };
@@ -487,7 +529,13 @@ impl Reconciler {
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
-    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
+    fn consider(
+        &mut self,
+        account: &Account,
+        dialog: Arc<Dialog>,
+        acquired: bool,
+        now: Instant,
+    ) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
@@ -498,6 +546,9 @@ impl Reconciler {
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
+            if let Some(account) = self.accounts.get_mut(account) {
+                account.acquired |= acquired;
+            }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
             if moved || state.identity != identity || state.version != version {
@@ -509,6 +560,11 @@ impl Reconciler {
         }
         if state.identity != identity {
             *state = recall();
+        }
+        if acquired {
+            let sent = state.high_water.max(dialog.sent_cseq.unwrap_or_default());
+            let further = sent.saturating_add(TAKE_OVER);
+            state.high_water = if further < MAX_CSEQ { further } else { sent };
         }
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.
@@ -544,14 +600,27 @@ impl Reconciler {
         self.ready.push(urgency, row);
     }
 
-    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in.
+    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in, unless its account
+    /// was released meanwhile.
     fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
         let state = self.dialogs.get_mut(&row)?;
         if !matches!(state.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
             return None;
         }
         self.in_flight -= 1;
-        Some(std::mem::replace(&mut state.phase, Phase::Idle))
+        let phase = std::mem::replace(&mut state.phase, Phase::Idle);
+        if !std::mem::take(&mut state.released) {
+            return Some(phase);
+        }
+        // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
+        state.delivered = None;
+        let account = state.account.clone();
+        if self.accounts.contains_key(&account) {
+            self.look_up(&account, Urgency::CatchUp);
+        } else {
+            self.forget(row);
+        }
+        None
     }
 
     /// At once, but with a fresh reading of the row.

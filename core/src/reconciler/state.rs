@@ -23,6 +23,8 @@ pub(super) struct AccountState {
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
+    /// Another mwid told it before: the first look-up counts further than the rows.
+    pub(super) acquired: bool,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -56,6 +58,8 @@ pub(super) struct DialogState {
     pub(super) too_low: usize,
     /// Times in a row that it was tried again at once.
     pub(super) again: u32,
+    /// Its account was released while something was under way.
+    pub(super) released: bool,
 }
 
 /// Why a dialog is not tried again yet.
@@ -102,6 +106,7 @@ impl AccountState {
             due: None,
             urgency: Urgency::CatchUp,
             dialogs: Vec::new(),
+            acquired: false,
         }
     }
 }
@@ -120,6 +125,7 @@ impl DialogState {
             failures: 0,
             too_low: 0,
             again: 0,
+            released: false,
         }
     }
 
