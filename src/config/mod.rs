@@ -51,6 +51,8 @@ pub struct Config {
     pub spool: Spool,
     /// `[database]`
     pub database: Database,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// `[contexts]` and `[mailboxes]`
     pub accounts: Accounts,
     /// `[timers]`
@@ -130,6 +132,19 @@ pub struct Spool {
     pub poll: Duration,
     /// `rescan`: seconds between two full counts. Default 300.
     pub rescan: Duration,
+    /// `scope = single | own | shared`. Default `single`: nothing of a cluster is used.
+    pub scope: Scope,
+}
+
+/// Whether several mwid work on one database, and whose messages each of them sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One mwid.
+    Single,
+    /// Several, each with messages of its own: counts add up.
+    Own,
+    /// Several, all of which see the same messages.
+    Shared,
 }
 
 /// How the spool is watched.
@@ -156,6 +171,19 @@ pub struct Database {
     pub timeout: Duration,
     /// `connections`: at most this many at once. Default 4.
     pub connections: u32,
+}
+
+/// `[cluster]`: several mwid on one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// `node`: 1 to 64 letters, digits, `.`, `-`, `_`. Default: the host name.
+    pub node: Option<String>,
+    /// `url`: where `mwid_nodes` and `mwid_counts` are. Default: `[database] url`.
+    pub url: Option<DatabaseUrl>,
+    /// `lease`: seconds after which a mwid that is not heard of counts as dead. Default 30.
+    pub lease: Duration,
+    /// `poll`: milliseconds between two looks at the tables. Default 200.
+    pub poll: Duration,
 }
 
 /// Which column names the account of a mailbox.

@@ -4,8 +4,7 @@
 //! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
 //! that differs, has a NOTIFY sent, and comes back later when that failed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,9 +33,6 @@ const MAX_REMEMBERED: usize = 200_000;
 /// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
 /// and an end for a proxy that challenges for ever.
 const AGAIN: u32 = 10;
-
-/// Timers that were overtaken and may stay in the heap, beside two for each account.
-const STALE_TIMERS: usize = 1024;
 
 /// How much further than its row a dialog is counted when another mwid told it until now. OpenSIPS
 /// rolls the row back to its own count, and only the other one remembers how far it really was.
@@ -145,7 +141,8 @@ pub struct Reconciler {
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
-    timers: BinaryHeap<Reverse<(Instant, Account)>>,
+    /// When to look an account up again: its `due`, once.
+    timers: BTreeSet<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
 }
@@ -164,7 +161,7 @@ impl Reconciler {
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             finding: 0,
             in_flight: 0,
         }
@@ -239,6 +236,9 @@ impl Reconciler {
     pub fn release(&mut self, account: &Account) {
         let Some(state) = self.accounts.remove(account) else { return };
         self.finding -= usize::from(state.finding);
+        if let Some(due) = state.due {
+            self.timers.remove(&(due, account.clone()));
+        }
         for row in state.dialogs {
             let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
             let Some(dialog) = own else { continue };
@@ -336,7 +336,9 @@ impl Reconciler {
         let Some(state) = self.accounts.get_mut(account) else { return };
         state.failures = 0;
         // Whoever still needs a later look is considered below, or scheduled by its own answer.
-        state.due = None;
+        if let Some(due) = state.due.take() {
+            self.timers.remove(&(due, account.clone()));
+        }
         let acquired = std::mem::take(&mut state.acquired);
         self.forget_missing(account, &found);
         for dialog in found {
@@ -456,7 +458,7 @@ impl Reconciler {
     /// When to call [`poll_action`](Self::poll_action) again if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
         timer.into_iter().chain(token).min()
@@ -652,34 +654,20 @@ impl Reconciler {
     fn schedule(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         if state.due.is_none_or(|due| at < due) {
-            state.due = Some(at);
-            self.timers.push(Reverse((at, account.clone())));
-        }
-        self.sweep_timers();
-    }
-
-    /// A timer that was overtaken stays in the heap until its time comes: there must not be more of
-    /// them than accounts, give or take.
-    fn sweep_timers(&mut self) {
-        if self.timers.len() > 2 * self.accounts.len() + STALE_TIMERS {
-            let accounts = &self.accounts;
-            let due = |account: &Account| accounts.get(account).and_then(|state| state.due);
-            self.timers.retain(|Reverse((at, account))| due(account) == Some(*at));
+            self.timers.insert((at, account.clone()));
+            if let Some(overtaken) = state.due.replace(at) {
+                self.timers.remove(&(overtaken, account.clone()));
+            }
         }
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > now {
-                return;
-            }
-            let Reverse((at, account)) = self.timers.pop().expect("it was just peeked at");
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, account)) = self.timers.pop_first() else { return };
             let Some(state) = self.accounts.get_mut(&account) else { continue };
-            if state.due == Some(at) {
-                state.due = None;
-                let urgency = state.urgency;
-                self.look_up(&account, urgency);
-            }
+            state.due = None;
+            let urgency = state.urgency;
+            self.look_up(&account, urgency);
         }
     }
 }

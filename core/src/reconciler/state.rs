@@ -19,7 +19,7 @@ pub(super) struct AccountState {
     pub(super) again: Option<Urgency>,
     /// Look-ups that failed in a row.
     pub(super) failures: u32,
-    /// The earliest timer in the heap; a heap entry for another time is stale.
+    /// When it is looked up again.
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
