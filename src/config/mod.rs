@@ -39,7 +39,7 @@ pub use parse::{Environment, Loaded, Process, control, load, parse};
 pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};
-pub use value::ValueError;
+pub use value::{ValueError, node_name};
 pub use warning::{Warning, WarningKind};
 
 /// Everything that the ini file says, defaults filled in. Its own `Default` lacks only the `proxy`.

@@ -325,7 +325,10 @@ pub(super) fn table_name(text: &str) -> Result<String, ValueError> {
 }
 
 /// The name of a node of a cluster.
-pub(super) fn node_name(text: &str) -> Result<String, ValueError> {
+///
+/// # Errors
+/// [`ValueError`] when it has another character than letters, digits, `.`, `-`, `_`, or too many.
+pub fn node_name(text: &str) -> Result<String, ValueError> {
     match text.chars().find(|&c| !c.is_ascii_alphanumeric() && !".-_".contains(c)) {
         Some(found) => Err(ValueError::Character { found, allowed: "letters, digits, . - and _" }),
         None if text.len() > MAX_NODE => {

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
@@ -33,6 +34,7 @@ use crate::unix_socket::SocketError;
 
 mod counters;
 mod intake;
+mod membership;
 mod requests;
 mod status;
 mod work;
@@ -61,6 +63,9 @@ pub enum StartError {
     /// Another mwid has the ledger.
     #[error(transparent)]
     Ledger(#[from] LockError),
+    /// No place among several mwid.
+    #[error(transparent)]
+    Cluster(#[from] JoinError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,6 +90,9 @@ pub struct Daemon {
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
+    /// With several mwid on one database.
+    cluster: Option<Cluster>,
+    events: mpsc::Receiver<Event>,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -103,7 +111,7 @@ pub struct Daemon {
 pub type Requests = mpsc::Sender<Request>;
 
 impl Daemon {
-    /// Opens the sockets and starts the sources. The database is asked later, when it is needed.
+    /// Opens the sockets and starts the sources, on a tokio runtime. The database is asked later, when it is needed.
     ///
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
@@ -114,13 +122,17 @@ impl Daemon {
         let (request, requests) = mpsc::channel(16);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
+        let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
         let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
-            mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
+            mailboxes: Mailboxes::new(
+                directory(&config.accounts),
+                spool.is_none() && cluster.is_none(),
+            ),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: NotifyDelivery::new(
                 &config,
@@ -135,6 +147,8 @@ impl Daemon {
             ledger,
             given: HashSet::new(),
             work: JoinSet::new(),
+            cluster,
+            events,
             spool,
             externnotify,
             observe,
@@ -180,6 +194,7 @@ impl Daemon {
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
+            Some(event) = self.events.recv() => self.cluster_event(event),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
         }
@@ -187,6 +202,7 @@ impl Daemon {
 
     /// Does whatever can be done now.
     fn advance(&mut self) {
+        self.lapse();
         let now = Instant::now();
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
@@ -208,7 +224,9 @@ impl Daemon {
     fn timeout(&self) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let reconciler = self.reconciler.poll_timeout(Instant::now());
-        [self.delivery.poll_timeout(), reconciler, waiters].into_iter().flatten().min()
+        let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
+        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease];
+        all.into_iter().flatten().min()
     }
 
     fn transmit(&mut self) {
@@ -259,6 +277,11 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.close_sources();
+        self.events.close();
+        if let Some(cluster) = &self.cluster {
+            // Now: whoever takes the accounts over counts further than what is still in flight.
+            cluster.let_go();
+        }
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             requests::send(request.reply, Answer::refused("mwid is stopping"));
@@ -283,6 +306,9 @@ impl Daemon {
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
         }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.goodbye().await;
+        }
         self.control.flush().await;
         tracing::info!("stopped");
     }
@@ -292,6 +318,17 @@ impl Daemon {
         while let Some(report) = self.delivery.poll_report() {
             self.handle_report(report, now);
         }
+    }
+}
+
+/// Joins the others, where there are any; the channel is closed where there are none.
+fn join(config: &Config) -> Result<(Option<Cluster>, mpsc::Receiver<Event>), JoinError> {
+    match cluster::Settings::of(config) {
+        Some(settings) => {
+            let (cluster, events) = Cluster::join(settings, random())?;
+            Ok((Some(cluster), events))
+        }
+        None => Ok((None, mpsc::channel(1).1)),
     }
 }
 

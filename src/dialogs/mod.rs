@@ -17,6 +17,7 @@ mod link;
 mod mysql;
 mod postgres;
 mod schema;
+pub(crate) mod session;
 mod sqlite;
 mod sqlite_thread;
 mod verbs;

@@ -83,7 +83,7 @@ impl Server for MySql {
     }
 }
 
-fn bind(params: Vec<Param<'_>>) -> Params {
+pub(super) fn bind(params: Vec<Param<'_>>) -> Params {
     let value = |param| match param {
         Param::Text(text) => Value::from(text),
         Param::Number(number) => Value::from(number),
