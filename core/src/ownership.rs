@@ -253,7 +253,8 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
-        let step = prop_oneof![4 => Just(Step::Look), 4 => Just(Step::Beat), 1 => Just(Step::Lapse)];
+        let step =
+            prop_oneof![4 => Just(Step::Look), 4 => Just(Step::Beat), 1 => Just(Step::Lapse)];
         prop::collection::vec((0..4usize, step), 0..200)
     }
 

@@ -256,7 +256,9 @@ impl Cluster {
     pub async fn goodbye(self) {
         self.let_go();
         if tokio::time::timeout(GOODBYE, self.task).await.is_err() {
-            tracing::warn!("the cluster's database did not take a goodbye; the others wait for the lease to end");
+            tracing::warn!(
+                "the cluster's database did not take a goodbye; the others wait for the lease to end"
+            );
         }
     }
 }

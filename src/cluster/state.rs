@@ -162,7 +162,8 @@ impl State {
 
     pub(super) fn health(&self, scope: Scope, now: Instant) -> Health {
         let scope = if scope == Scope::Shared { "shared" } else { "own" };
-        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Health {
             node: self.ownership.node().to_owned(),
             scope,

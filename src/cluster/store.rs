@@ -31,10 +31,7 @@ fn now(dialect: Dialect) -> &'static str {
 /// own row always; the common row only by what was observed later. A time that has not come yet is
 /// that of a clock that was set back since.
 fn replaceable(dialect: Dialect, new: &str, old: &str) -> String {
-    format!(
-        "({old}node <> '*' OR {new} >= {old}observed OR {old}observed > {})",
-        now(dialect)
-    )
+    format!("({old}node <> '*' OR {new} >= {old}observed OR {old}observed > {})", now(dialect))
 }
 
 /// "I am alive", and the view of this node. Answer: whether another process has this name.
@@ -238,10 +235,7 @@ impl Question for Publish {
         ));
         let length = i64::try_from(self.counts.len()).unwrap_or(i64::MAX);
         session.run(&raise, &[length, highest].map(Param::Number)).await?;
-        let read = format!(
-            "SELECT {} FROM mwid_cluster WHERE id = 1",
-            dialect.number("revision")
-        );
+        let read = format!("SELECT {} FROM mwid_cluster WHERE id = 1", dialect.number("revision"));
         let Some(last) = first_number(&session.rows(&read, &[]).await?) else {
             session.plain("ROLLBACK").await?;
             return Ok(false);
@@ -295,8 +289,15 @@ impl Publish {
 /// What an INSERT does where the row is there.
 fn upsert(dialect: Dialect) -> String {
     // MySQL sets one after the other, and the time is compared for each: it comes last.
-    let columns =
-        ["new_messages", "old_messages", "new_urgent", "old_urgent", "given", "revision", "observed"];
+    let columns = [
+        "new_messages",
+        "old_messages",
+        "new_urgent",
+        "old_urgent",
+        "given",
+        "revision",
+        "observed",
+    ];
     match dialect {
         Dialect::MySql => {
             let may = replaceable(dialect, "VALUES(observed)", "");

@@ -46,7 +46,10 @@ impl Daemon {
                 }
             }
             Event::Loaded => {
-                tracing::info!(mailboxes = self.mailboxes.len(), "the counts of all mwid are known");
+                tracing::info!(
+                    mailboxes = self.mailboxes.len(),
+                    "the counts of all mwid are known"
+                );
                 self.mailboxes_complete();
                 self.reassign();
             }
@@ -69,7 +72,9 @@ impl Daemon {
     pub(super) fn lapse(&mut self) {
         let over = self.cluster.as_ref().is_some_and(|cluster| cluster.lapse(Instant::now()));
         if over {
-            tracing::error!("the lease in the cluster has ended: no phone is told anything until it is renewed");
+            tracing::error!(
+                "the lease in the cluster has ended: no phone is told anything until it is renewed"
+            );
             self.reassign();
         }
     }

@@ -189,9 +189,11 @@ impl Daemon {
             return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
         }
         if cluster::Settings::of(&new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
-            return Err("[cluster], its database and [spool] scope cannot change while mwid runs; \
+            return Err(
+                "[cluster], its database and [spool] scope cannot change while mwid runs; \
                         restart it for that"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);

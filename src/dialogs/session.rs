@@ -121,7 +121,9 @@ impl Session for mysql_async::Conn {
                 Cell::Text(String::from_utf8_lossy(&bytes).into_owned())
             }
             mysql_async::Value::Int(number) => Cell::Number(number),
-            mysql_async::Value::UInt(number) => i64::try_from(number).map_or(Cell::Other, Cell::Number),
+            mysql_async::Value::UInt(number) => {
+                i64::try_from(number).map_or(Cell::Other, Cell::Number)
+            }
             _ => Cell::Other,
         };
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(cell).collect()).collect())
@@ -182,7 +184,9 @@ impl Session for Connection {
             let cell = |place| {
                 Ok(match row.get_ref(place)? {
                     ValueRef::Integer(number) => Cell::Number(number),
-                    ValueRef::Text(bytes) => Cell::Text(String::from_utf8_lossy(bytes).into_owned()),
+                    ValueRef::Text(bytes) => {
+                        Cell::Text(String::from_utf8_lossy(bytes).into_owned())
+                    }
                     _ => Cell::Other,
                 })
             };

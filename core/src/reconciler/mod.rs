@@ -531,13 +531,7 @@ impl Reconciler {
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
-    fn consider(
-        &mut self,
-        account: &Account,
-        dialog: Arc<Dialog>,
-        acquired: bool,
-        now: Instant,
-    ) {
+    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, acquired: bool, now: Instant) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
