@@ -223,6 +223,12 @@ impl Cluster {
         self.shared.lock().ownership.owner(account).map(str::to_owned)
     }
 
+    /// What the CSeqs of an account that this node takes over must be above.
+    #[must_use]
+    pub fn cseq_floor(&self, now: Instant) -> u32 {
+        self.shared.lock().cseq_floor(now)
+    }
+
     /// When this node's lease ends if it is not renewed; `None` while it has none.
     #[must_use]
     pub fn lease_end(&self) -> Option<Instant> {

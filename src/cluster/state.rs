@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use mwid_core::dialog::MAX_CSEQ;
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::ownership::Ownership;
 use mwid_core::summary::Summary;
@@ -12,6 +13,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::config::Scope;
+
+/// 2020-01-01 in Unix seconds: half of all CSeqs last until 2054, and the next half is left to
+/// those who count.
+const CSEQ_EPOCH: i64 = 1_577_836_800;
 
 /// The shared state, and how the task is woken.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(super) struct State {
     pub(super) bad_rows: u64,
     pub(super) error: Option<String>,
     pub(super) looked: Option<Instant>,
+    /// The database's clock at some instant, in milliseconds of Unix time.
+    pub(super) clock: Option<(Instant, i64)>,
 }
 
 /// How the cluster is, for `status`.
@@ -118,6 +125,7 @@ impl Shared {
             bad_rows: 0,
             error: None,
             looked: None,
+            clock: None,
         };
         Self { scope, wake: Notify::new(), state: Mutex::new(state) }
     }
@@ -158,6 +166,15 @@ impl State {
     pub(super) fn lose(&mut self) -> bool {
         self.lease = None;
         self.ownership.lose()
+    }
+
+    /// The CSeq that no other mwid has come to: seconds of the database's clock (RFC 3261 §8.1.1.5
+    /// suggests a clock). A dialog is told once a second at most, so its CSeqs fall behind it.
+    pub(super) fn cseq_floor(&self, now: Instant) -> u32 {
+        let Some((at, millis)) = self.clock else { return 0 };
+        let passed = i64::try_from(now.saturating_duration_since(at).as_secs()).unwrap_or(0);
+        let floor = (millis / 1000).saturating_add(passed).saturating_sub(CSEQ_EPOCH);
+        u32::try_from(floor).ok().filter(|floor| *floor < MAX_CSEQ / 2).unwrap_or_default()
     }
 
     pub(super) fn health(&self, scope: Scope, now: Instant) -> Health {

@@ -113,6 +113,8 @@ pub(super) struct Seen {
     pub(super) nodes: Vec<Node>,
     /// `None`: the row that counts is not there.
     pub(super) counter: Option<i64>,
+    /// The database's clock, in milliseconds of Unix time.
+    pub(super) now: i64,
     /// At most [`PAGE`], in the order of their revisions.
     pub(super) rows: Vec<CountRow>,
 }
@@ -146,6 +148,8 @@ impl Question for Look {
         // Read before the rows: what is counted up to here has been committed.
         let counter = format!("SELECT {} FROM mwid_cluster WHERE id = 1", number("revision"));
         let counter = first_number(&session.rows(&counter, &[]).await?);
+        let now = format!("SELECT {}", now(dialect));
+        let now = first_number(&session.rows(&now, &[]).await?).unwrap_or_default();
         let mut rows = Vec::new();
         if counter.is_some() && counter != self.counter {
             let columns = ["new_messages", "old_messages", "new_urgent", "old_urgent", "given"];
@@ -158,7 +162,7 @@ impl Question for Look {
             let params = [Param::Number(self.after), Param::Number(PAGE)];
             rows = session.rows(&sql, &params).await?.into_iter().filter_map(read_count).collect();
         }
-        Ok(Seen { nodes, counter, rows })
+        Ok(Seen { nodes, counter, now, rows })
     }
 }
 

@@ -237,6 +237,7 @@ impl Task {
                 // Our row is gone or too old: at once.
                 self.next_beat = Instant::now();
             }
+            state.clock = Some((Instant::now(), seen.now));
             let alive = state.lease.is_some_and(|end| Instant::now() < end);
             alive && !state.leaving && state.ownership.see(&seen.nodes)
         };

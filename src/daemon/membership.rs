@@ -17,10 +17,14 @@ impl Daemon {
 
     /// An account's phones must show this, if they are ours.
     pub(super) fn desire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
-        if self.cluster.is_none() {
-            self.reconciler.set(account, summary, urgency, false);
-        } else if self.owns(account) {
-            self.reconciler.acquire(account, summary, urgency);
+        let now = Instant::now();
+        match &self.cluster {
+            None => self.reconciler.set(account, summary, urgency, false),
+            Some(cluster) if cluster.owns(account, now) => {
+                let floor = cluster.cseq_floor(now);
+                self.reconciler.acquire(account, summary, urgency, floor);
+            }
+            Some(_) => {}
         }
     }
 
@@ -91,11 +95,12 @@ impl Daemon {
         });
         let gained: Vec<(Account, Summary)> =
             mine.map(|(account, summary)| (account.clone(), summary)).collect();
+        let floor = cluster.cseq_floor(now);
         for account in &lost {
             self.reconciler.release(account);
         }
         for (account, summary) in &gained {
-            self.reconciler.acquire(account, *summary, Urgency::CatchUp);
+            self.reconciler.acquire(account, *summary, Urgency::CatchUp, floor);
         }
         if !lost.is_empty() || !gained.is_empty() {
             let health = cluster.health();

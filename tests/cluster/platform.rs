@@ -42,6 +42,8 @@ pub struct Setup {
     pub tables: bool,
     /// Another database for the cluster's tables.
     pub cluster: Option<Server>,
+    /// `[timers] min_interval`.
+    pub min_interval: u32,
     pub seed: u64,
 }
 
@@ -56,6 +58,7 @@ impl Setup {
             flavour: Flavour::OpenSips,
             tables: true,
             cluster: None,
+            min_interval: 50,
             seed: 1,
         }
     }
@@ -159,12 +162,13 @@ impl Platform {
              [spool]\npath = {}\npoll = 1\nscope = {scope}\n\
              [database]\nurl = {}\ntimeout = 2\n\
              [cluster]\nnode = {name}\nlease = {}\npoll = 20\n{cluster}\
-             [timers]\nt1 = 100\nt2 = 400\nt4 = 400\nmin_interval = 50\nrate = 100000\n\
+             [timers]\nt1 = 100\nt2 = 400\nt4 = 400\nmin_interval = {}\nrate = 100000\n\
              retry_min = 1\nretry_max = 2\nshutdown = 1\n",
             self.board.address(),
             spool.root().display(),
             self.rows.url(),
             LEASE.as_secs(),
+            self.setup.min_interval,
         );
         Daemon::new(&folder, &configuration)
     }

@@ -82,10 +82,11 @@ fn a_killed_node_is_taken_over_own_sqlite() {
 /// OpenSIPS rolls a row back to its own count, and the only one who knew better is dead.
 #[test]
 fn a_row_that_was_rolled_back_does_not_make_a_lamp_wrong_after_a_take_over() {
-    let mut platform = Setup::new("rolled back", 2, Scope::Shared).build();
+    let setup = Setup::new("rolled back", 2, Scope::Shared);
+    let mut platform = Setup { min_interval: 1000, ..setup }.build();
     platform.start();
     let its = platform.owned_by(1, &[0, 1]);
-    for _ in 0..8 {
+    for _ in 0..4 {
         platform.spools[0].leave(its);
         platform.settle_one(its);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dialog::{Dialog, Identity, MAX_CSEQ, RowId};
+use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
 use crate::summary::Summary;
@@ -33,10 +33,6 @@ const MAX_REMEMBERED: usize = 200_000;
 /// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
 /// and an end for a proxy that challenges for ever.
 const AGAIN: u32 = 10;
-
-/// How much further than its row a dialog is counted when another mwid told it until now. OpenSIPS
-/// rolls the row back to its own count, and only the other one remembers how far it really was.
-const TAKE_OVER: u32 = 100;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,13 +217,14 @@ impl Reconciler {
     }
 
     /// From here on this mwid tells the account's phones; another one may have done so until now.
-    /// What they show is not known then, so all of them are told. For an account that this one
-    /// tells already it is the same as [`set`](Self::set).
-    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
+    /// What they show is not known then, so all of them are told, with CSeqs above `floor`: no
+    /// other one has come so far. (A row alone does not say: OpenSIPS rolls it back to its own
+    /// count.) For an account that this one tells already it is the same as [`set`](Self::set).
+    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency, floor: u32) {
         let is_new = !self.accounts.contains_key(account);
         self.set(account, summary, urgency, false);
         if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
-            state.acquired = true;
+            state.acquired = Some(floor);
         }
     }
 
@@ -339,7 +336,7 @@ impl Reconciler {
         if let Some(due) = state.due.take() {
             self.timers.remove(&(due, account.clone()));
         }
-        let acquired = std::mem::take(&mut state.acquired);
+        let acquired = state.acquired.take();
         self.forget_missing(account, &found);
         for dialog in found {
             if dialog.remaining(unix) > 0 {
@@ -531,7 +528,13 @@ impl Reconciler {
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
-    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, acquired: bool, now: Instant) {
+    fn consider(
+        &mut self,
+        account: &Account,
+        dialog: Arc<Dialog>,
+        acquired: Option<u32>,
+        now: Instant,
+    ) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
@@ -543,7 +546,7 @@ impl Reconciler {
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
             if let Some(account) = self.accounts.get_mut(account) {
-                account.acquired |= acquired;
+                account.acquired = account.acquired.max(acquired);
             }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
@@ -557,10 +560,8 @@ impl Reconciler {
         if state.identity != identity {
             *state = recall();
         }
-        if acquired {
-            let sent = state.high_water.max(dialog.sent_cseq.unwrap_or_default());
-            let further = sent.saturating_add(TAKE_OVER);
-            state.high_water = if further < MAX_CSEQ { further } else { sent };
+        if let Some(floor) = acquired {
+            state.high_water = state.high_water.max(floor);
         }
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.

@@ -23,8 +23,8 @@ pub(super) struct AccountState {
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
-    /// Another mwid told it before: the first look-up counts further than the rows.
-    pub(super) acquired: bool,
+    /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
+    pub(super) acquired: Option<u32>,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -106,7 +106,7 @@ impl AccountState {
             due: None,
             urgency: Urgency::CatchUp,
             dialogs: Vec::new(),
-            acquired: false,
+            acquired: None,
         }
     }
 }
