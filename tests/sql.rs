@@ -211,6 +211,7 @@ async fn the_rights_suffice(
         max_dialogs: 50,
         timeout: Duration::from_secs(20),
         connections: 1,
+        ..Database::default()
     })
     .unwrap();
     store.probe().await.unwrap();

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
@@ -23,6 +23,7 @@ use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::Ledger;
 use crate::lock::LockError;
@@ -44,6 +45,9 @@ use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
 const QUEUE: usize = 1024;
+
+/// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
+const CHANGES: usize = 16;
 
 /// Look-ups in the database at the same time.
 const MAX_LOOKUPS: usize = 64;
@@ -93,6 +97,9 @@ pub struct Daemon {
     /// With several mwid on one database.
     cluster: Option<Cluster>,
     events: mpsc::Receiver<Event>,
+    watch: Watch,
+    change: mpsc::Sender<Change>,
+    changes: mpsc::Receiver<Change>,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -120,9 +127,11 @@ impl Daemon {
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
+        let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
+        let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
@@ -143,6 +152,9 @@ impl Daemon {
             path,
             transport,
             unsent: None,
+            watch,
+            change,
+            changes,
             store,
             ledger,
             given: HashSet::new(),
@@ -195,6 +207,7 @@ impl Daemon {
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
             Some(event) = self.events.recv() => self.cluster_event(event),
+            Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
         }
@@ -360,6 +373,7 @@ fn directory(accounts: &Accounts) -> Directory {
 fn settings(timers: &Timers) -> Settings {
     Settings {
         min_interval: timers.min_interval,
+        settle: timers.settle,
         rate: timers.rate,
         backoff: Backoff { min: timers.retry_min, max: timers.retry_max },
         max_lookups: MAX_LOOKUPS,
@@ -370,6 +384,3 @@ fn settings(timers: &Timers) -> Settings {
 fn places(config: &Config) -> usize {
     usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
 }
-
-/// How long `notify` waits for answers: Timer F and a little.
-const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);

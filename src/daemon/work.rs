@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mwid_core::dialog::{Dialog, RowId};
+use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
-use mwid_core::reconciler::{Action, Verdict};
+use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
 
 use super::{Daemon, unix};
 use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Report};
+use crate::dialogs::watch::{Change, Listed};
 use crate::dialogs::{Found, StoreError};
 use crate::transport;
 
@@ -137,6 +138,40 @@ impl Daemon {
             }
         }
         self.reconciler.handle_dialogs(account, dialogs, now, unix());
+    }
+
+    /// The watch of the table has seen something. Accounts whose summary is not known are not looked
+    /// up: that happens when it is.
+    pub(super) fn change(&mut self, change: Change) {
+        match change {
+            Change::Accounts(accounts) => {
+                for account in accounts {
+                    self.counters.new_subscriptions += 1;
+                    self.reconciler.look_up(&account, Urgency::Fresh);
+                }
+            }
+            Change::Page(page) => {
+                for Listed { row, accounts } in page {
+                    self.compare(&row, &accounts);
+                }
+            }
+            Change::Synced => tracing::debug!("the whole table has been read"),
+        }
+    }
+
+    fn compare(&mut self, row: &Row, accounts: &[Account]) {
+        if !accounts.iter().any(|account| self.reconciler.desired(account).is_some()) {
+            return;
+        }
+        match Dialog::from_row(row) {
+            Ok(dialog) if self.reconciler.knows(&dialog) => {}
+            Ok(_) => {
+                for account in accounts {
+                    self.reconciler.look_up(account, Urgency::CatchUp);
+                }
+            }
+            Err(error) => self.said.bad_row(&error),
+        }
     }
 
     /// With `find_by = either`, a row that only its watcher leads to, but whose presentity is an

@@ -9,6 +9,7 @@ use mwid_core::dialog::{Flavour, MAX_CSEQ, Row};
 
 use super::error::StoreError;
 use super::verbs::{Claim, Find, Identity, Param};
+use super::watch::sql::Sql;
 use crate::config::FindBy;
 
 /// The columns that both flavours must have besides the watcher's two.
@@ -151,6 +152,8 @@ pub(super) struct Schema {
     /// Finds the row of a claim that changed nothing because no CSeq is left.
     pub(super) exhausted: String,
     pub(super) delete: String,
+    /// For those who watch the table.
+    pub(super) watch: Sql,
     find_by: FindBy,
     limit: i64,
 }
@@ -191,6 +194,7 @@ impl Schema {
             claim: sql(claim(dialect, &name, &same)),
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
+            watch: Sql::new(dialect, &table.name, flavour),
             find_by: table.find_by,
             limit: i64::from(table.max_dialogs) + 1,
         })
@@ -249,7 +253,7 @@ fn claim(dialect: Dialect, table: &str, same: &str) -> String {
 }
 
 /// The columns of a [`Row`], in the order in which [`read_row`] takes them.
-fn select_list(dialect: Dialect, flavour: Flavour) -> String {
+pub(super) fn select_list(dialect: Dialect, flavour: Flavour) -> String {
     let (from_user, from_domain) = match flavour {
         Flavour::OpenSips => ("watcher_username", "watcher_domain"),
         Flavour::Kamailio => ("from_user", "from_domain"),

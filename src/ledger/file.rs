@@ -9,7 +9,8 @@ use mwid_core::dialog::{Facts, Identity};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
-use rusqlite::{Connection, Row};
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+use rusqlite::{Connection, ErrorCode, Row};
 use thiserror::Error;
 
 use super::{Given, Memory};
@@ -57,6 +58,18 @@ pub(super) enum FileError {
     Io(#[from] io::Error),
 }
 
+impl FileError {
+    /// The disk is full. With a WAL even opening a file to read it needs some room, and SQLite calls
+    /// the lack of it an I/O error then.
+    pub(super) fn is_no_room(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
+        error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || extended
+                .is_some_and(|code| [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE].contains(&code))
+    }
+}
+
 /// Opens the file, brings its schema up to date, drops what has ended.
 pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
     make_folder(path)?;
@@ -71,10 +84,15 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
         return Err(FileError::Damaged(check));
     }
     migrate(&connection)?;
-    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
-    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])?;
+    prune(&connection, unix)?;
     let memory = load(&connection)?;
     Ok((connection, memory))
+}
+
+/// Drops the dialogs whose subscription ended long ago.
+pub(super) fn prune(connection: &Connection, unix: u64) -> Result<usize, rusqlite::Error> {
+    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
+    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])
 }
 
 /// The folder that the ledger and its lock are in.
@@ -134,6 +152,7 @@ fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
         delivered: summary(row, 4)?,
         dead: row.get(8)?,
         version: facts.version(),
+        expires: facts.expires,
     };
     Ok((identity, remembered))
 }

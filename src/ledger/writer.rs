@@ -21,6 +21,9 @@ const BATCH: Duration = Duration::from_millis(100);
 /// Orders in one commit, at most.
 const MAX_BATCH: usize = 4096;
 
+/// Between two times that what ended long ago is dropped.
+const PRUNE: Duration = Duration::from_secs(3600);
+
 /// Between two tries to make a new ledger after the old one could not be written.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -66,12 +69,13 @@ pub(super) struct Writer {
     /// The file has all that was given until its last commit.
     whole: bool,
     retry: Instant,
+    pruned: Instant,
 }
 
 impl Writer {
     pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, state, connection: None, given, whole: false, retry }
+        Self { path, state, connection: None, given, whole: false, retry, pruned: retry }
     }
 
     /// Opens the file, and takes over what is left of one that was moved away.
@@ -106,6 +110,12 @@ impl Writer {
             Ok((connection, memory)) => {
                 self.connection = Some(connection);
                 return memory;
+            }
+            // Nothing is wrong with it, but it could not be kept true.
+            Err(problem) if problem.is_no_room() => {
+                self.give_up(&format!("the disk is full ({problem})"));
+                self.renew(unix);
+                return Memory::default();
             }
             Err(problem) => problem,
         };
@@ -161,8 +171,18 @@ impl Writer {
             self.renew(unix());
         }
         let Some(connection) = &mut self.connection else { return };
+        let pruning = self.pruned.elapsed() >= PRUNE;
+        if pruning {
+            self.pruned = Instant::now();
+        }
         let forced = self.given.has_files();
-        match commit(connection, forced, |to| batch.iter().try_for_each(|order| apply(to, order))) {
+        let write = |to: &Connection| {
+            if pruning {
+                file::prune(to, unix())?;
+            }
+            batch.iter().try_for_each(|order| apply(to, order))
+        };
+        match commit(connection, forced, write) {
             Ok(()) => self.given.written(),
             Err(error) => self.give_up(&error.to_string()),
         }
