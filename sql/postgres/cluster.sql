@@ -2,8 +2,8 @@
 --
 --   psql opensips -f cluster.sql
 --
--- May be run again: what is there is left as it is. mwid's user needs, on these three tables,
--- SELECT, INSERT, UPDATE and DELETE (DELETE only on mwid_nodes).
+-- May be run again: what is there is left as it is. The rights that mwid's user needs on these
+-- tables stand in user.sql.
 --
 -- mwid_nodes    who is alive: each mwid writes its row every third of its lease.
 -- mwid_counts   what each of them counts; with scope = shared all write as node '*'. The counts of a

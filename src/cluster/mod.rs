@@ -46,7 +46,8 @@ const EVERYBODY: &str = "*";
 pub enum ClusterError {
     /// The tables are not there, or not all of them.
     #[error(
-        "[cluster] {at} has no table {table:?} ({cause}); make the tables of the cluster with {script}"
+        "[cluster] {at} has no table {table:?} ({cause}); make the tables of the cluster with \
+         `mwid sql --apply`, or by hand with {script}"
     )]
     NoTables {
         /// Which database.
@@ -120,6 +121,12 @@ impl Settings {
         let database =
             config::Database { url, table, timeout, connections: 1, ..config::Database::default() };
         (scope != Scope::Single).then(|| Self { scope, cluster: config.cluster.clone(), database })
+    }
+
+    /// Where the tables are.
+    #[must_use]
+    pub fn database(&self) -> &config::Database {
+        &self.database
     }
 
     fn script(&self) -> &'static str {

@@ -186,21 +186,28 @@ impl Daemon {
         }
     }
 
-    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
-        let old = Arc::clone(&self.config);
+    /// What cannot be another while mwid runs.
+    fn refuse_changes(&self, new: &Config) -> Result<(), String> {
+        let old = &self.config;
         if new.control != old.control {
             return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
         }
         if new.state != old.state {
             return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
         }
-        if cluster::Settings::of(&new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
+        if cluster::Settings::of(new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
             return Err(
                 "[cluster], its database and [spool] scope cannot change while mwid runs; \
                         restart it for that"
                     .to_owned(),
             );
         }
+        Ok(())
+    }
+
+    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
+        let old = Arc::clone(&self.config);
+        self.refuse_changes(&new)?;
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);
         let transport = moved.then(|| Transport::bind(&new.general)).transpose();

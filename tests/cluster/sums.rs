@@ -61,7 +61,8 @@ fn a_shared_spool_counts_once_postgres() {
 #[test]
 fn a_change_on_one_server_is_told_by_another() {
     let server = Server::Postgres(Postgres::shared());
-    let mut platform = Setup { server, ..Setup::new("latency", 2, Scope::Own) }.build();
+    let setup = Setup::new("latency", 2, Scope::Own);
+    let mut platform = Setup { server, min_interval: 0, ..setup }.build();
     platform.start();
     platform.settle();
     let mut times = [0, 1].map(|owner| {
