@@ -133,7 +133,7 @@ impl Server {
             branch: &format!("z9hG4bKserver{cseq}"),
             hop: &hop,
             unix: unix(),
-            authorization: None,
+            authorization: &[],
         };
         let notifier = Notifier {
             user_agent: "OpenSIPS".into(),

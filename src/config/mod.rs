@@ -88,8 +88,12 @@ pub struct General {
     pub next_hop: NextHop,
     /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`.
     pub cleanup: Cleanup,
-    /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 401 or 407.
+    /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 407, and with
+    /// `auth_realm` a 401.
     pub credentials: Option<Credentials>,
+    /// `auth_realm`: the only realm that is answered. Default: that of any proxy (407), but of no
+    /// phone (401), which anybody can be: whoever names the nonce can try passwords on the answer.
+    pub auth_realm: Option<String>,
 }
 
 /// Where the bytes of a NOTIFY go.

@@ -16,7 +16,7 @@ use super::secret::MASK;
 use super::secrets::{of_database, of_general};
 use super::value::{
     AbsolutePath, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError, bind_host,
-    itself, milliseconds, node_name, number, seconds, sip_user, table_name, user_agent,
+    header, itself, milliseconds, node_name, number, seconds, sip_user, table_name, user_agent,
 };
 use super::{
     Cleanup, Cluster, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri,
@@ -127,6 +127,8 @@ section! { GENERAL = general: General, "The SIP side." {
         "File with the password of auth_user.";
     auth_password_env => |config| variable(of_general(config)), "" like "MWID_SIP_PASSWORD",
         "Environment variable with the password of auth_user.";
+    auth_realm: Optional(Text(header)), "" like "example.com",
+        "The only realm that auth_user is for, of a 407 or a 401. Default: any 407, and no 401.";
 } and credentials = None }
 
 section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {

@@ -3,7 +3,7 @@
 //! Everything that waits (database, name look-ups) runs beside the loop and comes back as
 //! [`work::Done`]; nothing in the loop blocks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
+use mwid_core::summary::Summary;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -90,7 +91,7 @@ pub struct Daemon {
     store: DialogStore,
     ledger: Ledger,
     /// Mailboxes whose counts externnotify gave, as the ledger has them.
-    given: HashSet<Mailbox>,
+    given: HashMap<Mailbox, Summary>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
@@ -135,7 +136,9 @@ impl Daemon {
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
-        let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
+        let given = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary));
+        let spool =
+            config.spool.enabled.then(|| Spool::start(&config.spool, given, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(
@@ -157,7 +160,7 @@ impl Daemon {
             changes,
             store,
             ledger,
-            given: HashSet::new(),
+            given: HashMap::new(),
             work: JoinSet::new(),
             cluster,
             events,
@@ -253,6 +256,11 @@ impl Daemon {
                 Sent::Full => {
                     self.unsent = Some(transmit);
                     return;
+                }
+                Sent::Lost => {}
+                Sent::Refused(error) => {
+                    self.said.not_sent(transmit.to, &error);
+                    self.delivery.handle_not_sent(Instant::now(), &transmit, &error);
                 }
                 Sent::Unreachable => {
                     self.delivery.handle_unreachable(Instant::now(), transmit.to);

@@ -19,7 +19,6 @@ use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
 use crate::dialogs::watch::Watch;
-use crate::source::Observation;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
 
@@ -234,10 +233,10 @@ impl Daemon {
             changed.push("[spool]");
             self.spool = None;
             let observe = self.observe.clone();
-            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
-            if self.spool.is_none() {
-                // No count is to be waited for any more.
-                self.observe(Observation::Complete);
+            let given = self.given.iter().map(|(mailbox, given)| (mailbox.clone(), *given));
+            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, given, observe));
+            for (account, summary) in self.mailboxes.spool_changed(self.spool.is_some()) {
+                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
             }
         }
         if new.accounts != old.accounts {

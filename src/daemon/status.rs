@@ -51,7 +51,8 @@ impl Daemon {
             },
             "sip": {
                 "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
-                "timed_out": sip.timed_out, "unreachable": sip.unreachable, "strays": sip.strays,
+                "timed_out": sip.timed_out, "unreachable": sip.unreachable,
+                "not_sent": sip.not_sent, "strays": sip.strays,
                 "requests": sip.requests, "garbage": sip.garbage,
             },
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),

@@ -24,6 +24,7 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("general", "auth_password", "null", "auth_user = u\nauth_password = x", r#""********""#),
     ("general", "auth_password_file", "null", "auth_user = u\nauth_password_file = /etc/mwid/password", r#""/etc/mwid/password""#),
     ("general", "auth_password_env", "null", "auth_user = u\nauth_password_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
+    ("general", "auth_realm", "null", "auth_realm = the, realm", r#""the, realm""#),
     ("spool", "enabled", "true", "enabled = off", "false"),
     ("spool", "path", r#""/var/spool/asterisk/voicemail""#, "path = /a b", r#""/a b""#),
     ("spool", "watch", r#""inotify""#, "watch = poll", r#""poll""#),

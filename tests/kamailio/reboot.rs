@@ -50,7 +50,7 @@ fn the_last_word_is_mwids(tables: &Tables, way: &str) {
     let leave = |number| mwid.mailbox(&format!("{}@default", user(number))).leave();
     (0..PHONES).for_each(leave);
     mwid.wait_for_status("/lamps/accounts", PHONES as u64);
-    assert_eq!(mwid.status()["watch"]["way"], way);
+    wait_for("the way", SOON, || (mwid.status()["watch"]["way"] == way).then_some(()));
 
     // All at once.
     let phones: Vec<Phone> = thread::scope(|scope| {

@@ -84,7 +84,7 @@ impl Seen {
             match self.next().await {
                 Change::Page(page) => ids.extend(page.iter().map(|listed| listed.row.id)),
                 Change::Synced => return ids,
-                Change::Accounts(_) => {}
+                Change::Accounts(_) | Change::Failed(_) => {}
             }
         }
     }
@@ -100,7 +100,7 @@ impl Seen {
                     .iter()
                     .flat_map(|listed| listed.accounts.iter().map(|a| a.user().to_owned()))
                     .collect(),
-                Change::Synced => continue,
+                Change::Synced | Change::Failed(_) => continue,
             };
             accounts.sort();
             return accounts;

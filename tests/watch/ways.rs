@@ -97,7 +97,7 @@ pub async fn the_whole_table_is_read_page_by_page(bed: Bed) {
         match seen.next().await {
             Change::Page(page) => pages.push(page.len()),
             Change::Synced => break,
-            Change::Accounts(_) => panic!("nothing changed"),
+            other => panic!("nothing changed: {other:?}"),
         }
     }
     assert_eq!(pages, [500, 500, 234]);

@@ -7,6 +7,7 @@
 //! rewritten, and a Request-URI may be anything.
 
 mod canonical;
+mod challenge;
 mod error;
 mod params;
 mod response;
@@ -18,8 +19,9 @@ use std::ops::Range;
 use rsip::headers::header::Tokenizer;
 
 pub use canonical::{Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive};
+pub use challenge::Challenge;
 pub use error::{Excerpt, MessageError};
-pub use response::{CSeq, Challenge, Response, method};
+pub use response::{CSeq, Response, method};
 /// The method of a request; [`method`] reads one.
 pub use rsip::Method;
 

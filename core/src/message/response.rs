@@ -6,7 +6,7 @@ use rsip::Method;
 
 use super::canonical::is_token;
 use super::error::{Excerpt, MessageError};
-use super::{Message, StartLine};
+use super::{Challenge, Message, StartLine};
 
 /// A response, reduced to what decides about a transaction and a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +36,6 @@ pub struct Response {
     pub challenges: Vec<Challenge>,
     /// The Contact values, as sent.
     pub contacts: Vec<Box<str>>,
-}
-
-/// A demand for credentials (RFC 3261 §22).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    /// Whether a proxy asks (Proxy-Authenticate) or the far end (WWW-Authenticate).
-    pub proxy: bool,
-    /// The header's value, as sent: `Digest realm="…", …`.
-    pub value: Box<str>,
 }
 
 /// The value of CSeq (RFC 3261 §20.16).

@@ -328,7 +328,7 @@ impl Reconciler {
     #[must_use]
     pub fn is_settled(&self, account: &Account, now: Instant) -> bool {
         let Some(state) = self.accounts.get(account) else { return true };
-        let soon = now + self.settings.min_interval;
+        let soon = now + self.settings.min_interval.max(self.settings.settle);
         let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
         !state.queued
             && !state.finding
@@ -419,27 +419,30 @@ impl Reconciler {
         self.schedule(account, now + pause);
     }
 
-    /// A CSeq was claimed, or (`None`) the row is gone.
-    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) {
-        let Some(state) = self.dialogs.get_mut(&row) else { return };
+    /// A CSeq was claimed, or (`None`) the row is gone. Gives whether a NOTIFY will carry it. When
+    /// none does, the row is ahead of what was sent all the same: whoever remembers what was sent
+    /// must remember that too, or it looks as if the server had counted further.
+    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) -> bool {
+        let Some(state) = self.dialogs.get_mut(&row) else { return false };
         if state.released {
+            state.high_water = state.high_water.max(cseq.unwrap_or_default());
             self.end_attempt(row);
-            return;
+            return false;
         }
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
-            return;
+            return false;
         };
         let desired = self.accounts.get(&state.account).map(|account| account.desired);
         let (Some(cseq), Some(summary)) = (cseq, desired) else {
             self.in_flight -= 1;
             self.forget(row);
-            return;
+            return false;
         };
         state.high_water = state.high_water.max(cseq);
         if state.delivered == Some(summary) {
             // It changed back during the claim.
             self.in_flight -= 1;
-            return;
+            return false;
         }
         state.last_sent = Some(now);
         // From here on nobody knows what the phone shows: the answer may get lost.
@@ -447,6 +450,7 @@ impl Reconciler {
         state.phase = Phase::InFlight(summary);
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
+        true
     }
 
     /// The claim failed; the account is looked up again after the growing back-off.

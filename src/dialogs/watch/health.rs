@@ -125,9 +125,9 @@ impl Health {
         }
     }
 
-    /// Said when it begins, and once.
+    /// Said when it begins, and once. What fails for everybody is said by whoever is told of it.
     pub(super) fn failed(&mut self, error: &WatchError) {
-        if self.error.is_none() {
+        if self.error.is_none() && !matches!(error, WatchError::Store(_)) {
             tracing::warn!("new subscriptions are not seen: {error}; mwid keeps trying");
         }
         self.error = Some(error.to_string());

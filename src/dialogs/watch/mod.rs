@@ -40,7 +40,7 @@ mod window;
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(5) };
 
 /// What a watch tells.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Change {
     /// Rows of these accounts are new or refreshed: look them up.
     Accounts(Vec<Account>),
@@ -48,6 +48,8 @@ pub enum Change {
     Page(Vec<Listed>),
     /// The whole table has been read once.
     Synced,
+    /// The database fails; told once, until it works again.
+    Failed(StoreError),
 }
 
 /// A live row, and the accounts that `[database] find_by` finds it by.
@@ -174,6 +176,7 @@ impl Watch {
             pace,
             health: Arc::clone(&health),
             failures: 0,
+            told: false,
         };
         Self { task: tokio::spawn(watcher.run()), health }
     }
@@ -194,6 +197,8 @@ struct Watcher {
     health: Arc<Mutex<Health>>,
     /// In a row.
     failures: u32,
+    /// Whether it was told that the database fails.
+    told: bool,
 }
 
 impl Watcher {
@@ -203,11 +208,23 @@ impl Watcher {
                 Ok(()) => {}
                 Err(Stop::Closed) => return,
                 Err(Stop::Failed(error)) => {
-                    self.failures = self.failures.saturating_add(1);
-                    self.health().failed(&error);
+                    if self.failed(error).await.is_err() {
+                        return;
+                    }
                     tokio::time::sleep(BACKOFF.pause(self.failures)).await;
                 }
             }
+        }
+    }
+
+    async fn failed(&mut self, error: WatchError) -> Result<(), Stop> {
+        self.failures = self.failures.saturating_add(1);
+        self.health().failed(&error);
+        match error {
+            WatchError::Store(error) if !std::mem::replace(&mut self.told, true) => {
+                self.tell(Change::Failed(error)).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -242,7 +259,7 @@ impl Watcher {
 
     /// This way works.
     fn works(&mut self, way: Way, reason: Option<String>) {
-        self.failures = 0;
+        (self.failures, self.told) = (0, false);
         self.health().works(way, reason);
     }
 
