@@ -52,7 +52,8 @@ pub enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
     /// Print the SQL that lets mwid see new subscriptions at once, for the configured database;
-    /// or install or remove it.
+    /// or install or remove it. With [spool] scope = own or shared also that of the cluster's
+    /// tables, which are never removed.
     ///
     /// The scripts say what they do, what they cost and which rights they need. Without them mwid
     /// reads the whole table now and then ([database] resync).

@@ -92,7 +92,7 @@ impl Rig {
     fn start_with(&mut self, watch: config::Watch, poll: Duration, rescan: Duration) {
         let (sender, observations) = mpsc::channel(64);
         let path = self.root();
-        let settings = config::Spool { enabled: true, path, watch, poll, rescan };
+        let settings = config::Spool { path, watch, poll, rescan, ..config::Spool::default() };
         self.observations = observations;
         self.spool = Some(Spool::start(&settings, [], sender));
     }

@@ -174,6 +174,17 @@ impl Mailboxes {
         sums
     }
 
+    /// The accounts that a mailbox lights; none when it is no account.
+    #[must_use]
+    pub fn accounts(&self, mailbox: &Mailbox) -> Vec<Account> {
+        self.directory.accounts(mailbox).unwrap_or_default()
+    }
+
+    /// Every account with its sum, those left out that are not sure.
+    pub fn all(&self) -> impl Iterator<Item = (&Account, Summary)> {
+        self.members.keys().filter_map(|account| Some((account, self.sum(account)?)))
+    }
+
     fn sums(&self, accounts: Vec<Account>) -> Vec<(Account, Summary)> {
         let sum = |account: Account| self.sum(&account).map(|summary| (account, summary));
         accounts.into_iter().filter_map(sum).collect()

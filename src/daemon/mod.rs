@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
@@ -35,6 +36,7 @@ use crate::unix_socket::SocketError;
 
 mod counters;
 mod intake;
+mod membership;
 mod requests;
 mod status;
 mod work;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// Another mwid has the ledger.
     #[error(transparent)]
     Ledger(#[from] LockError),
+    /// No place among several mwid.
+    #[error(transparent)]
+    Cluster(#[from] JoinError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,6 +95,9 @@ pub struct Daemon {
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
+    /// With several mwid on one database.
+    cluster: Option<Cluster>,
+    events: mpsc::Receiver<Event>,
     watch: Watch,
     change: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
@@ -113,7 +121,7 @@ pub struct Daemon {
 pub type Requests = mpsc::Sender<Request>;
 
 impl Daemon {
-    /// Opens the sockets and starts the sources. The database is asked later, when it is needed.
+    /// Opens the sockets and starts the sources, on a tokio runtime. The database is asked later, when it is needed.
     ///
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
@@ -125,6 +133,7 @@ impl Daemon {
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
+        let (cluster, events) = join(&config)?;
         let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
@@ -134,7 +143,10 @@ impl Daemon {
             config.spool.enabled.then(|| Spool::start(&config.spool, given, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
-            mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
+            mailboxes: Mailboxes::new(
+                directory(&config.accounts),
+                spool.is_none() && cluster.is_none(),
+            ),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: NotifyDelivery::new(
                 &config,
@@ -153,6 +165,8 @@ impl Daemon {
             given: HashMap::new(),
             work: JoinSet::new(),
             deleting: 0,
+            cluster,
+            events,
             spool,
             externnotify,
             observe,
@@ -198,6 +212,7 @@ impl Daemon {
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
+            Some(event) = self.events.recv() => self.cluster_event(event),
             Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
@@ -206,6 +221,7 @@ impl Daemon {
 
     /// Does whatever can be done now.
     fn advance(&mut self) {
+        self.lapse();
         let now = Instant::now();
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
@@ -227,7 +243,9 @@ impl Daemon {
     fn timeout(&self) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let reconciler = self.reconciler.poll_timeout(Instant::now());
-        [self.delivery.poll_timeout(), reconciler, waiters].into_iter().flatten().min()
+        let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
+        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease];
+        all.into_iter().flatten().min()
     }
 
     fn transmit(&mut self) {
@@ -283,6 +301,11 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.close_sources();
+        self.events.close();
+        if let Some(cluster) = &self.cluster {
+            // Now: whoever takes the accounts over counts further than what is still in flight.
+            cluster.let_go();
+        }
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             requests::send(request.reply, Answer::refused("mwid is stopping"));
@@ -313,6 +336,9 @@ impl Daemon {
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
         }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.goodbye().await;
+        }
         self.control.flush().await;
         tracing::info!("stopped");
     }
@@ -322,6 +348,17 @@ impl Daemon {
         while let Some(report) = self.delivery.poll_report() {
             self.handle_report(report, now);
         }
+    }
+}
+
+/// Joins the others, where there are any; the channel is closed where there are none.
+fn join(config: &Config) -> Result<(Option<Cluster>, mpsc::Receiver<Event>), JoinError> {
+    match cluster::Settings::of(config) {
+        Some(settings) => {
+            let (cluster, events) = Cluster::join(settings, random())?;
+            Ok((Some(cluster), events))
+        }
+        None => Ok((None, mpsc::channel(1).1)),
     }
 }
 

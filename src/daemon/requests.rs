@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::work::Done;
 use super::{Daemon, directory, places, settings, status, unix};
+use crate::cluster::{self, Cluster};
 use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
@@ -100,6 +101,16 @@ impl Daemon {
     /// Tells the account's phones these counts. They hold until its mailboxes are counted next:
     /// the lamp is state, and a command does not change what the spool holds.
     fn notify(&mut self, account: Account, new: u32, old: u32, reply: oneshot::Sender<Answer>) {
+        if let Some(cluster) = &self.cluster
+            && !self.owns(&account)
+        {
+            let owner = cluster.owner(&account).filter(|owner| *owner != cluster.node());
+            let text = match owner {
+                Some(node) => format!("{account} is told by node {node}; ask the mwid there"),
+                None => format!("nobody tells {account} now; see mwid status"),
+            };
+            return send(reply, Answer::refused(text));
+        }
         let summary = Summary { new, old, ..Summary::default() };
         self.reconciler.set(&account, summary, Urgency::Fresh, true);
         let deadline = Instant::now() + NOTIFY_PATIENCE;
@@ -174,14 +185,28 @@ impl Daemon {
         }
     }
 
-    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
-        let old = Arc::clone(&self.config);
+    /// What cannot be another while mwid runs.
+    fn refuse_changes(&self, new: &Config) -> Result<(), String> {
+        let old = &self.config;
         if new.control != old.control {
             return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
         }
         if new.state != old.state {
             return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
         }
+        if cluster::Settings::of(new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
+            return Err(
+                "[cluster], its database and [spool] scope cannot change while mwid runs; \
+                        restart it for that"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
+        let old = Arc::clone(&self.config);
+        self.refuse_changes(&new)?;
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);
         let transport = moved.then(|| Transport::bind(&new.general)).transpose();
@@ -217,7 +242,7 @@ impl Daemon {
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");
             for (account, summary) in self.mailboxes.remap(directory(&new.accounts)) {
-                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+                self.desire(&account, summary, Urgency::CatchUp);
             }
         }
         if let Some(store) = store {

@@ -118,6 +118,10 @@ impl Daemon {
                     Err(error) => self.database_failed(&error),
                 }
             }
+            // Its account was taken over while the ledger wrote.
+            Done::Noted(order) if !self.owns(&order.account) => {
+                self.reconciler.handle_verdict(order.dialog.row, Verdict::Later(None), now);
+            }
             Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
@@ -193,7 +197,8 @@ impl Daemon {
     fn is_others(&self, account: &Account, dialog: &Dialog) -> bool {
         self.config.database.find_by == FindBy::Either
             && dialog.account != *account
-            && self.reconciler.desired(&dialog.account).is_some()
+            && (self.reconciler.desired(&dialog.account).is_some()
+                || self.cluster.is_some() && self.mailboxes.sum(&dialog.account).is_some())
     }
 
     pub(super) fn handle_report(&mut self, report: Report, now: Instant) {

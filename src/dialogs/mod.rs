@@ -21,6 +21,7 @@ mod mysql;
 mod postgres;
 mod schema;
 mod script;
+pub(crate) mod session;
 mod sqlite;
 mod sqlite_thread;
 mod verbs;

@@ -140,8 +140,8 @@ pub struct Standing {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
-///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`acquire`](Self::acquire),
+///   [`release`](Self::release), [`look_up`](Self::look_up), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -256,6 +256,43 @@ impl Reconciler {
         self.look_up(account, urgency);
     }
 
+    /// From here on this mwid tells the account's phones; another one may have done so until now.
+    /// What they show is not known then, so all of them are told, with CSeqs above `floor`: no
+    /// other one has come so far. (A row alone does not say: OpenSIPS rolls it back to its own
+    /// count.) For an account that this one tells already it is the same as [`set`](Self::set).
+    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency, floor: u32) {
+        let is_new = !self.accounts.contains_key(account);
+        self.set(account, summary, urgency, false);
+        if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
+            state.acquired = Some(floor);
+        }
+    }
+
+    /// Another mwid tells the account's phones from here on: nothing new is sent to them, what is
+    /// in flight ends by itself. How far each dialog was counted is remembered.
+    pub fn release(&mut self, account: &Account) {
+        let Some(state) = self.accounts.remove(account) else { return };
+        self.finding -= usize::from(state.finding);
+        if let Some(due) = state.due {
+            self.timers.remove(&(due, account.clone()));
+        }
+        for row in state.dialogs {
+            let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
+            let Some(dialog) = own else { continue };
+            dialog.delivered = None;
+            if matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
+                dialog.released = true;
+            } else {
+                self.forget(row);
+            }
+        }
+    }
+
+    /// The accounts whose phones are told here.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.keys()
+    }
+
     /// The account's rows may have changed: puts it in line for a look-up.
     pub fn look_up(&mut self, account: &Account, urgency: Urgency) {
         let Some(state) = self.accounts.get_mut(account) else { return };
@@ -357,17 +394,18 @@ impl Reconciler {
     ) {
         self.unix = unix;
         self.end_lookup(account);
-        if let Some(state) = self.accounts.get_mut(account) {
-            state.failures = 0;
-            // Whoever still needs a later look is considered below, or scheduled by its own answer.
-            if let Some(due) = state.due.take() {
-                self.timers.remove(&(due, account.clone()));
-            }
+        // Released during the look-up: its dialogs are another's.
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = 0;
+        // Whoever still needs a later look is considered below, or scheduled by its own answer.
+        if let Some(due) = state.due.take() {
+            self.timers.remove(&(due, account.clone()));
         }
+        let acquired = state.acquired.take();
         self.forget_missing(account, &found);
         for dialog in found {
             if dialog.remaining(unix) > 0 {
-                self.consider(account, Arc::new(dialog), now);
+                self.consider(account, Arc::new(dialog), acquired, now);
             }
         }
     }
@@ -386,6 +424,11 @@ impl Reconciler {
     /// must remember that too, or it looks as if the server had counted further.
     pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) -> bool {
         let Some(state) = self.dialogs.get_mut(&row) else { return false };
+        if state.released {
+            state.high_water = state.high_water.max(cseq.unwrap_or_default());
+            self.end_attempt(row);
+            return false;
+        }
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
             return false;
         };
@@ -561,7 +604,13 @@ impl Reconciler {
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
-    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
+    fn consider(
+        &mut self,
+        account: &Account,
+        dialog: Arc<Dialog>,
+        acquired: Option<u32>,
+        now: Instant,
+    ) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
@@ -572,6 +621,9 @@ impl Reconciler {
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
+            if let Some(account) = self.accounts.get_mut(account) {
+                account.acquired = account.acquired.max(acquired);
+            }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
             if moved || state.identity != identity || state.version != version {
@@ -583,6 +635,9 @@ impl Reconciler {
         }
         if state.identity != identity {
             *state = recall();
+        }
+        if let Some(floor) = acquired {
+            state.high_water = state.high_water.max(floor);
         }
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.
@@ -625,14 +680,27 @@ impl Reconciler {
         self.ready.push(urgency, row);
     }
 
-    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in.
+    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in, unless its account
+    /// was released meanwhile.
     fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
         let state = self.dialogs.get_mut(&row)?;
         if !matches!(state.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
             return None;
         }
         self.in_flight -= 1;
-        Some(std::mem::replace(&mut state.phase, Phase::Idle))
+        let phase = std::mem::replace(&mut state.phase, Phase::Idle);
+        if !std::mem::take(&mut state.released) {
+            return Some(phase);
+        }
+        // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
+        state.delivered = None;
+        let account = state.account.clone();
+        if self.accounts.contains_key(&account) {
+            self.look_up(&account, Urgency::CatchUp);
+        } else {
+            self.forget(row);
+        }
+        None
     }
 
     /// At once, but with a fresh reading of the row.

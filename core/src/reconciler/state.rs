@@ -23,6 +23,8 @@ pub(super) struct AccountState {
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
+    /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
+    pub(super) acquired: Option<u32>,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -66,6 +68,8 @@ pub(super) struct DialogState {
     pub(super) resends: u8,
     /// Times in a row that it was tried again at once.
     pub(super) again: u32,
+    /// Its account was released while something was under way.
+    pub(super) released: bool,
 }
 
 /// Why a dialog is not tried again yet.
@@ -112,6 +116,7 @@ impl AccountState {
             due: None,
             urgency: Urgency::CatchUp,
             dialogs: Vec::new(),
+            acquired: None,
         }
     }
 }
@@ -134,6 +139,7 @@ impl DialogState {
             checks: 0,
             resends: 0,
             again: 0,
+            released: false,
         }
     }
 

@@ -502,3 +502,66 @@ fn a_row_id_that_another_dialog_took_over_starts_anew() {
     rig.reconciler.look_up(&account("202"), Urgency::CatchUp);
     assert_eq!(rig.sent(), [(1, 1, 2)]);
 }
+
+#[test]
+fn a_released_account_is_told_nothing_more_and_an_acquired_one_is_told_again() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    rig.sent();
+    rig.verdict(1, Verdict::Delivered);
+    rig.reconciler.release(&account("202"));
+    assert_eq!(rig.reconciler.desired(&account("202")), None);
+    assert_eq!(rig.reconciler.census(), Census::default());
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.next(), None);
+
+    rig.later(300 * SECOND);
+    rig.reconciler.acquire(&account("202"), new(1), Urgency::CatchUp, 500);
+    let next = rig.sent();
+    assert_eq!(next, [(1, 1, 501)], "another mwid may have said something else");
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(SECOND);
+    rig.reconciler.acquire(&account("202"), new(2), Urgency::Fresh, 900);
+    assert_eq!(rig.sent(), [(1, 2, 502)], "it is not acquired twice");
+}
+
+#[test]
+fn what_is_under_way_when_an_account_is_released_ends_and_leaves_nothing_behind() {
+    // During the look-up.
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    let Some(Action::Find(found)) = rig.reconciler.poll_action(rig.now) else { panic!() };
+    rig.reconciler.release(&found);
+    rig.find(&found);
+    assert_eq!(rig.sent(), []);
+    // During the claim.
+    rig.set("202", 1);
+    let Some(Action::Find(found)) = rig.reconciler.poll_action(rig.now) else { panic!() };
+    rig.find(&found);
+    let Some(Action::Claim { .. }) = rig.reconciler.poll_action(rig.now) else { panic!() };
+    rig.reconciler.release(&found);
+    rig.reconciler.handle_claim(RowId(1), Some(2), rig.now);
+    assert_eq!(rig.sent(), []);
+    // During the NOTIFY.
+    rig.set("202", 1);
+    assert_eq!(rig.sent().len(), 1);
+    rig.reconciler.release(&found);
+    rig.verdict(1, Verdict::TooLow);
+    assert_eq!(rig.next(), None);
+    assert_eq!(rig.reconciler.census(), Census::default());
+}
+
+#[test]
+fn an_account_that_comes_back_while_its_notify_is_in_flight_is_told_after_it() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent().len(), 1);
+    rig.reconciler.release(&account("202"));
+    rig.reconciler.acquire(&account("202"), new(1), Urgency::CatchUp, 500);
+    assert_eq!(rig.sent(), [], "one in flight");
+    rig.verdict(1, Verdict::Delivered);
+    let (_, sent) = rig.next().expect("another mwid may have told it meanwhile");
+    assert_eq!((sent[0].0, sent[0].1), (1, 1));
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.next(), None);
+}
