@@ -7,10 +7,13 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use mwid::config::{Database, DatabaseUrl, FindBy, Secret, Server};
+use mwid::cluster::{Cluster, Event, Settings};
+use mwid::config::{Config, Database, DatabaseUrl, FindBy, Scope, Secret, Server};
 use mwid::dialogs::DialogStore;
 use mwid::dialogs::watch::{Change, Watch, Way};
 use mwid_core::dialog::Dialog;
+use mwid_core::mailbox::Mailbox;
+use mwid_core::summary::Summary;
 use support::SOON;
 use support::mariadb::MariaDb;
 use support::postgres::Postgres;
@@ -206,7 +209,8 @@ async fn triggers_that_an_administrator_installed_are_seen_with_these_rights_on_
     let more = add_user(&table, "sql/mysql/user.sql");
     table.run_file("sql/mysql/watch.sql");
     assert_eq!(way(&table).await, Way::Paging, "mwid may not see them yet");
-    more.iter().for_each(|grant| drop(table.run(grant)));
+    let needed = more.iter().filter(|it| it.contains("TRIGGER") || it.contains("mwid_changes"));
+    needed.for_each(|grant| drop(table.run(grant)));
     assert_eq!(way(&table).await, Way::ChangeTable);
 }
 
@@ -216,6 +220,47 @@ async fn triggers_that_an_administrator_installed_are_seen_with_these_rights_on_
     add_user(&table, "sql/postgres/user.sql");
     table.run_file("sql/postgres/watch.sql");
     assert_eq!(way(&table).await, Way::Listen);
+}
+
+#[tokio::test]
+async fn the_rights_for_several_mwid_suffice_on_mariadb() {
+    let table = Table::new(Kind::MariaDb, "opensips", "cluster");
+    the_rights_suffice_for_a_cluster(&table, "mysql").await;
+}
+
+#[tokio::test]
+async fn the_rights_for_several_mwid_suffice_on_postgresql() {
+    let table = Table::new(Kind::Postgres, "opensips", "cluster");
+    the_rights_suffice_for_a_cluster(&table, "postgres").await;
+}
+
+/// Joins, publishes, changes what was published, reads it and leaves.
+async fn the_rights_suffice_for_a_cluster(table: &Table, folder: &str) {
+    let more = add_user(table, &format!("sql/{folder}/user.sql"));
+    table.run_file(&format!("sql/{folder}/cluster.sql"));
+    let own = ["mwid_nodes", "mwid_counts", "mwid_cluster"];
+    let needed = more.iter().filter(|grant| own.iter().any(|table| grant.contains(table)));
+    needed.for_each(|grant| drop(table.run(grant)));
+    let mut config = Config { database: settings(table), ..Config::default() };
+    config.spool.scope = Scope::Own;
+    config.cluster.node = Some("vm1".into());
+    let (cluster, mut events) = Cluster::join(Settings::of(&config).unwrap(), 1).unwrap();
+    let mailbox = Mailbox::parse("202@default").unwrap();
+    for new in [1, 2] {
+        let summary = Summary { new, ..Summary::default() };
+        cluster.publish(&mailbox, summary, false);
+        let seen = async {
+            while let Some(event) = events.recv().await {
+                if matches!(event, Event::Sums(sums, _) if sums == [(mailbox.clone(), summary)]) {
+                    return;
+                }
+            }
+        };
+        let seen = tokio::time::timeout(SOON, seen).await;
+        seen.unwrap_or_else(|_| panic!("{:#?}", cluster.health()));
+    }
+    cluster.goodbye().await;
+    assert_eq!(table.run("SELECT node FROM mwid_nodes;"), "", "it has left");
 }
 
 /// How mwid watches the table.
