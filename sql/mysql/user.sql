@@ -9,3 +9,8 @@ GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO 'mwid'@'%';
 
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO 'mwid'@'%';
+
+-- Only with the triggers of watch.sql (`mwid sql`), once they are there. Without TRIGGER mwid does not
+-- see that they are:
+-- GRANT TRIGGER ON active_watchers TO 'mwid'@'%';
+-- GRANT SELECT, DELETE ON mwid_changes TO 'mwid'@'%';

@@ -9,3 +9,5 @@ GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO mwid;
 
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO mwid;
+
+-- The triggers of watch.sql (`mwid sql`) need no more rights of mwid.

@@ -160,6 +160,11 @@ pub struct Database {
     pub timeout: Duration,
     /// `connections`: at most this many at once. Default 4.
     pub connections: u32,
+    /// `resync`: seconds between two full reads of the table, ten times as many with the triggers
+    /// of `mwid sql`. Default 300.
+    pub resync: Duration,
+    /// `watch_poll`: milliseconds between two reads of the change table. Default 100.
+    pub watch_poll: Duration,
 }
 
 /// Which column names the account of a mailbox.
@@ -193,6 +198,9 @@ pub struct Timers {
     pub t4: Duration,
     /// `min_interval`: milliseconds between two NOTIFYs of one dialog (RFC 3842 §3.11). Default 1000.
     pub min_interval: Duration,
+    /// `settle`: milliseconds that a new or refreshed subscription waits for the presence server's
+    /// own NOTIFY. Default 100.
+    pub settle: Duration,
     /// `rate`: NOTIFYs a second in all. Default 500.
     pub rate: u32,
     /// `retry_min`: seconds before the first retry of a failed NOTIFY. Default 5.

@@ -154,7 +154,11 @@ section! { DATABASE = database: Database,
     ]), "presentity", "presentity: whose mailbox is watched. watcher: who watches. either: both.";
     max_dialogs: number(1, 10_000), "50", "At most this many subscriptions of one account, newest first.";
     timeout: seconds(1, 300), "5", "Seconds for a connection or an answer of the server.";
-    connections: number(1, 100), "4", "At most this many connections.";
+    connections: number(1, 100), "4", "At most this many connections, and one more on PostgreSQL.";
+    resync: seconds(1, 86_400), "300",
+        "Seconds between two full reads of the table; ten times as many with the triggers of mwid sql.";
+    watch_poll: milliseconds(10, 60_000), "100",
+        "Milliseconds between two looks for new subscriptions (MySQL and SQLite, with the triggers).";
 } }
 
 const CONTEXTS: Section = Section {
@@ -199,6 +203,8 @@ section! { TIMERS = timers: Timers, "Times and rates." {
     t2: milliseconds(1, 60_000), "4000", "Milliseconds, RFC 3261: the longest pause between retransmissions.";
     t4: milliseconds(1, 60_000), "5000", "Milliseconds, RFC 3261: how long a late copy of an answer is absorbed.";
     min_interval: milliseconds(0, 60_000), "1000", "Milliseconds between two NOTIFYs of one subscription.";
+    settle: milliseconds(0, 10_000), "100",
+        "Milliseconds that a new subscription waits, for the presence server's own NOTIFY to be first.";
     rate: number(1, 100_000), "500", "NOTIFYs a second in all.";
     retry_min: seconds(1, 3600), "5", "Seconds before the first retry of a failed NOTIFY.";
     retry_max: seconds(1, 86_400), "600", "Seconds, the longest pause between two retries.";

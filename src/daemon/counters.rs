@@ -26,6 +26,7 @@ pub(super) struct Counters {
     pub(super) database_errors: u64,
     pub(super) bad_rows: u64,
     pub(super) capped_lookups: u64,
+    pub(super) new_subscriptions: u64,
 }
 
 impl Counters {

@@ -14,15 +14,15 @@ impl Daemon {
         self.reconciler.remember(memory.dialogs);
         for Given { mailbox, summary, .. } in memory.mailboxes {
             self.counted(&mailbox, summary, Urgency::CatchUp);
-            self.given.insert(mailbox);
+            self.given.insert(mailbox, summary);
         }
     }
 
     pub(super) fn observe(&mut self, observation: Observation) {
         match observation {
-            Observation::Counted { mailbox, summary, source, urgency } => {
+            Observation::Counted { mailbox, summary, source, urgency, sure } => {
                 self.counters.observed(source);
-                if self.given.remove(&mailbox) {
+                if sure && self.given.remove(&mailbox).is_some() {
                     self.ledger.not_given(&mailbox);
                 }
                 self.counted(&mailbox, summary, urgency);
@@ -31,7 +31,8 @@ impl Daemon {
                 self.counters.observed("externnotify");
                 self.counted(&mailbox, summary, Urgency::Fresh);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
-                if !self.given.contains(&mailbox) {
+                if !self.given.contains_key(&mailbox) {
+                    self.given.insert(mailbox.clone(), summary);
                     self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
                 }
             }
@@ -63,7 +64,7 @@ impl Daemon {
     pub(super) fn call(&mut self, call: Call) {
         let Call { mailbox, given, stamp, mut receipt } = call;
         if let Some(summary) = given {
-            self.given.insert(mailbox.clone());
+            self.given.insert(mailbox.clone(), summary);
             self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
         }
         let nudged = self.spool.as_ref().is_some_and(|spool| spool.nudge(mailbox.clone(), given));

@@ -3,17 +3,18 @@
 //! Everything that waits (database, name look-ups) runs beside the loop and comes back as
 //! [`work::Done`]; nothing in the loop blocks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
+use mwid_core::summary::Summary;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::Ledger;
 use crate::lock::LockError;
@@ -42,6 +44,9 @@ use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
 const QUEUE: usize = 1024;
+
+/// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
+const CHANGES: usize = 16;
 
 /// Look-ups in the database at the same time.
 const MAX_LOOKUPS: usize = 64;
@@ -81,12 +86,15 @@ pub struct Daemon {
     store: DialogStore,
     ledger: Ledger,
     /// Mailboxes whose counts externnotify gave, as the ledger has them.
-    given: HashSet<Mailbox>,
+    given: HashMap<Mailbox, Summary>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
     /// Rows that are being deleted by `work`.
     deleting: usize,
+    watch: Watch,
+    change: mpsc::Sender<Change>,
+    changes: mpsc::Receiver<Change>,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -114,12 +122,16 @@ impl Daemon {
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
+        let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
+        let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
-        let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
+        let given = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary));
+        let spool =
+            config.spool.enabled.then(|| Spool::start(&config.spool, given, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
@@ -133,9 +145,12 @@ impl Daemon {
             path,
             transport,
             unsent: None,
+            watch,
+            change,
+            changes,
             store,
             ledger,
-            given: HashSet::new(),
+            given: HashMap::new(),
             work: JoinSet::new(),
             deleting: 0,
             spool,
@@ -183,6 +198,7 @@ impl Daemon {
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
+            Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
         }
@@ -337,6 +353,7 @@ fn directory(accounts: &Accounts) -> Directory {
 fn settings(timers: &Timers) -> Settings {
     Settings {
         min_interval: timers.min_interval,
+        settle: timers.settle,
         rate: timers.rate,
         backoff: Backoff { min: timers.retry_min, max: timers.retry_max },
         max_lookups: MAX_LOOKUPS,
@@ -347,6 +364,3 @@ fn settings(timers: &Timers) -> Settings {
 fn places(config: &Config) -> usize {
     usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
 }
-
-/// How long `notify` waits for answers: Timer F and a little.
-const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);

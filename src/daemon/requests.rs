@@ -2,24 +2,28 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
-use mwid_core::reconciler::{Urgency, Verdict};
+use mwid_core::reconciler::{Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, NOTIFY_PATIENCE, directory, places, settings, status, unix};
+use super::{Daemon, directory, places, settings, status, unix};
 use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
-use crate::source::Observation;
+use crate::dialogs::watch::Watch;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
+
+/// How long `notify` waits for answers: Timer F of a default T1 and a little. What is still under
+/// way then is said to be.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);
 
 /// A `notify` command that waits for the phones.
 pub(super) struct Waiter {
@@ -132,7 +136,8 @@ impl Daemon {
             let settled = self.reconciler.is_settled(&waiter.account, now);
             if settled || now >= waiter.deadline {
                 let database = self.said.database().map(str::to_owned);
-                self.waiters.swap_remove(index).answer(database.as_deref());
+                let standing = self.reconciler.standing(&waiter.account, now);
+                self.waiters.swap_remove(index).answer(database.as_deref(), standing);
             } else {
                 index += 1;
             }
@@ -203,10 +208,10 @@ impl Daemon {
             changed.push("[spool]");
             self.spool = None;
             let observe = self.observe.clone();
-            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
-            if self.spool.is_none() {
-                // No count is to be waited for any more.
-                self.observe(Observation::Complete);
+            let given = self.given.iter().map(|(mailbox, given)| (mailbox.clone(), *given));
+            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, given, observe));
+            for (account, summary) in self.mailboxes.spool_changed(self.spool.is_some()) {
+                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
             }
         }
         if new.accounts != old.accounts {
@@ -218,8 +223,15 @@ impl Daemon {
         if let Some(store) = store {
             changed.push("[database]");
             self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
+            self.watch = Watch::start(&new.database, store.clone(), self.change.clone());
             self.store = store;
-            self.reconciler.restart();
+            let read = |config: &Config| {
+                let database = &config.database;
+                (database.url.to_string(), database.table.clone(), database.find_by)
+            };
+            if read(&new) != read(&old) {
+                self.reconciler.restart();
+            }
         }
         self.config = Arc::new(new);
         Ok(changed)
@@ -227,7 +239,7 @@ impl Daemon {
 }
 
 impl Waiter {
-    fn answer(self, database: Option<&str>) {
+    fn answer(self, database: Option<&str>, standing: Standing) {
         let Self { account, summary, results, reply, .. } = self;
         let Summary { new, old, .. } = summary;
         let who = account.as_str().trim_start_matches("sip:");
@@ -241,7 +253,10 @@ impl Waiter {
                 format!("Notify {who} with {new} new messages and {old} old messages was sent")
             }
             (true, Some(error)) => format!("Notify {who} waits: {error}"),
-            (true, None) => format!("No subscription of {who} was found, nothing was sent"),
+            (true, None) if standing.dialogs == 0 => {
+                format!("No subscription of {who} was found, nothing was sent")
+            }
+            (true, None) => format!("Notify {who}: {}", why_quiet(standing)),
         };
         for result in &results {
             text.push_str(&format!("\n  {}", result.line()));
@@ -253,6 +268,22 @@ impl Waiter {
     pub(super) fn give_up(self, why: &str) {
         send(self.reply, Answer::refused(why));
     }
+}
+
+/// Why an account with subscriptions was not told anything.
+fn why_quiet(standing: Standing) -> String {
+    let Standing { dialogs, dead, paused, working } = standing;
+    let mut reasons = vec![format!("{dialogs} subscriptions")];
+    for (count, reason) in [
+        (working, "under way, not answered yet"),
+        (paused, "waiting to be tried again, as the last answer wants it"),
+        (dead, "left alone until its row changes: the phone said that it is gone"),
+    ] {
+        if count > 0 {
+            reasons.push(format!("{count} {reason}"));
+        }
+    }
+    reasons.join("; ")
 }
 
 impl PhoneResult {

@@ -17,6 +17,7 @@ pub(super) struct Snapshot {
     suspended: Vec<String>,
     in_flight: usize,
     spool: Option<(String, Value)>,
+    watch: (String, Value),
     data: Value,
 }
 
@@ -31,6 +32,7 @@ impl Daemon {
             let health = spool.health();
             (health.to_string(), json!(health))
         });
+        let watch = self.watch.health();
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -61,6 +63,7 @@ impl Daemon {
             suspended,
             in_flight: self.delivery.in_flight(),
             spool,
+            watch: (watch.to_string(), json!(watch)),
             data,
         }
     }
@@ -68,7 +71,7 @@ impl Daemon {
 
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
 pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
-    let Snapshot { database, census, suspended, in_flight, spool, mut data } = snapshot;
+    let Snapshot { database, census, suspended, in_flight, spool, watch, mut data } = snapshot;
     let enabled = probe.is_ok();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -88,6 +91,8 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
             data["database"] = json!({ "url": database, "error": error.to_string() });
         }
     }
+    lines.push(format!("  subscriptions: {}", watch.0));
+    data["watch"] = watch.1;
     match spool {
         Some((text, health)) => {
             lines.push(format!("  spool: {text}"));

@@ -15,6 +15,7 @@ use super::error::{Cause, StoreError};
 use super::schema::{Dialect, Schema, Table, Values, read_row};
 use super::sqlite_thread::{self, Job};
 use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
 /// Calls that may wait for the thread before the next caller waits for a place.
@@ -85,7 +86,28 @@ impl Verb for Find {
     fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
         let mut statement = file.prepare_cached(&schema.find)?;
         let params = params_from_iter(schema.find_params(self));
-        statement.query_map(params, |row| read_row(row))?.collect()
+        statement.query_map(params, |row| read_row(row, schema.flavour))?.collect()
+    }
+}
+
+impl<Q: Question> Verb for Ask<Q> {
+    type Answer = Vec<Q::Item>;
+    const WRITES: bool = false;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Q::Item>> {
+        let mut statement = file.prepare_cached(self.0.sql(schema))?;
+        let params = params_from_iter(self.0.params());
+        statement.query_map(params, |row| Q::read(row, schema))?.collect()
+    }
+}
+
+impl Verb for Trim {
+    type Answer = u64;
+    const WRITES: bool = true;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<u64> {
+        let mut statement = file.prepare_cached(self.sql(schema))?;
+        Ok(statement.execute(params_from_iter(self.params()))? as u64)
     }
 }
 

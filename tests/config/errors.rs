@@ -9,7 +9,7 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
         parse(text).unwrap_err().to_string(),
         "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, database, contexts, mailboxes, timers, state, control\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
-         t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, rate, retry_min, retry_max, shutdown\n\
+         t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
          t.conf:9: [timers] t1: given twice, first in line 4; remove one\n\
          t.conf: [general] proxy is missing; write the address of the SIP proxy: proxy = host:port"
@@ -33,7 +33,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
         ),
         (
             "[database]\ndbhost = x",
-            "t.conf:4: unknown key \"dbhost\" in [database]; valid keys: url, password_file, password_env, table, find_by, max_dialogs, timeout, connections",
+            "t.conf:4: unknown key \"dbhost\" in [database]; valid keys: url, password_file, password_env, table, find_by, max_dialogs, timeout, connections, resync, watch_poll",
         ),
     ] {
         assert_eq!(errors_below_proxy(text), error);

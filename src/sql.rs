@@ -1,0 +1,50 @@
+//! `mwid sql`: prints, installs or removes the triggers that let mwid see new subscriptions at once.
+
+use std::io;
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::config::{self, ConfigErrors};
+use crate::dialogs::install::{self, InstallError};
+use crate::dialogs::{Script, StoreError};
+
+/// Why it was not done.
+#[derive(Debug, Error)]
+pub enum SqlError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The name of the table is refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database does not do it.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The runtime cannot be had.
+    #[error("cannot start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// Prints the script for the configured database, or runs it (`apply`), or the one that takes it
+/// away (`remove`). Gives what is to be printed.
+///
+/// # Errors
+/// [`SqlError`]
+pub fn main(path: &Path, apply: bool, remove: bool) -> Result<String, SqlError> {
+    let settings = config::load(path)?.config.database;
+    if !apply && !remove {
+        return Ok(Script::Install.text(&settings)?);
+    }
+    let script = if apply { Script::Install } else { Script::Remove };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(install::run(script, &settings))?;
+    let (url, table) = (&settings.url, &settings.table);
+    Ok(match script {
+        Script::Install => format!(
+            "Installed on table {table} of {url}. A running mwid uses it within half a minute; \
+             `mwid status` says so.\n"
+        ),
+        Script::Remove => format!("Removed from table {table} of {url}.\n"),
+    })
+}
