@@ -346,7 +346,7 @@ fn an_unreadable_folder_is_an_error_until_it_is_readable() {
     fs::remove_file(rig.root().join("default/203/Urgent")).unwrap();
     rig.expect("202", counts(1, 0, 0));
     rig.expect("203", counts(1, 0, 0));
-    assert_eq!(rig.healthy("well", |it| it.troubles_total == 0).mailboxes, 2);
+    rig.healthy("well", |it| it.troubles_total == 0 && it.mailboxes == 2);
 }
 
 #[test]
