@@ -4,9 +4,10 @@
 //! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
 //! [`delivery`] tells the phone over the [`transport`], and the [`ledger`] remembers it. Beside that way: [`config`] is what an
 //! operator can say before, [`control`] what he can ask meanwhile, [`cli`] and [`run`] the commands,
-//! [`demo`] the whole house on one page.
+//! [`demo`] the whole house on one page, [`clock`] the time that the core is told.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -12,7 +12,8 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, NOTIFY_PATIENCE, directory, places, settings, status, unix};
+use super::{Daemon, NOTIFY_PATIENCE, directory, places, settings, status};
+use crate::clock::unix;
 use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
