@@ -51,6 +51,20 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Print the SQL that lets mwid see new subscriptions at once, for the configured database;
+    /// or install or remove it. With [spool] scope = own or shared also that of the cluster's
+    /// tables, which are never removed.
+    ///
+    /// The scripts say what they do, what they cost and which rights they need. Without them mwid
+    /// reads the whole table now and then ([database] resync).
+    Sql {
+        /// Install it, with the user of [database] url. Again, it changes nothing.
+        #[arg(long)]
+        apply: bool,
+        /// Take it away.
+        #[arg(long, conflicts_with = "apply")]
+        remove: bool,
+    },
     /// Whether everything works. Exit code 0: yes; 1: the database cannot be used; 3: mwid does
     /// not run.
     Status {

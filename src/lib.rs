@@ -2,12 +2,15 @@
 //!
 //! A change walks through the modules in this order: a [`source`] observes it, the [`daemon`]'s loop
 //! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
-//! [`delivery`] tells the phone over the [`transport`], and the [`ledger`] remembers it. Beside that way: [`config`] is what an
-//! operator can say before, [`control`] what he can ask meanwhile, [`cli`] and [`run`] the commands,
+//! [`delivery`] tells the phone over the [`transport`], and the [`ledger`] remembers it. Beside that
+//! way: [`config`] is what an operator can say before, [`cluster`] what several
+//! mwid on one database agree on, [`control`] what he can ask meanwhile,
+//! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told.
 
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -18,5 +21,6 @@ pub mod ledger;
 pub mod lock;
 pub mod run;
 pub mod source;
+pub mod sql;
 pub mod transport;
 pub mod unix_socket;

@@ -11,7 +11,7 @@ use mwid::cli::{Cli, Command, Show, Switch};
 use mwid::config::check::run_check;
 use mwid::control::{self, client, client::ClientError};
 use mwid::source::externnotify::{self, Doors};
-use mwid::{config, demo, run};
+use mwid::{config, demo, run, sql};
 
 /// The daemon does not run: what a script must tell from a daemon that has a problem.
 const NOT_RUNNING: u8 = 3;
@@ -33,6 +33,16 @@ fn main() -> ExitCode {
             say(&mut io::stdout(), &checked.stdout);
             ExitCode::from(checked.code)
         }
+        Command::Sql { apply, remove } => match sql::main(path, apply, remove) {
+            Ok(text) => {
+                say(&mut io::stdout(), &text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                say(&mut io::stderr(), &format!("mwid: {error}\n"));
+                ExitCode::FAILURE
+            }
+        },
         Command::Status { json } => ask(path, json, &control::Command::Status),
         Command::Show { what: Show::Subscription { user, domain, json } } => {
             ask(path, json, &control::Command::ShowSubscription { user, domain })

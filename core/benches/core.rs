@@ -30,7 +30,7 @@ fn main() {
         branch: "z9hG4bK0123456789abcdef",
         hop: &hop,
         unix: UNIX,
-        authorization: None,
+        authorization: &[],
     };
     let mut bytes = Vec::with_capacity(1024);
     notify.write(&notifier, &mut bytes);
@@ -96,6 +96,7 @@ fn transactions(floor: Duration, bytes: &[u8]) {
 fn reconciler(floor: Duration) {
     let settings = Settings {
         min_interval: Duration::ZERO,
+        settle: Duration::ZERO,
         rate: u32::MAX,
         backoff: Backoff { min: Duration::from_secs(5), max: Duration::from_secs(600) },
         max_lookups: 64,
@@ -149,6 +150,7 @@ fn row(id: i64) -> Row {
         event_id: None,
         local_contact: text("sip:192.0.2.1:5060"),
         socket_info: text("udp:192.0.2.1:5060"),
+        sent_cseq: None,
     }
 }
 

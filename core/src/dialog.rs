@@ -66,6 +66,8 @@ pub struct Row {
     pub local_contact: Option<String>,
     /// `socket_info`: the presence server's socket.
     pub socket_info: Option<String>,
+    /// No column: what `local_cseq` says was last on the wire ([`Flavour::wire`]).
+    pub sent_cseq: Option<i64>,
 }
 
 /// How the presence server counts `local_cseq`, measured on both servers.
@@ -187,6 +189,8 @@ pub struct Dialog {
     pub remote_cseq: u32,
     /// The presence server's socket, `udp:127.0.0.1:5060`.
     pub socket_info: Option<Box<str>>,
+    /// The CSeq that was last on the wire, mwid's or the server's, as the row counts.
+    pub sent_cseq: Option<u32>,
 }
 
 impl Dialog {
@@ -227,6 +231,7 @@ impl Dialog {
                 Some(_) => Some(columns.word("socket_info", row.socket_info.as_deref())?),
                 None => None,
             },
+            sent_cseq: row.sent_cseq.and_then(|cseq| u32::try_from(cseq).ok()),
         })
     }
 
@@ -444,7 +449,7 @@ fn cut(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -469,6 +474,7 @@ mod tests {
             event_id: None,
             local_contact: text("sip:192.0.2.1:5060"),
             socket_info: text("udp:192.0.2.1:5060"),
+            sent_cseq: None,
         }
     }
 

@@ -20,6 +20,7 @@ const UNIX: u64 = 1_795_000_000;
 fn settings() -> Settings {
     Settings {
         min_interval: Duration::from_secs(1),
+        settle: Duration::from_millis(100),
         rate: 100,
         backoff: Backoff { min: Duration::from_secs(2), max: Duration::from_secs(30) },
         max_lookups: 4,
@@ -54,6 +55,8 @@ enum Pending {
         summary: Summary,
         cseq: u32,
     },
+    /// The server's own NOTIFY of a refresh, which its notifier process sends later.
+    Server(i64),
 }
 
 struct World {
@@ -149,8 +152,24 @@ impl World {
         self.reconciler.look_up(account, Urgency::CatchUp);
     }
 
-    /// A phone refreshes: the server sends its own NOTIFY, with an empty body, by its own count.
+    /// A phone refreshes: the server sends its own NOTIFY at once, or a notifier process does so
+    /// up to 4 s later.
     fn refresh(&mut self, id: i64) {
+        let late = self.random.below(3) == 0;
+        let after = self.now + self.random.millis(4000);
+        let Some(subscription) = self.rows.get_mut(&id) else { return };
+        *subscription.row.remote_cseq.as_mut().unwrap() += 1;
+        let account: Account = subscription.row.presentity_uri.as_deref().unwrap().parse().unwrap();
+        if late {
+            self.pending.push((after, Pending::Server(id)));
+        } else {
+            self.server_notifies(id);
+        }
+        self.reconciler.look_up(&account, Urgency::CatchUp);
+    }
+
+    /// The server's own NOTIFY, with an empty body, by its own count.
+    fn server_notifies(&mut self, id: i64) {
         let flavour = self.flavour;
         let Some(subscription) = self.rows.get_mut(&id) else { return };
         let next = match flavour {
@@ -160,14 +179,11 @@ impl World {
         };
         subscription.server_cseq = next;
         subscription.row.local_cseq = Some(flavour.row(next));
-        *subscription.row.remote_cseq.as_mut().unwrap() += 1;
         let next = u32::try_from(next).unwrap();
         if next > subscription.phone.highest {
             subscription.phone.highest = next;
             subscription.phone.shows = None;
         }
-        let account: Account = subscription.row.presentity_uri.as_deref().unwrap().parse().unwrap();
-        self.reconciler.look_up(&account, Urgency::CatchUp);
     }
 
     fn change(&mut self, account: &Account) {
@@ -228,7 +244,10 @@ impl World {
     fn find(&self, account: &Account) -> Vec<Dialog> {
         let rows = self.rows.values().rev().map(|subscription| &subscription.row);
         rows.filter(|row| row.presentity_uri.as_deref() == Some(account.as_str()))
-            .map(|row| Dialog::from_row(row).unwrap())
+            .map(|row| {
+                let sent_cseq = row.local_cseq.map(|row| self.flavour.wire(row));
+                Dialog::from_row(&Row { sent_cseq, ..row.clone() }).unwrap()
+            })
             .collect()
     }
 
@@ -252,6 +271,7 @@ impl World {
             delivered: None,
             dead: false,
             version: dialog.version(),
+            expires: dialog.expires,
         };
         self.ledger.insert(dialog.identity(), past);
     }
@@ -340,6 +360,7 @@ impl World {
                 });
                 self.reconciler.handle_claim(row, claimed, self.now);
             }
+            Pending::Server(id) => self.server_notifies(id),
             Pending::Notify { dialog, summary, cseq } => {
                 let verdict = self.deliver(&dialog, summary, cseq);
                 self.in_flight.insert(dialog.row, 0);

@@ -1,6 +1,7 @@
 //! What the sources say, taken in: counts for the pure parts, and what the ledger must remember.
 
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
@@ -11,9 +12,19 @@ use crate::source::externnotify::Call;
 
 impl Daemon {
     pub(super) fn remember(&mut self, memory: Memory) {
-        self.reconciler.remember(memory.dialogs);
+        let clustered = self.cluster.is_some();
+        self.reconciler.remember(memory.dialogs.into_iter().map(|(identity, mut past)| {
+            if clustered {
+                // Another one may have told it something else meanwhile.
+                past.delivered = None;
+            }
+            (identity, past)
+        }));
         for Given { mailbox, summary, .. } in memory.mailboxes {
-            self.counted(&mailbox, summary, Urgency::CatchUp);
+            match &self.cluster {
+                None => self.counted(&mailbox, summary, Urgency::CatchUp),
+                Some(cluster) => cluster.remember(&mailbox, summary),
+            }
             self.given.insert(mailbox, summary);
         }
     }
@@ -25,34 +36,45 @@ impl Daemon {
                 if sure && self.given.remove(&mailbox).is_some() {
                     self.ledger.not_given(&mailbox);
                 }
-                self.counted(&mailbox, summary, urgency);
+                self.counted_here(&mailbox, summary, urgency, false);
             }
             Observation::Given { mailbox, summary } => {
                 self.counters.observed("externnotify");
-                self.counted(&mailbox, summary, Urgency::Fresh);
+                self.counted_here(&mailbox, summary, Urgency::Fresh, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
                     self.given.insert(mailbox.clone(), summary);
                     self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
                 }
             }
+            // With others its last counts stand, as those of a node that is down.
+            Observation::Failed(_) if self.cluster.is_some() => {}
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
                 if self.spool.is_some() {
                     tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
                 }
-                for (account, summary) in self.mailboxes.complete() {
-                    self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+                match &self.cluster {
+                    None => self.hand_over(Mailboxes::complete),
+                    Some(cluster) if self.spool.is_some() => cluster.counted_all(),
+                    Some(_) => {}
                 }
             }
         }
     }
 
-    fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
+    /// Hands over the sums that were held back.
+    pub(super) fn hand_over(&mut self, held: fn(&mut Mailboxes) -> Vec<(Account, Summary)>) {
+        for (account, summary) in held(&mut self.mailboxes) {
+            self.desire(&account, summary, Urgency::CatchUp);
+        }
+    }
+
+    pub(super) fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
         match self.mailboxes.observe(mailbox, summary) {
             Ok(sums) => {
                 for (account, summary) in sums {
-                    self.reconciler.set(&account, summary, urgency, false);
+                    self.desire(&account, summary, urgency);
                 }
             }
             Err(error) => self.said.unmapped(mailbox, &error),

@@ -51,6 +51,7 @@ impl Subscription {
             event_id: None,
             local_contact: Some(format!("sip:{server}")),
             socket_info: Some(format!("udp:{server}")),
+            sent_cseq: None,
         }
     }
 
@@ -308,7 +309,7 @@ mod tests {
             branch: &format!("z9hG4bK{cseq}"),
             hop: &hop,
             unix: NOW,
-            authorization: None,
+            authorization: &[],
         };
         let notifier = Notifier {
             user_agent: "mwid".into(),

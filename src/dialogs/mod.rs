@@ -2,7 +2,8 @@
 //!
 //! `schema` has all SQL and tells the presence servers apart, `verbs` the questions,
 //! `link` the way to a server (with `backoff` when it is down), `sqlite_thread` the way to
-//! a file.
+//! a file. [`watch`] sees rows that are new or refreshed; `script` and [`install`] are the triggers
+//! that let it see them at once.
 
 use std::sync::Arc;
 
@@ -13,21 +14,29 @@ use crate::config::{self, DatabaseUrl, Server};
 
 mod backoff;
 mod error;
+mod guard;
+pub mod install;
 mod link;
 mod mysql;
 mod postgres;
 mod schema;
+mod script;
+pub(crate) mod session;
 mod sqlite;
 mod sqlite_thread;
 mod verbs;
+pub mod watch;
 
 pub use error::{Cause, StoreError};
+pub use script::Script;
 
+use guard::guarded;
 use link::Link;
 use mysql::MySql;
 use postgres::Postgres;
 use sqlite::Sqlite;
 use verbs::{Claim, Claimed, Delete, Find, Identity, Inspect};
+use watch::sql::{Ask, ChangeRow, Changes, Number, Page, PageRow, Trim};
 
 /// What a look-up found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,14 +73,17 @@ pub enum DialogStore {
     Sqlite(Arc<Sqlite>),
 }
 
-/// Asks whichever database it is.
+/// Asks whichever database it is. Its driver may panic: that is one of its errors.
 macro_rules! ask {
     ($store:expr, $verb:expr) => {
-        match $store {
-            Self::MySql(link) => link.ask(&$verb).await,
-            Self::Postgres(link) => link.ask(&$verb).await,
-            Self::Sqlite(file) => file.ask($verb).await,
-        }
+        guarded(&$store.table().at, async {
+            match $store {
+                Self::MySql(link) => link.ask(&$verb).await,
+                Self::Postgres(link) => link.ask(&$verb).await,
+                Self::Sqlite(file) => file.ask($verb).await,
+            }
+        })
+        .await
     };
 }
 
@@ -146,6 +158,28 @@ impl DialogStore {
         }
         let (server, flavour) = ask!(self, Inspect)?;
         Ok(Probe { server, flavour, table: self.table().name().to_owned() })
+    }
+
+    /// The live rows after an id, with the watchers' columns.
+    async fn page(&self, after: i64, unix: u64, limit: i64) -> Result<Vec<PageRow>, StoreError> {
+        let unix = i64::try_from(unix).unwrap_or(i64::MAX);
+        ask!(self, Ask(Page { after, unix, limit }))
+    }
+
+    /// The rows of the change table after an id.
+    async fn changes(&self, after: i64, limit: i64) -> Result<Vec<ChangeRow>, StoreError> {
+        ask!(self, Ask(Changes { after, limit }))
+    }
+
+    /// A number that the database knows, `None` for NULL.
+    async fn number(&self, number: Number) -> Result<Option<i64>, StoreError> {
+        let rows = ask!(self, Ask(number))?;
+        Ok(rows.into_iter().next().flatten())
+    }
+
+    /// Deletes the oldest rows of the change table; says how many.
+    async fn trim(&self, upto: i64, limit: i64) -> Result<u64, StoreError> {
+        ask!(self, Trim { upto, limit })
     }
 
     fn table(&self) -> &schema::Table {

@@ -9,6 +9,7 @@ use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
 use super::schema::{Dialect, Schema, Table, Values, read_row};
 use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 use mwid_core::dialog::Row;
 
@@ -25,11 +26,17 @@ impl MySql {
     ) -> Result<Link<Self>, StoreError> {
         let at = super::describe("MySQL", server);
         let table = Table::new(at, Dialect::MySql, settings)?;
+        let opts = Self::options(settings, server);
+        Ok(Link::new(Self { pool: Pool::new(opts) }, table, settings))
+    }
+
+    /// How to connect, pooled or not.
+    pub(super) fn options(settings: &config::Database, server: &config::Server) -> OptsBuilder {
         let connections = settings.connections.max(1) as usize;
         // Idle connections beyond the lower bound would be closed: both bounds are the same.
         let bounds = PoolConstraints::new(connections, connections)
             .expect("both bounds are the same and not zero");
-        let opts = OptsBuilder::default()
+        OptsBuilder::default()
             .ip_or_hostname(server.host.clone())
             .tcp_port(server.port)
             .socket(server.socket.as_ref().map(|path| path.display().to_string()))
@@ -38,8 +45,7 @@ impl MySql {
             .pass(server.password.as_ref().map(|password| password.reveal().to_owned()))
             .db_name(Some(server.database.clone()))
             .tcp_keepalive(Some(Duration::from_secs(30)))
-            .pool_opts(PoolOpts::new().with_constraints(bounds).with_reset_connection(false));
-        Ok(Link::new(Self { pool: Pool::new(opts) }, table, settings))
+            .pool_opts(PoolOpts::new().with_constraints(bounds).with_reset_connection(false))
     }
 }
 
@@ -83,7 +89,10 @@ impl Server for MySql {
     }
 }
 
-fn bind(params: Vec<Param<'_>>) -> Params {
+pub(super) fn bind(params: Vec<Param<'_>>) -> Params {
+    if params.is_empty() {
+        return Params::Empty;
+    }
     let value = |param| match param {
         Param::Text(text) => Value::from(text),
         Param::Number(number) => Value::from(number),
@@ -97,13 +106,33 @@ impl Verb<MySql> for Find {
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Vec<Row>, Error> {
         let params = bind(schema.find_params(self));
         let rows: Vec<mysql_async::Row> = connection.exec(schema.find.as_str(), params).await?;
-        Ok(rows
-            .iter()
-            .map(|row| match read_row(row) {
-                Ok(row) => row,
-                Err(never) => match never {},
-            })
-            .collect())
+        Ok(rows.iter().map(|row| sure(read_row(row, schema.flavour))).collect())
+    }
+}
+
+impl<Q: Question> Verb<MySql> for Ask<Q> {
+    type Answer = Vec<Q::Item>;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Vec<Q::Item>, Error> {
+        let (sql, params) = (self.0.sql(schema), bind(self.0.params()));
+        let rows: Vec<mysql_async::Row> = connection.exec(sql, params).await?;
+        Ok(rows.iter().map(|row| sure(Q::read(row, schema))).collect())
+    }
+}
+
+impl Verb<MySql> for Trim {
+    type Answer = u64;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<u64, Error> {
+        connection.exec_drop(self.sql(schema), bind(self.params())).await?;
+        Ok(connection.affected_rows())
+    }
+}
+
+fn sure<T>(read: Result<T, std::convert::Infallible>) -> T {
+    match read {
+        Ok(value) => value,
+        Err(never) => match never {},
     }
 }
 
@@ -114,8 +143,12 @@ impl Verb<MySql> for Claim {
         let params = bind(schema.claim_params(self));
         connection.exec_drop(schema.claim.as_str(), params).await?;
         if connection.affected_rows() > 0 {
-            // The driver says None for 0, which Kamailio's counting may reach.
-            let row = connection.last_insert_id().unwrap_or_default();
+            // The server says 0 when the table has triggers, whatever the number is, but keeps it;
+            // and Kamailio's counting may reach 0 without any.
+            let row = match connection.last_insert_id() {
+                Some(row) => row,
+                None => connection.query_first("SELECT LAST_INSERT_ID()").await?.unwrap_or(0),
+            };
             return Ok(Claimed::Wire(schema.flavour.wire(row.cast_signed())));
         }
         let params = bind(schema.exhausted_params(&self.identity));

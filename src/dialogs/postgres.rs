@@ -13,6 +13,7 @@ use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
 use super::schema::{Dialect, Schema, Table, Values, read_row};
 use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
 /// A PostgreSQL server, through its pool.
@@ -27,6 +28,20 @@ impl Postgres {
         server: &config::Server,
     ) -> Result<Link<Self>, StoreError> {
         let table = Table::new(super::describe("PostgreSQL", server), Dialect::Postgres, settings)?;
+        let opts = Self::options(settings, server);
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(opts, NoTls, recycling))
+            .max_size(settings.connections.max(1) as usize)
+            .build()
+            .expect("a pool without timeouts of its own needs no runtime");
+        Ok(Link::new(Self { pool }, table, settings))
+    }
+
+    /// How to connect, pooled or not.
+    pub(super) fn options(
+        settings: &config::Database,
+        server: &config::Server,
+    ) -> tokio_postgres::Config {
         let mut opts = tokio_postgres::Config::new();
         match &server.socket {
             Some(folder) => opts.host_path(folder),
@@ -43,12 +58,7 @@ impl Postgres {
         if let Some(password) = &server.password {
             opts.password(password.reveal());
         }
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(opts, NoTls, recycling))
-            .max_size(settings.connections.max(1) as usize)
-            .build()
-            .expect("a pool without timeouts of its own needs no runtime");
-        Ok(Link::new(Self { pool }, table, settings))
+        opts
     }
 }
 
@@ -106,7 +116,7 @@ fn is_io(error: &Error) -> bool {
     error.source().is_some_and(|source| source.is::<std::io::Error>())
 }
 
-fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+pub(super) fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
     params
         .iter()
         .map(|param| match param {
@@ -117,7 +127,7 @@ fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 /// Runs one statement, prepared once per connection.
-async fn query(
+pub(super) async fn query(
     connection: &Client,
     sql: &str,
     params: &[Param<'_>],
@@ -131,7 +141,30 @@ impl Verb<Postgres> for Find {
 
     async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<Vec<Row>, PoolError> {
         let rows = query(connection, &schema.find, &schema.find_params(self)).await?;
-        Ok(rows.iter().map(read_row).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|row| read_row(row, schema.flavour)).collect::<Result<_, _>>()?)
+    }
+}
+
+impl<Q: Question> Verb<Postgres> for Ask<Q> {
+    type Answer = Vec<Q::Item>;
+
+    async fn ask(
+        &self,
+        connection: &mut Client,
+        schema: &Schema,
+    ) -> Result<Vec<Q::Item>, PoolError> {
+        let rows = query(connection, self.0.sql(schema), &self.0.params()).await?;
+        Ok(rows.iter().map(|row| Q::read(row, schema)).collect::<Result<_, _>>()?)
+    }
+}
+
+impl Verb<Postgres> for Trim {
+    type Answer = u64;
+
+    async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<u64, PoolError> {
+        let statement = connection.prepare_cached(self.sql(schema)).await?;
+        let params = self.params();
+        Ok(connection.execute(&statement, &bind(&params)).await?)
     }
 }
 

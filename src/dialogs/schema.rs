@@ -9,6 +9,7 @@ use mwid_core::dialog::{Flavour, MAX_CSEQ, Row};
 
 use super::error::StoreError;
 use super::verbs::{Claim, Find, Identity, Param};
+use super::watch::sql::Sql;
 use crate::config::FindBy;
 
 /// The columns that both flavours must have besides the watcher's two.
@@ -36,14 +37,14 @@ const REQUIRED: [&str; 19] = [
 
 /// Which SQL a database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     MySql,
     Postgres,
     Sqlite,
 }
 
 impl Dialect {
-    fn quote(self, name: &str) -> String {
+    pub(super) fn quote(self, name: &str) -> String {
         match self {
             Self::MySql => format!("`{name}`"),
             Self::Postgres | Self::Sqlite => format!("\"{name}\""),
@@ -53,7 +54,7 @@ impl Dialect {
     /// A column as text. PostgreSQL is told the type, so that no width or type of the table can
     /// surprise the driver, and asked for bytes: a `SQL_ASCII` database holds any, and would
     /// refuse all rows for one that is no UTF-8.
-    fn text(self, column: &str) -> String {
+    pub(super) fn text(self, column: &str) -> String {
         if self == Self::Postgres {
             format!(
                 "convert_to({column}::text, \
@@ -64,7 +65,7 @@ impl Dialect {
         }
     }
 
-    fn number(self, column: &str) -> String {
+    pub(crate) fn number(self, column: &str) -> String {
         if self == Self::Postgres { format!("{column}::int8") } else { column.to_owned() }
     }
 
@@ -78,7 +79,7 @@ impl Dialect {
     }
 
     /// Writes the placeholders of this dialect.
-    fn placed(self, template: &str) -> String {
+    pub(crate) fn placed(self, template: &str) -> String {
         let mut sql = String::with_capacity(template.len() + 32);
         let mut count = 0;
         for c in template.chars() {
@@ -151,6 +152,8 @@ pub(super) struct Schema {
     /// Finds the row of a claim that changed nothing because no CSeq is left.
     pub(super) exhausted: String,
     pub(super) delete: String,
+    /// For those who watch the table.
+    pub(super) watch: Sql,
     find_by: FindBy,
     limit: i64,
 }
@@ -191,6 +194,7 @@ impl Schema {
             claim: sql(claim(dialect, &name, &same)),
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
+            watch: Sql::new(dialect, &table.name, flavour),
             find_by: table.find_by,
             limit: i64::from(table.max_dialogs) + 1,
         })
@@ -249,7 +253,7 @@ fn claim(dialect: Dialect, table: &str, same: &str) -> String {
 }
 
 /// The columns of a [`Row`], in the order in which [`read_row`] takes them.
-fn select_list(dialect: Dialect, flavour: Flavour) -> String {
+pub(super) fn select_list(dialect: Dialect, flavour: Flavour) -> String {
     let (from_user, from_domain) = match flavour {
         Flavour::OpenSips => ("watcher_username", "watcher_domain"),
         Flavour::Kamailio => ("from_user", "from_domain"),
@@ -288,7 +292,8 @@ pub(super) trait Values {
 }
 
 /// Reads what [`Schema::find`] selected.
-pub(super) fn read_row<V: Values>(values: &V) -> Result<Row, V::Error> {
+pub(super) fn read_row<V: Values>(values: &V, flavour: Flavour) -> Result<Row, V::Error> {
+    let local_cseq = values.number(9)?;
     Ok(Row {
         id: values.number(0)?.unwrap_or_default(),
         presentity_uri: values.text(1)?,
@@ -299,7 +304,7 @@ pub(super) fn read_row<V: Values>(values: &V) -> Result<Row, V::Error> {
         to_tag: values.text(6)?,
         from_tag: values.text(7)?,
         callid: values.text(8)?,
-        local_cseq: values.number(9)?,
+        local_cseq,
         remote_cseq: values.number(10)?,
         contact: values.text(11)?,
         record_route: values.text(12)?,
@@ -307,5 +312,6 @@ pub(super) fn read_row<V: Values>(values: &V) -> Result<Row, V::Error> {
         event_id: values.text(14)?,
         local_contact: values.text(15)?,
         socket_info: values.text(16)?,
+        sent_cseq: local_cseq.map(|row| flavour.wire(row)),
     })
 }

@@ -15,6 +15,7 @@ use super::error::{Cause, StoreError};
 use super::schema::{Dialect, Schema, Table, Values, read_row};
 use super::sqlite_thread::{self, Job};
 use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
 /// Calls that may wait for the thread before the next caller waits for a place.
@@ -64,7 +65,7 @@ impl Sqlite {
     }
 
     fn ended(&self) -> StoreError {
-        let cause = Cause::new("its thread has ended; restart mwid");
+        let cause = Cause::new("its thread failed at this question");
         StoreError::Unreachable { at: self.table.at.clone(), cause }
     }
 }
@@ -85,7 +86,28 @@ impl Verb for Find {
     fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
         let mut statement = file.prepare_cached(&schema.find)?;
         let params = params_from_iter(schema.find_params(self));
-        statement.query_map(params, |row| read_row(row))?.collect()
+        statement.query_map(params, |row| read_row(row, schema.flavour))?.collect()
+    }
+}
+
+impl<Q: Question> Verb for Ask<Q> {
+    type Answer = Vec<Q::Item>;
+    const WRITES: bool = false;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Q::Item>> {
+        let mut statement = file.prepare_cached(self.0.sql(schema))?;
+        let params = params_from_iter(self.0.params());
+        statement.query_map(params, |row| Q::read(row, schema))?.collect()
+    }
+}
+
+impl Verb for Trim {
+    type Answer = u64;
+    const WRITES: bool = true;
+
+    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<u64> {
+        let mut statement = file.prepare_cached(self.sql(schema))?;
+        Ok(statement.execute(params_from_iter(self.params()))? as u64)
     }
 }
 
@@ -148,5 +170,39 @@ impl Values for rusqlite::Row<'_> {
             ValueRef::Text(bytes) => str::from_utf8(bytes).ok().and_then(|t| t.trim().parse().ok()),
             ValueRef::Null | ValueRef::Blob(_) | ValueRef::Real(_) => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics, or answers.
+    struct Moody(bool);
+
+    impl Verb for Moody {
+        type Answer = ();
+        const WRITES: bool = true;
+
+        fn ask(&self, _file: &Connection, _schema: &Schema) -> rusqlite::Result<()> {
+            assert!(!self.0, "a bug of the driver");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_an_error_of_its_question_and_the_next_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dialogs.db");
+        let schema = include_str!("../../sql/sqlite/opensips-active_watchers.sql");
+        Connection::open(&path).unwrap().execute_batch(schema).unwrap();
+        let settings = config::Database::default();
+        let file = Sqlite::new(&settings, &path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let error = file.ask(Moody(true)).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+            file.ask(Moody(false)).await.unwrap();
+        });
     }
 }

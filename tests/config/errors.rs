@@ -7,9 +7,9 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
     let text = "[generl]\nx=1\n[timers]\nt1 = 0\nt3 = 1\nrate\n[general]\n[timers]\nt1 = 1\n";
     assert_eq!(
         parse(text).unwrap_err().to_string(),
-        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, database, contexts, mailboxes, timers, state, control\n\
+        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, database, cluster, contexts, mailboxes, timers, state, control\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
-         t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, rate, retry_min, retry_max, shutdown\n\
+         t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
          t.conf:9: [timers] t1: given twice, first in line 4; remove one\n\
          t.conf: [general] proxy is missing; write the address of the SIP proxy: proxy = host:port"
@@ -21,7 +21,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
     for (text, error) in [
         (
             "[databse]",
-            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, database, contexts, mailboxes, timers, state, control",
+            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, database, cluster, contexts, mailboxes, timers, state, control",
         ),
         (
             "[control]\nsockt = /a",
@@ -33,7 +33,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
         ),
         (
             "[database]\ndbhost = x",
-            "t.conf:4: unknown key \"dbhost\" in [database]; valid keys: url, password_file, password_env, table, find_by, max_dialogs, timeout, connections",
+            "t.conf:4: unknown key \"dbhost\" in [database]; valid keys: url, password_file, password_env, table, find_by, max_dialogs, timeout, connections, resync, watch_poll",
         ),
     ] {
         assert_eq!(errors_below_proxy(text), error);
@@ -138,7 +138,7 @@ fn a_mailbox_that_cannot_be_a_folder_is_refused() {
         (&long, "the mailbox number has 254 bytes; at most 253 are allowed"),
     ] {
         let error = errors_below_proxy(&format!("[mailboxes]\n{name} = 2@a"));
-        assert_eq!(error, format!("t.conf:4: [mailboxes] {name}: {why}"));
+        assert_eq!(error, format!("t.conf:4: [mailboxes] {name:.80}: {why}"));
     }
 }
 

@@ -110,6 +110,12 @@ impl Bed {
         }
     }
 
+    /// The name of the database on its server.
+    #[allow(dead_code, reason = "the tests of the watch use it")]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("dialogs.db")
     }
@@ -224,6 +230,7 @@ pub fn settings(url: DatabaseUrl) -> Database {
         max_dialogs: 50,
         timeout: Duration::from_secs(20),
         connections: 4,
+        ..Database::default()
     }
 }
 

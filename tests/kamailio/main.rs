@@ -7,5 +7,6 @@ mod commands;
 mod externnotify;
 mod lamps;
 mod network;
+mod reboot;
 mod refusals;
 mod server;

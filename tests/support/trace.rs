@@ -16,10 +16,13 @@ pub enum Way {
 pub struct Entry {
     /// Sent or received.
     pub way: Way,
+    /// When, in seconds of its day.
+    pub at: f64,
     /// The message.
     pub message: Message,
 }
 
+const RULE: &str = "-----------------------------------------------";
 const SENT: &str = "UDP message sent (";
 const RECEIVED: &str = "UDP message received [";
 
@@ -31,8 +34,12 @@ const RECEIVED: &str = "UDP message received [";
 pub fn parse(text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut rest = text;
+    let mut at = 0.0;
     while let Some((line, after)) = rest.split_once('\n') {
         rest = after;
+        if let Some(time) = line.strip_prefix(RULE) {
+            at = seconds(time.rsplit(' ').next().unwrap_or_default());
+        }
         let (way, length) = if let Some(length) = line.strip_prefix(SENT) {
             (Way::Sent, length)
         } else if let Some(length) = line.strip_prefix(RECEIVED) {
@@ -46,9 +53,16 @@ pub fn parse(text: &str) -> Vec<Entry> {
             break;
         };
         if let Some(message) = Message::parse(bytes) {
-            entries.push(Entry { way, message });
+            entries.push(Entry { way, at, message });
         }
         rest = &rest[length + 1..];
     }
     entries
+}
+
+/// 09:46:24.331040, or 09:46:24:331.040 as other versions of SIPp write it.
+fn seconds(time: &str) -> f64 {
+    let mut parts = time.split(':').map(|part| part.parse().unwrap_or(0.0));
+    let mut next = || parts.next().unwrap_or(0.0);
+    next() * 3600.0 + next() * 60.0 + next() + next() / 1000.0
 }

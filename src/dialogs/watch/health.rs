@@ -1,0 +1,215 @@
+//! How well the table is watched, and what that costs.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::WatchError;
+use crate::dialogs::error::StoreError;
+
+/// How the table is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// PostgreSQL tells by itself.
+    Listen,
+    /// Triggers fill a small table, which is polled.
+    ChangeTable,
+    /// New ids are polled, the whole table is read now and then.
+    Paging,
+}
+
+/// A watch as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WatchHealth {
+    /// The way in use; `None` before the database has answered.
+    pub way: Option<Way>,
+    /// Why it is not a better one.
+    pub reason: Option<String>,
+    /// For how long this way has been in use.
+    pub since_seconds: u64,
+    /// What is wrong now. While it is, nothing new is seen.
+    pub error: Option<String>,
+    /// How late a new subscription is seen, in milliseconds.
+    pub lag_ms: Option<f64>,
+    /// Rows read in a second, over the last ten or more.
+    pub rows_per_second: f64,
+    /// Rows read since the start.
+    pub rows_read: u64,
+    /// New or refreshed rows seen since the start.
+    pub changes: u64,
+    /// Of them, those that name no account.
+    pub rubbish: u64,
+    /// Why the change table is not trimmed by this mwid.
+    pub untrimmed: Option<String>,
+    /// How often the whole table has been read.
+    pub resyncs: u64,
+    /// Whether it is being read now.
+    pub resyncing: bool,
+}
+
+impl fmt::Display for WatchHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.error {
+            return write!(f, "new ones are not seen: {error}");
+        }
+        match self.way {
+            None => return f.write_str("waiting for the database"),
+            Some(Way::Listen) => f.write_str("PostgreSQL tells of new ones (LISTEN)")?,
+            Some(Way::ChangeTable) => f.write_str("new ones are read from mwid_changes")?,
+            Some(Way::Paging) => f.write_str(
+                "new ones are looked for every second, refreshed ones by reading the whole table",
+            )?,
+        }
+        if let Some(reason) = &self.reason {
+            write!(f, ", because {reason}")?;
+        }
+        if let Some(lag) = self.lag_ms {
+            write!(f, "; seen within {lag:.1} ms")?;
+        }
+        write!(f, "; {:.1} rows read a second", self.rows_per_second)?;
+        if self.resyncing {
+            f.write_str("; the whole table is being read")?;
+        }
+        match &self.untrimmed {
+            Some(error) => write!(f, "; mwid_changes grows: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a [`WatchHealth`] is made of.
+#[derive(Debug)]
+pub(super) struct Health {
+    way: Option<Way>,
+    reason: Option<String>,
+    since: Instant,
+    error: Option<String>,
+    lag: Option<Duration>,
+    rows_read: u64,
+    changes: u64,
+    rubbish: u64,
+    untrimmed: Option<String>,
+    resyncs: u64,
+    resyncing: bool,
+    rate: Rate,
+}
+
+/// Rows read a second: over a window of ten seconds, and the one before.
+#[derive(Debug)]
+struct Rate {
+    began: Instant,
+    rows: u64,
+    before: f64,
+}
+
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+impl Health {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            way: None,
+            reason: None,
+            since: now,
+            error: None,
+            lag: None,
+            rows_read: 0,
+            changes: 0,
+            rubbish: 0,
+            untrimmed: None,
+            resyncs: 0,
+            resyncing: false,
+            rate: Rate { began: now, rows: 0, before: 0.0 },
+        }
+    }
+
+    /// Said when it begins, and once. What fails for everybody is said by whoever is told of it.
+    pub(super) fn failed(&mut self, error: &WatchError) {
+        if self.error.is_none() && !matches!(error, WatchError::Store(_)) {
+            tracing::warn!("new subscriptions are not seen: {error}; mwid keeps trying");
+        }
+        self.error = Some(error.to_string());
+        self.resyncing = false;
+    }
+
+    pub(super) fn works(&mut self, way: Way, reason: Option<String>) {
+        let changed = self.way != Some(way) || self.reason != reason;
+        if changed {
+            (self.way, self.reason, self.since, self.lag) =
+                (Some(way), reason, Instant::now(), None);
+        }
+        if self.error.take().is_some() || changed {
+            tracing::info!("subscriptions: {}", self.report());
+        }
+    }
+
+    pub(super) fn read(&mut self, rows: usize) {
+        let now = Instant::now();
+        self.rows_read += rows as u64;
+        self.rate.roll(now);
+        self.rate.rows += rows as u64;
+    }
+
+    pub(super) fn changes(&mut self, rows: usize) {
+        self.changes += rows as u64;
+    }
+
+    pub(super) fn rubbish(&mut self) {
+        self.rubbish += 1;
+    }
+
+    pub(super) fn untrimmed(&mut self, error: &StoreError) {
+        if self.untrimmed.is_none() {
+            tracing::warn!("mwid_changes cannot be trimmed and grows: {error}");
+        }
+        self.untrimmed = Some(error.to_string());
+    }
+
+    pub(super) fn lag(&mut self, lag: Duration) {
+        self.lag = Some(lag);
+    }
+
+    pub(super) fn resyncing(&mut self, resyncing: bool) {
+        if self.resyncing && !resyncing {
+            self.resyncs += 1;
+        }
+        self.resyncing = resyncing;
+    }
+
+    pub(super) fn report(&mut self) -> WatchHealth {
+        let now = Instant::now();
+        self.rate.roll(now);
+        WatchHealth {
+            way: self.way,
+            reason: self.reason.clone(),
+            since_seconds: (now - self.since).as_secs(),
+            error: self.error.clone(),
+            lag_ms: self.lag.map(|lag| lag.as_secs_f64() * 1000.0),
+            rows_per_second: self.rate.now(now),
+            rows_read: self.rows_read,
+            changes: self.changes,
+            rubbish: self.rubbish,
+            untrimmed: self.untrimmed.clone(),
+            resyncs: self.resyncs,
+            resyncing: self.resyncing,
+        }
+    }
+}
+
+impl Rate {
+    fn roll(&mut self, now: Instant) {
+        let length = now - self.began;
+        if length >= RATE_WINDOW {
+            self.before = self.rows as f64 / length.as_secs_f64();
+            (self.began, self.rows) = (now, 0);
+        }
+    }
+
+    /// The window before, and what of this one exceeds it.
+    fn now(&self, now: Instant) -> f64 {
+        let length = (now - self.began).as_secs_f64().max(1.0);
+        self.before.max(self.rows as f64 / length)
+    }
+}
