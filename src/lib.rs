@@ -6,9 +6,10 @@
 //! way: [`config`] is what an operator can say before, [`cluster`] what several
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
-//! [`demo`] the whole house on one page.
+//! [`demo`] the whole house on one page, [`clock`] the time that the core is told.
 
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod control;

@@ -388,6 +388,28 @@ fn what_others_leave_in_the_drop_folder_does_no_harm() {
 }
 
 #[test]
+fn a_dropped_file_with_a_mailbox_that_cannot_be_is_put_aside() {
+    let rig = Rig::new();
+    let long = "x".repeat(254);
+    let bad = ["", "..", ".x", "a/b", "a\0b", "a@b", "a\rb", long.as_str()];
+    for (stamp, name) in (1..).zip(bad) {
+        let good = notice(stamp, "202@home", [1, 0, 0]);
+        for (line, stamp) in [("mailbox 202", stamp), ("context home", stamp + 100)] {
+            let key = line.split(' ').next().unwrap();
+            let text = good.replace(line, &format!("{key} {name}"));
+            fs::write(rig.drop_folder().join(file(stamp)), text).unwrap();
+        }
+    }
+    fs::write(rig.drop_folder().join(file(999)), notice(999, "202@home", [2, 0, 0])).unwrap();
+    let (daemon, mut calls) = rig.start(8);
+    assert_eq!(rig.next(&mut calls), call("202@home", [2, 0, 0]));
+    assert_eq!(daemon.stats().bad_files, 2 * bad.len() as u64);
+    rig.until(&daemon, |_| rig.dropped().len() == 2 * bad.len());
+    assert!(rig.dropped().iter().all(|name| name.starts_with("bad-")));
+    assert!(calls.try_recv().is_err());
+}
+
+#[test]
 fn counts_that_were_overtaken_are_ignored() {
     let rig = Rig::new();
     let (daemon, mut calls) = rig.start(8);

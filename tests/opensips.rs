@@ -7,8 +7,8 @@ mod support;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use mwid::clock;
 use mwid::demo::line::{Line, What};
 use mwid::demo::phone::{Phone, Subscription};
 use mwid_core::dialog::Dialog;
@@ -49,7 +49,7 @@ impl Server {
             phone_tag: "B22C69FD-D3E2550A".into(),
             server_tag: "944cfec2ae51664c1f4ff1ec5d501247-9753".into(),
             contact: format!("sip:202@{address}"),
-            expires: unix() + 600,
+            expires: clock::unix() + 600,
             cseq: 1,
         };
         let strict = Arc::new(Mutex::new(Phone::new(subscription.clone())));
@@ -57,33 +57,8 @@ impl Server {
         let table = Connection::open(folder.path().join("opensips.db")).unwrap();
         table.execute_batch(SCHEMA).unwrap();
         let server = Self { folder, table, socket, subscription, line };
-        server.insert();
+        server.subscription.insert(&server.table, &server.address().to_string()).unwrap();
         server
-    }
-
-    fn insert(&self) {
-        let row = self.subscription.row(1, &self.address().to_string());
-        let sql = "INSERT INTO active_watchers (presentity_uri, watcher_username, watcher_domain,
-            to_user, to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact,
-            expires, status, socket_info, local_contact)
-            VALUES (?1, ?2, ?3, ?4, ?5, 'message-summary', ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)";
-        let values = rusqlite::params![
-            row.presentity_uri,
-            row.from_user,
-            row.from_domain,
-            row.to_user,
-            row.to_domain,
-            row.to_tag,
-            row.from_tag,
-            row.callid,
-            row.local_cseq,
-            row.remote_cseq,
-            row.contact,
-            row.expires,
-            row.socket_info,
-            row.local_contact
-        ];
-        assert_eq!(self.table.execute(sql, values).unwrap(), 1);
     }
 
     fn address(&self) -> SocketAddr {
@@ -132,7 +107,7 @@ impl Server {
             cseq,
             branch: &format!("z9hG4bKserver{cseq}"),
             hop: &hop,
-            unix: unix(),
+            unix: clock::unix(),
             authorization: &[],
         };
         let notifier = Notifier {
@@ -168,10 +143,6 @@ impl Server {
             }
         }
     }
-}
-
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[test]

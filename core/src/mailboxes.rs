@@ -136,13 +136,17 @@ impl Mailboxes {
         self.extend(Extent::Counted)
     }
 
-    /// The spool is another one now, or (`enabled` false) there is none any more: what was not seen
-    /// is unknown again. Gives the sums that were held back and need not wait any longer.
-    pub fn spool_changed(&mut self, enabled: bool) -> Vec<(Account, Summary)> {
-        if enabled && self.extent == Extent::Awaited {
-            return Vec::new();
-        }
+    /// All is counted that is to be waited for, but what was not seen may be anywhere: there is no
+    /// spool, or there are others that count. Gives the sums that were held back until now.
+    pub fn open(&mut self) -> Vec<(Account, Summary)> {
         self.extend(Extent::Open)
+    }
+
+    /// The spool is another one now: what was not seen in the old one may be in this one.
+    pub fn doubt(&mut self) {
+        if self.extent == Extent::Counted {
+            self.extent = Extent::Open;
+        }
     }
 
     fn extend(&mut self, extent: Extent) -> Vec<(Account, Summary)> {
@@ -336,10 +340,10 @@ mod tests {
         sums.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(sums, [(boss.clone(), new(0)), (account("desk@example.com"), new(0))]);
         // Another spool, or none: it may be there, or anywhere.
-        assert_eq!(mailboxes.spool_changed(true), []);
+        mailboxes.doubt();
         assert_eq!(mailboxes.sum(&boss), None);
         assert_eq!(mailboxes.complete().len(), 2);
-        assert_eq!(mailboxes.spool_changed(false), []);
+        assert_eq!(mailboxes.open(), []);
         assert_eq!(mailboxes.sum(&boss), None);
         // Without a spool nobody has looked.
         let mailboxes = Mailboxes::new(directory, true);
@@ -350,8 +354,9 @@ mod tests {
     fn when_there_is_no_spool_any_more_no_full_count_is_waited_for() {
         let mut mailboxes = Mailboxes::new(shared(), false);
         assert_eq!(mailboxes.observe(&mailbox("1@default"), new(2)), Ok(vec![]));
-        assert_eq!(mailboxes.spool_changed(true), []);
-        assert_eq!(mailboxes.spool_changed(false), [(account("boss@example.com"), new(2))]);
+        mailboxes.doubt();
+        assert_eq!(mailboxes.sum(&account("boss@example.com")), None);
+        assert_eq!(mailboxes.open(), [(account("boss@example.com"), new(2))]);
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! What the sources say, taken in: counts for the pure parts, and what the ledger must remember.
 
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
@@ -54,7 +55,7 @@ impl Daemon {
                     tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
                 }
                 match &self.cluster {
-                    None => self.mailboxes_complete(),
+                    None => self.hand_over(Mailboxes::complete),
                     Some(cluster) if self.spool.is_some() => cluster.counted_all(),
                     Some(_) => {}
                 }
@@ -62,8 +63,9 @@ impl Daemon {
         }
     }
 
-    pub(super) fn mailboxes_complete(&mut self) {
-        for (account, summary) in self.mailboxes.complete() {
+    /// Hands over the sums that were held back.
+    pub(super) fn hand_over(&mut self, held: fn(&mut Mailboxes) -> Vec<(Account, Summary)>) {
+        for (account, summary) in held(&mut self.mailboxes) {
             self.desire(&account, summary, Urgency::CatchUp);
         }
     }

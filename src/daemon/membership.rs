@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
@@ -54,7 +55,8 @@ impl Daemon {
                     mailboxes = self.mailboxes.len(),
                     "the counts of all mwid are known"
                 );
-                self.mailboxes_complete();
+                // A mailbox in nobody's counts may be in a spool that is not counted yet.
+                self.hand_over(Mailboxes::open);
                 self.reassign();
             }
             Event::Membership => self.reassign(),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
@@ -126,7 +127,7 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
     pub fn start(config: Config, path: PathBuf) -> Result<(Self, Requests), StartError> {
-        let (ledger, memory) = Ledger::open(&config.state.path, unix())?;
+        let (ledger, memory) = Ledger::open(&config.state.path, clock::unix())?;
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
         let (request, requests) = mpsc::channel(16);
@@ -367,11 +368,6 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Now, in Unix seconds.
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A random number from the operating system: what seeds the keys of the standard hash maps.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
+use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::{Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, directory, places, settings, status, unix};
+use super::{Daemon, directory, places, settings, status};
+use crate::clock::unix;
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
@@ -235,8 +237,10 @@ impl Daemon {
             let observe = self.observe.clone();
             let given = self.given.iter().map(|(mailbox, given)| (mailbox.clone(), *given));
             self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, given, observe));
-            for (account, summary) in self.mailboxes.spool_changed(self.spool.is_some()) {
-                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+            self.mailboxes.doubt();
+            if self.spool.is_none() && self.cluster.is_none() {
+                // No count is to be waited for any more.
+                self.hand_over(Mailboxes::open);
             }
         }
         if new.accounts != old.accounts {

@@ -10,7 +10,8 @@ use mwid_core::mailbox::Account;
 use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
 
-use super::{Daemon, unix};
+use super::Daemon;
+use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Report};
 use crate::dialogs::watch::{Change, Listed};

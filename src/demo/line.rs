@@ -5,10 +5,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mwid_core::summary::Summary;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::clock;
 
 use super::phone::{Notified, Phone, Reaction};
 
@@ -119,9 +121,8 @@ fn listen(
         let (what, answer) = if lost.is_ok() {
             (What::Lost(datagram.to_vec()), None)
         } else {
-            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let mut phone = phone.lock().expect("the phone does not panic");
-            react(phone.handle(datagram, unix))
+            react(phone.handle(datagram, clock::unix()))
         };
         if let Some(answer) = answer {
             // Loopback takes it; and if not, mwid sends its NOTIFY again.

@@ -4,17 +4,18 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::json;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::config::{Config, DatabaseUrl, HostPort};
 use crate::daemon::{Daemon, StartError};
 
@@ -82,8 +83,15 @@ struct Told {
 /// Runs the demo; exit code 1 when the phone did not get the truth.
 #[must_use]
 pub fn main(json: bool) -> ExitCode {
-    let outcome = demo(json);
-    let text = match (&outcome, json) {
+    let (text, code) = report(&demo(json), json);
+    // A reader that went away is nobody's error.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
+/// What is printed in the end, and the exit code.
+fn report(outcome: &Result<Vec<Told>, DemoError>, json: bool) -> (String, u8) {
+    let text = match (outcome, json) {
         (Ok(told), true) => format!(
             "{:#}\n",
             json!({ "ok": true, "steps": told.iter().map(Told::json).collect::<Vec<_>>() })
@@ -92,15 +100,19 @@ pub fn main(json: bool) -> ExitCode {
         (Ok(_), false) => String::new(),
         (Err(error), false) => format!("\n  The demo failed. {error}\n"),
     };
-    // A reader that went away is nobody's error.
-    let _ = io::stdout().write_all(text.as_bytes());
-    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    (text, u8::from(outcome.is_err()))
 }
 
 fn demo(quiet: bool) -> Result<Vec<Told>, DemoError> {
     let folder = tempfile::tempdir().map_err(io_error("a temporary folder"))?;
     let (socket, address) = Line::open().map_err(io_error("a UDP socket on 127.0.0.1"))?;
     let place = Place::make(folder.path(), address)?;
+    play(socket, &place, quiet)
+}
+
+/// Runs the daemon in this place, and tells the story.
+fn play(socket: UdpSocket, place: &Place, quiet: bool) -> Result<Vec<Told>, DemoError> {
+    let address = socket.local_addr().map_err(io_error("the address of a UDP socket"))?;
     let line = Line::connect(socket, address, place.phone.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -110,7 +122,7 @@ fn demo(quiet: bool) -> Result<Vec<Told>, DemoError> {
         let (daemon, _requests) = Daemon::start(place.config.clone(), PathBuf::new())?;
         let (stop, stopped) = oneshot::channel();
         let story = async {
-            let told = tell(line, &place, &Ladder::new(quiet)).await;
+            let told = tell(line, place, &Ladder::new(quiet)).await;
             // The daemon is there until it is told to stop.
             let _ = stop.send(());
             told
@@ -144,6 +156,8 @@ async fn tell(mut line: Line, place: &Place, ladder: &Ladder) -> Result<Vec<Told
 
 /// The temporary installation.
 struct Place {
+    /// How long one step may take.
+    patience: Duration,
     spool: PathBuf,
     config: Config,
     phone: Arc<Mutex<Phone>>,
@@ -154,16 +168,7 @@ impl Place {
         let spool = folder.join("voicemail");
         fs::create_dir_all(spool.join("example.com/202/INBOX")).map_err(io_error("the spool"))?;
         fs::create_dir_all(spool.join("example.com/202/Old")).map_err(io_error("the spool"))?;
-        let subscription = Subscription {
-            user: "202".into(),
-            domain: "example.com".into(),
-            call_id: "demo-call@127.0.0.1".into(),
-            phone_tag: "phone".into(),
-            server_tag: "presence-server".into(),
-            contact: format!("sip:202@{proxy}"),
-            expires: unix() + 3600,
-            cseq: 1,
-        };
+        let subscription = subscription(proxy);
         let database = folder.join("dialogs.db");
         insert(&database, &subscription, &proxy.to_string())?;
         let mut config = Config::default();
@@ -177,7 +182,7 @@ impl Place {
         config.control.externnotify = folder.join("run/externnotify.sock");
         config.control.drop = folder.join("drop");
         let phone = Arc::new(Mutex::new(Phone::new(subscription)));
-        Ok(Self { spool, config, phone })
+        Ok(Self { patience: PATIENCE, spool, config, phone })
     }
 
     /// As Asterisk does it: recorded in a folder of its own, then renamed.
@@ -208,7 +213,7 @@ impl Place {
     /// Draws what happens until the phone shows what it must.
     async fn wait(&self, line: &mut Line, ladder: &Ladder, step: Step) -> Result<Told, DemoError> {
         let start = Instant::now();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + self.patience;
         let mut copies_lost = 0;
         while !self.shows(&step) {
             match tokio::time::timeout_at(deadline, line.events.recv()).await {
@@ -265,21 +270,25 @@ impl Told {
     }
 }
 
+/// A phone at this address that watches its own mailbox.
+fn subscription(address: SocketAddr) -> Subscription {
+    Subscription {
+        user: "202".into(),
+        domain: "example.com".into(),
+        call_id: "demo-call@127.0.0.1".into(),
+        phone_tag: "phone".into(),
+        server_tag: "presence-server".into(),
+        contact: format!("sip:202@{address}"),
+        expires: clock::unix() + 3600,
+        cseq: 1,
+    }
+}
+
+/// The presence server's table, with one subscription.
 fn insert(database: &Path, subscription: &Subscription, server: &str) -> Result<(), DemoError> {
     let connection = Connection::open(database)?;
     connection.execute_batch(SCHEMA)?;
-    let row = subscription.row(1, server);
-    connection.execute(
-        "INSERT INTO active_watchers (presentity_uri, watcher_username, watcher_domain, to_user,
-         to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact, expires,
-         status, socket_info, local_contact)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'message-summary', ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)",
-        params![
-            row.presentity_uri, row.from_user, row.from_domain, row.to_user, row.to_domain,
-            row.to_tag, row.from_tag, row.callid, row.local_cseq, row.remote_cseq, row.contact,
-            row.expires, row.socket_info, row.local_contact
-        ],
-    )?;
+    subscription.insert(&connection, server)?;
     Ok(())
 }
 
@@ -287,6 +296,27 @@ fn io_error(what: &'static str) -> impl Fn(io::Error) -> DemoError {
     move |source| DemoError::Io { what, source }
 }
 
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_phone_that_does_not_get_the_truth_is_exit_code_1() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, address) = Line::open().unwrap();
+        let mut place = Place::make(folder.path(), address).unwrap();
+        place.patience = Duration::from_millis(1500);
+        // The phone has another dialog than the row: it refuses what mwid sends.
+        let other = Subscription { phone_tag: "another".into(), ..subscription(address) };
+        place.phone = Arc::new(Mutex::new(Phone::new(other)));
+        let outcome = play(socket, &place, true);
+
+        let error = "start: the phone should show lamp off, 0/0 (0/0) and shows nothing";
+        let (text, code) = report(&outcome, true);
+        let said: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((said, code), (json!({ "ok": false, "error": error }), 1));
+        let (text, code) = report(&outcome, false);
+        assert_eq!((text, code), (format!("\n  The demo failed. {error}\n"), 1));
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use mwid_core::dialog::Row;
 use mwid_core::message::{Message, StartLine};
 use mwid_core::summary::Summary;
+use rusqlite::{Connection, params};
 
 /// One subscription, as the phone remembers it and as the presence server wrote it down.
 #[derive(Clone, Debug)]
@@ -52,6 +53,36 @@ impl Subscription {
             socket_info: Some(format!("udp:{server}")),
             sent_cseq: None,
         }
+    }
+
+    /// Writes its row as an OpenSIPS presence server at `server` does, and gives the row's id.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn insert(&self, table: &Connection, server: &str) -> rusqlite::Result<i64> {
+        let row = self.row(0, server);
+        let sql = "INSERT INTO active_watchers (presentity_uri, watcher_username, watcher_domain,
+             to_user, to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact,
+             expires, status, socket_info, local_contact)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'message-summary', ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)";
+        let values = params![
+            row.presentity_uri,
+            row.from_user,
+            row.from_domain,
+            row.to_user,
+            row.to_domain,
+            row.to_tag,
+            row.from_tag,
+            row.callid,
+            row.local_cseq,
+            row.remote_cseq,
+            row.contact,
+            row.expires,
+            row.socket_info,
+            row.local_contact
+        ];
+        table.execute(sql, values)?;
+        Ok(table.last_insert_rowid())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::Mailbox;
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::file::FileError;
 use super::given::AllGiven;
 use super::{Given, Memory, State, file};
+use crate::clock;
 use crate::source::externnotify::Receipt;
 
 /// What nobody waits for is written within this time.
@@ -164,7 +165,7 @@ impl Writer {
             }
         }
         if self.connection.is_none() && Instant::now() >= self.retry {
-            self.renew(unix());
+            self.renew(clock::unix());
         }
         let Some(connection) = &mut self.connection else { return };
         let pruning = self.pruned.elapsed() >= PRUNE;
@@ -174,7 +175,7 @@ impl Writer {
         let forced = self.given.has_files();
         let write = |to: &Connection| {
             if pruning {
-                file::prune(to, unix())?;
+                file::prune(to, clock::unix())?;
             }
             batch.iter().try_for_each(|order| apply(to, order))
         };
@@ -374,8 +375,4 @@ fn upsert(connection: &Connection, dialog: &Facts, cseq: u32) -> Result<usize, r
             dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq, dialog.remote_cseq,
             i64::try_from(dialog.expires).unwrap_or(i64::MAX), dialog.contact
         ])
-}
-
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -125,6 +125,24 @@ fn bad_values_are_refused_with_what_is_valid() {
 }
 
 #[test]
+fn a_mailbox_that_cannot_be_a_folder_is_refused() {
+    let long = "x".repeat(254);
+    for (name, why) in [
+        ("../x", "the mailbox number \"../x\" contains '/', which is not allowed there"),
+        ("..", "the mailbox number \"..\" starts with a dot or contains \"..\""),
+        (".x@a", "the mailbox number \".x\" starts with a dot or contains \"..\""),
+        ("1@a/b", "the voicemail context \"a/b\" contains '/', which is not allowed there"),
+        ("1@b@c", "the voicemail context \"b@c\" contains '@', which is not allowed there"),
+        ("1@", "the voicemail context is empty"),
+        ("@a", "the mailbox number is empty"),
+        (&long, "the mailbox number has 254 bytes; at most 253 are allowed"),
+    ] {
+        let error = errors_below_proxy(&format!("[mailboxes]\n{name} = 2@a"));
+        assert_eq!(error, format!("t.conf:4: [mailboxes] {name:.80}: {why}"));
+    }
+}
+
+#[test]
 fn a_bad_proxy_is_refused_with_a_hint() {
     for (proxy, error) in [
         ("sip:a", "\"sip:a\" is a URI; write host:port, without \"sip:\""),

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::house::{House, insert, subscription, unix};
+use mwid::clock::unix;
+
+use crate::house::{House, insert, subscription};
 use crate::peer::{Heard, Peer};
 
 /// A row of 202 made bad by this assignment, and a good one that must be told all the same.

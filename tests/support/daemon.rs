@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use mwid::clock::unix;
 use mwid::control::{self, client};
 use mwid::demo::phone::Subscription;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use super::peer::{Peer, SOON};
@@ -347,31 +348,5 @@ pub fn subscription(peer: &Peer, user: &str, call_id: &str) -> Subscription {
 
 /// Writes the row of a subscription, as the presence server does.
 pub fn insert(database: &Connection, subscription: &Subscription, server: &str) -> i64 {
-    let row = subscription.row(0, server);
-    let sql = "INSERT INTO active_watchers (presentity_uri, watcher_username, watcher_domain,
-         to_user, to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact,
-         expires, status, socket_info, local_contact)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'message-summary', ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14)";
-    let values = params![
-        row.presentity_uri,
-        row.from_user,
-        row.from_domain,
-        row.to_user,
-        row.to_domain,
-        row.to_tag,
-        row.from_tag,
-        row.callid,
-        row.local_cseq,
-        row.remote_cseq,
-        row.contact,
-        row.expires,
-        row.socket_info,
-        row.local_contact
-    ];
-    database.execute(sql, values).unwrap();
-    database.last_insert_rowid()
-}
-
-pub fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    subscription.insert(database, server).unwrap()
 }

@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use mwid::clock;
 use mwid::demo::phone::Subscription;
 use mwid_core::dialog::Flavour;
 use mwid_core::summary::Summary;
@@ -110,7 +111,6 @@ impl Setup {
 
     fn subscriptions(&self) -> (Vec<Subscription>, Vec<(String, usize)>) {
         let mailboxes = (0..self.accounts).chain(0..self.pairs);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let subscribe = |(number, mailbox): (usize, usize)| Subscription {
             user: Spool::user(mailbox),
             domain: CONTEXT.into(),
@@ -118,7 +118,7 @@ impl Setup {
             phone_tag: format!("phone-{number}"),
             server_tag: format!("server-{number}"),
             contact: format!("sip:phone{number}@192.0.2.{}:5062", number % 250),
-            expires: unix + 3600,
+            expires: clock::unix() + 3600,
             cseq: 1,
         };
         let subscriptions: Vec<_> = mailboxes.clone().enumerate().map(subscribe).collect();

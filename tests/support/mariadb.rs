@@ -1,19 +1,26 @@
 //! A private MariaDB server on a free port of 127.0.0.1.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::net::TcpPort;
-use super::process::{self, Process};
+use super::process;
+use super::server::Server;
 use super::{PASSWORD, USER, wait_for};
 
 /// A MariaDB server with its own data, without any sync to the disk.
 pub struct MariaDb {
-    folder: PathBuf,
-    port: TcpPort,
-    running: Mutex<Option<Process>>,
+    server: Server,
+}
+
+impl Deref for MariaDb {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl MariaDb {
@@ -25,22 +32,21 @@ impl MariaDb {
 
     /// Installs and starts a server; returns when it answers.
     pub fn start() -> Self {
-        let folder = process::folder("mwid-mariadb-");
+        let server = Self { server: Server::new("mwid-mariadb-") };
         // A server that starts removes the temporary tables that it finds, whoever's they are.
-        let temporary = folder.join("tmp");
+        let temporary = server.folder().join("tmp");
         std::fs::create_dir(&temporary).unwrap();
         let install = process::program(&["mariadb-install-db"], "mariadb-server");
         let mut command = Command::new(install);
         command
             .args(["--no-defaults", "--auth-root-authentication-method=normal"])
             .args(["--skip-test-db", "--innodb-flush-method=nosync"])
-            .arg(format!("--datadir={}", folder.join("data").display()))
+            .arg(format!("--datadir={}", server.folder().join("data").display()))
             .arg(format!("--tmpdir={}", temporary.display()));
         if process::is_root() {
             command.arg("--user=root");
         }
         process::run(&mut command, b"");
-        let server = Self { folder, port: TcpPort::claim(), running: Mutex::new(None) };
         server.start_again();
         server.sql(
             "mysql",
@@ -52,13 +58,6 @@ impl MariaDb {
         server
     }
 
-    /// Stops the server; port, data and databases remain.
-    pub fn stop(&self) {
-        if let Some(process) = self.running.lock().unwrap().take() {
-            process.stop();
-        }
-    }
-
     /// Starts a stopped server on its port and data; returns when it answers.
     pub fn start_again(&self) {
         let program = process::program(&["mariadbd", "mysqld"], "mariadb-server");
@@ -68,52 +67,26 @@ impl MariaDb {
             "1200".to_owned(),
             program.display().to_string(),
             "--no-defaults".to_owned(),
-            format!("--datadir={}", self.folder.join("data").display()),
-            format!("--tmpdir={}", self.folder.join("tmp").display()),
+            format!("--datadir={}", self.folder().join("data").display()),
+            format!("--tmpdir={}", self.folder().join("tmp").display()),
             format!("--socket={}", self.socket().display()),
-            format!("--pid-file={}", self.folder.join("pid").display()),
-            format!("--port={}", self.port.number()),
+            format!("--pid-file={}", self.folder().join("pid").display()),
+            format!("--port={}", self.port()),
         ];
         if process::is_root() {
             command.push("--user=root".to_owned());
         }
         command.extend(OPTIONS.map(str::to_owned));
-        let process = Process::start(&self.folder, "TERM", &self.log(), &command);
-        *self.running.lock().unwrap() = Some(process);
+        self.run("TERM", &command);
         wait_for("MariaDB to answer", Duration::from_secs(60), || {
             let asked = self.client("mysql").args(["-e", "SELECT 1"]).output().unwrap();
             asked.status.success().then_some(())
         });
     }
 
-    /// `127.0.0.1`
-    pub fn host(&self) -> &'static str {
-        "127.0.0.1"
-    }
-
-    /// The TCP port.
-    pub fn port(&self) -> u16 {
-        self.port.number()
-    }
-
     /// The Unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("socket")
-    }
-
-    /// Who may do everything, over TCP and the socket.
-    pub fn user(&self) -> &'static str {
-        USER
-    }
-
-    /// The user's password.
-    pub fn password(&self) -> &'static str {
-        PASSWORD
-    }
-
-    /// Where the server's messages go.
-    pub fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.folder().join("socket")
     }
 
     /// Makes an empty database.

@@ -15,6 +15,7 @@ pub mod phone;
 pub mod postgres;
 pub mod process;
 pub mod relay;
+pub mod server;
 pub mod sidecar;
 pub mod sip;
 pub mod tables;

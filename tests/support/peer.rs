@@ -5,8 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use mwid::clock;
 use mwid::demo::phone::{Phone, Reaction, Subscription};
 use mwid_core::message::{Message, StartLine};
 
@@ -235,13 +236,12 @@ impl State {
         if let Some(script) = &mut self.script {
             return script(heard);
         }
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let call_id = heard.message.call_id().unwrap();
         let Some(phone) = self.phones.get_mut(call_id) else {
             self.refused.push(format!("nobody has the Call-ID {call_id}"));
             return vec![heard.answer(481, "")];
         };
-        match phone.handle(datagram, unix) {
+        match phone.handle(datagram, clock::unix()) {
             Reaction::Believed(notified) => vec![notified.answer],
             Reaction::Repeated(answer) => vec![answer],
             Reaction::Refused { why, answer, .. } => {

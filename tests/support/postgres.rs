@@ -1,19 +1,26 @@
 //! A private PostgreSQL server on a free port of 127.0.0.1.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::net::TcpPort;
-use super::process::{self, Process};
+use super::process;
+use super::server::Server;
 use super::{PASSWORD, USER, wait_for};
 
 /// A PostgreSQL server with its own data, without any sync to the disk.
 pub struct Postgres {
-    folder: PathBuf,
-    port: TcpPort,
-    running: Mutex<Option<Process>>,
+    server: Server,
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 impl Postgres {
@@ -25,16 +32,15 @@ impl Postgres {
 
     /// Initialises and starts a server; returns when it answers.
     pub fn start() -> Self {
-        let folder = process::folder("mwid-postgres-");
-        let password = folder.join("password");
+        let server = Self { server: Server::new("mwid-postgres-") };
+        let password = server.folder().join("password");
         std::fs::write(&password, PASSWORD).unwrap();
         if process::is_root() {
-            process::run(Command::new("chown").args(["-R", "postgres:"]).arg(&folder), b"");
+            process::run(Command::new("chown").args(["-R", "postgres:"]).arg(server.folder()), b"");
         }
-        let server = Self { folder, port: TcpPort::claim(), running: Mutex::new(None) };
         let initialise = server.as_user(vec![
             binary("initdb").display().to_string(),
-            format!("--pgdata={}", server.folder.join("data").display()),
+            format!("--pgdata={}", server.folder().join("data").display()),
             format!("--username={USER}"),
             format!("--pwfile={}", password.display()),
             "--auth=scram-sha-256".to_owned(),
@@ -43,18 +49,11 @@ impl Postgres {
             "--no-sync".to_owned(),
         ]);
         process::run(
-            Command::new(&initialise[0]).args(&initialise[1..]).current_dir(&server.folder),
+            Command::new(&initialise[0]).args(&initialise[1..]).current_dir(server.folder()),
             b"",
         );
         server.start_again();
         server
-    }
-
-    /// Stops the server at once, whoever is connected; port, data and databases remain.
-    pub fn stop(&self) {
-        if let Some(process) = self.running.lock().unwrap().take() {
-            process.stop();
-        }
     }
 
     /// Starts a stopped server on its port and data; returns when it answers.
@@ -62,11 +61,11 @@ impl Postgres {
         let mut command = self.as_user(vec![
             binary("postgres").display().to_string(),
             "-D".to_owned(),
-            self.folder.join("data").display().to_string(),
+            self.folder().join("data").display().to_string(),
             "-k".to_owned(),
-            self.folder.display().to_string(),
+            self.folder().display().to_string(),
             "-p".to_owned(),
-            self.port.number().to_string(),
+            self.port().to_string(),
         ]);
         let options = [
             "listen_addresses=127.0.0.1",
@@ -77,8 +76,7 @@ impl Postgres {
         command.extend(options.iter().flat_map(|option| ["-c".to_owned(), (*option).to_owned()]));
         // Should even the keeper be killed, the server still ends by itself.
         command.splice(0..0, ["timeout", "--signal=INT", "1200"].map(str::to_owned));
-        let process = Process::start(&self.folder, "INT", &self.log(), &command);
-        *self.running.lock().unwrap() = Some(process);
+        self.run("INT", &command);
         wait_for("PostgreSQL to answer", Duration::from_secs(60), || {
             let asked = self.client("postgres").args(["-c", "SELECT 1"]).output().unwrap();
             asked.status.success().then_some(())
@@ -94,34 +92,9 @@ impl Postgres {
         setpriv.map(str::to_owned).into_iter().chain(command).collect()
     }
 
-    /// `127.0.0.1`
-    pub fn host(&self) -> &'static str {
-        "127.0.0.1"
-    }
-
-    /// The TCP port.
-    pub fn port(&self) -> u16 {
-        self.port.number()
-    }
-
     /// The folder of the Unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.clone()
-    }
-
-    /// Who may do everything.
-    pub fn user(&self) -> &'static str {
-        USER
-    }
-
-    /// The user's password.
-    pub fn password(&self) -> &'static str {
-        PASSWORD
-    }
-
-    /// Where the server's messages go.
-    pub fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.folder().to_owned()
     }
 
     /// Makes an empty database.
@@ -146,7 +119,7 @@ impl Postgres {
             .env("PGPASSWORD", PASSWORD)
             .args(["-X", "-q", "-t", "-A", "-F", "\t", "-v", "ON_ERROR_STOP=1"])
             .args(["-h", self.host(), "-U", USER, "-d", database])
-            .args(["-p", &self.port.number().to_string()]);
+            .args(["-p", &self.port().to_string()]);
         command
     }
 }

@@ -12,7 +12,7 @@
 //! missed. `window` remembers ids that were seen, for those that are committed out of order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mwid_core::dialog::Row;
 use mwid_core::mailbox::Account;
@@ -300,11 +300,6 @@ impl Watcher {
         };
         rows.into_iter().map(list).collect()
     }
-}
-
-/// Now, in Unix seconds.
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A timer that begins one period from now and never makes up for lost ticks.

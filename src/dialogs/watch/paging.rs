@@ -8,7 +8,8 @@ use tokio::time::sleep_until;
 use super::resync::{PAGE, Resync};
 use super::sql::Number;
 use super::window::Window;
-use super::{Change, Stop, WatchError, Watcher, Way, every, unix};
+use super::{Change, Stop, WatchError, Watcher, Way, every};
+use crate::clock::unix;
 
 /// Pages of new rows that are read at once; more are left to a resync.
 const MOST_PAGES: usize = 20;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Change, Stop, Watcher, unix};
+use super::{Change, Stop, Watcher};
+use crate::clock::unix;
 
 /// Rows of a page.
 pub(super) const PAGE: usize = 500;

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::Mailbox;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use super::drop;
 use super::notice::{MAX_NOTICE, Notice};
 use super::receipt::{Files, Receipt, Taken};
 use super::stamps::Stamps;
+use crate::clock::unix_nanos;
 use crate::config;
 use crate::unix_socket::{self, Bound, SocketError};
 
@@ -108,7 +109,7 @@ impl Externnotify {
         let desk = Desk {
             calls,
             files: Arc::clone(&files),
-            stamps: Arc::new(Mutex::new(Stamps::new(past, now()))),
+            stamps: Arc::new(Mutex::new(Stamps::new(past, unix_nanos()))),
             counters: Arc::clone(&counters),
             crowd: Arc::default(),
         };
@@ -249,7 +250,7 @@ impl Desk {
     /// they came as datagrams or as files.
     fn hand_on(&self, permit: mpsc::Permit<'_, Call>, notice: Notice, receipt: Option<Receipt>) {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamps.is_fresh(&notice, now(), Instant::now()) {
+        if stamps.is_fresh(&notice, unix_nanos(), Instant::now()) {
             self.counters.calls.fetch_add(1, Ordering::Relaxed);
             let (given, stamp) = (notice.given(), notice.stamp);
             permit.send(Call { mailbox: notice.mailbox, given, stamp, receipt });
@@ -261,10 +262,4 @@ impl Desk {
             receipt.done();
         }
     }
-}
-
-/// Now, in nanoseconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

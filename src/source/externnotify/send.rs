@@ -6,12 +6,13 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::Doors;
 use super::arguments::{self, Arguments, USAGE, Wish};
 use super::drop;
 use super::notice::Notice;
+use crate::clock::unix_nanos;
 
 /// How often a datagram that is all there is is offered to a daemon whose queue is full, and how
 /// long between. Together about a millisecond.
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// otherwise. Exit code 0 when the notice was left in the
 /// drop folder or delivered, 1 when it was neither, 2 when the arguments are wrong.
 pub fn main(args: impl Iterator<Item = OsString>, doors: Doors) -> ExitCode {
-    let stamp = now();
+    let stamp = unix_nanos();
     match arguments::parse(args, doors) {
         Ok(Wish::Help) => match io::stdout().write_all(USAGE.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -34,11 +35,6 @@ pub fn main(args: impl Iterator<Item = OsString>, doors: Doors) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The file first: once it is there, nothing is lost, whatever becomes of the daemon. The datagram

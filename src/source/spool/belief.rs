@@ -60,11 +60,10 @@ pub(super) struct Judgement {
 }
 
 impl Beliefs {
-    /// A call said this of a mailbox; `None`: that it changed. It takes the place of older calls.
-    pub(super) fn hear(&mut self, mailbox: &Mailbox, given: Option<Summary>) {
+    /// A call counted this in a mailbox. It takes the place of older calls.
+    pub(super) fn hear(&mut self, mailbox: &Mailbox, given: Summary) {
         let old = self.calls.remove(mailbox);
-        let Some(given) = given.filter(|given| *given != Summary::default()) else { return };
-        if self.calls.len() < ROOM {
+        if given != Summary::default() && self.calls.len() < ROOM {
             let (elsewhere, said) = old.map_or((false, false), |old| (old.elsewhere, old.said));
             self.calls.insert(mailbox.clone(), Call { given, held: None, elsewhere, said });
         }
@@ -120,7 +119,7 @@ mod tests {
         }
 
         fn call(&mut self, given: Summary) {
-            self.beliefs.hear(&Self::mailbox(), Some(given));
+            self.beliefs.hear(&Self::mailbox(), given);
         }
 
         fn judge(&mut self, counted: Summary) -> Judgement {
@@ -231,15 +230,6 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_counts_means_count_it_yourself() {
-        let mut rig = Rig::new();
-        rig.call(new(1));
-        assert_eq!(rig.settles(0), Belief::Call(new(1)));
-        rig.beliefs.hear(&Rig::mailbox(), None);
-        assert_eq!(rig.counted(0), Belief::Folder);
-    }
-
-    #[test]
     fn that_messages_are_elsewhere_is_said_once_a_mailbox_and_for_some_mailboxes() {
         let mut rig = Rig::new();
         rig.call(new(1));
@@ -254,7 +244,7 @@ mod tests {
         let mut said = 1;
         for number in 1000..1100 {
             let mailbox = Mailbox::parse(&number.to_string()).unwrap();
-            rig.beliefs.hear(&mailbox, Some(new(1)));
+            rig.beliefs.hear(&mailbox, new(1));
             rig.beliefs.judge(&mailbox, new(0), rig.now);
             said += u32::from(rig.beliefs.judge(&mailbox, new(0), rig.now + SETTLED).say);
         }
@@ -265,7 +255,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut beliefs = Beliefs::default();
         for number in 0..ROOM + 5 {
-            beliefs.hear(&Mailbox::parse(&number.to_string()).unwrap(), Some(new(1)));
+            beliefs.hear(&Mailbox::parse(&number.to_string()).unwrap(), new(1));
         }
         assert_eq!(beliefs.calls.len(), ROOM);
         let beyond = Mailbox::parse(&(ROOM + 1).to_string()).unwrap();

@@ -74,7 +74,9 @@ impl Worker {
         mailbox: &Mailbox,
         given: Option<Summary>,
     ) -> Result<(), Closed> {
-        self.beliefs.hear(mailbox, given);
+        if let Some(given) = given {
+            self.beliefs.hear(mailbox, given);
+        }
         match (self.count(mailbox, false), given) {
             (Outcome::Counted(summary), _) => {
                 self.judge(mailbox, summary, EXTERNNOTIFY, Urgency::Fresh)

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::Mailbox;
 use serde::Serialize;
+
+use crate::clock;
 
 /// Troubles that a [`SpoolHealth`] lists; all are counted.
 const LISTED: usize = 100;
@@ -171,7 +173,7 @@ impl Condition {
     /// Everything was counted, since `started`.
     pub(super) fn counted_all(&self, started: Instant) {
         let took_ms = started.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        self.set(|health| health.last_full_count = Some(FullCount { at: unix_now(), took_ms }));
+        self.set(|health| health.last_full_count = Some(FullCount { at: clock::unix(), took_ms }));
     }
 
     /// Notes a trouble, logs a new one, and says how long to wait before the next try.
@@ -186,7 +188,7 @@ impl Condition {
             tracing::warn!(%subject, error, "not counted, nothing is sent for it; trying again");
         }
         let trouble =
-            Trouble { subject: subject.to_string(), error, since: unix_now(), attempts: 1 };
+            Trouble { subject: subject.to_string(), error, since: clock::unix(), attempts: 1 };
         state.troubles.insert(subject, trouble);
         FIRST_RETRY
     }
@@ -224,10 +226,6 @@ impl State {
         }
         self.logged <= LOGGED
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Spool {
         observations: mpsc::Sender<Observation>,
     ) -> Self {
         let mut beliefs = Beliefs::default();
-        given.into_iter().for_each(|(mailbox, given)| beliefs.hear(&mailbox, Some(given)));
+        given.into_iter().for_each(|(mailbox, given)| beliefs.hear(&mailbox, given));
         let mut settings = settings.clone();
         settings.path = path::absolute(&settings.path).unwrap_or(settings.path);
         let signals = Arc::new(Signals::default());
