@@ -87,7 +87,12 @@ impl Daemon {
             }
             Done::Claimed(row, Ok(cseq)) => {
                 self.said.database_works();
-                self.reconciler.handle_claim(row, cseq, now);
+                let unused = self.reconciler.handle_claim(row, cseq, now);
+                if let (Some((dialog, summary)), Some(cseq)) = (unused, cseq) {
+                    // Used and answered, as far as anybody is concerned; nobody waits for it.
+                    drop(self.ledger.sending(&dialog, cseq));
+                    self.ledger.delivered(&dialog, cseq, summary);
+                }
             }
             Done::Claimed(row, Err(error)) => {
                 match &error {

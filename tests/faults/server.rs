@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mwid_core::dialog::Flavour;
 
-use crate::support::SOON;
 use crate::support::fleet::{Fleet, Setup, pace};
+use crate::support::{SOON, wait_for};
 
 /// The jumps after a 500: 1, 10, 100. Then the CSeq is high enough.
 const JUMPS: u32 = 3;
@@ -113,7 +113,13 @@ fn counted_by_two(setup: Setup) {
         fleet.board.check();
     }
     server.stop(&fleet);
-    // A phone that refreshed has forgotten its lamp; the next change brings it back.
+    // A phone that refreshed has forgotten its lamp; the next change brings it back. It is none to an
+    // mwid that was killed and has not counted yet.
+    fleet.mwid.wait_until_up();
+    wait_for("all mailboxes", SOON, || {
+        let idle = fleet.mwid.number("/lamps/waiting") == 0;
+        (idle && fleet.mwid.number("/mailboxes") == fleet.spool.count() as u64).then_some(())
+    });
     for mailbox in 0..fleet.spool.count() {
         fleet.spool.leave(mailbox);
     }

@@ -342,23 +342,29 @@ impl Reconciler {
         self.schedule(account, now + pause);
     }
 
-    /// A CSeq was claimed, or (`None`) the row is gone.
-    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) {
-        let Some(state) = self.dialogs.get_mut(&row) else { return };
+    /// A CSeq was claimed, or (`None`) the row is gone. Gives the dialog and what its phone shows
+    /// when the CSeq is not needed any more: a ledger should know it as used.
+    pub fn handle_claim(
+        &mut self,
+        row: RowId,
+        cseq: Option<u32>,
+        now: Instant,
+    ) -> Option<(Arc<Dialog>, Summary)> {
+        let state = self.dialogs.get_mut(&row)?;
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
-            return;
+            return None;
         };
         let desired = self.accounts.get(&state.account).map(|account| account.desired);
         let (Some(cseq), Some(summary)) = (cseq, desired) else {
             self.in_flight -= 1;
             self.forget(row);
-            return;
+            return None;
         };
         state.high_water = state.high_water.max(cseq);
         if state.delivered == Some(summary) {
             // It changed back during the claim.
             self.in_flight -= 1;
-            return;
+            return Some((dialog, summary));
         }
         state.last_sent = Some(now);
         // From here on nobody knows what the phone shows: the answer may get lost.
@@ -366,6 +372,7 @@ impl Reconciler {
         state.phase = Phase::InFlight(summary);
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
+        None
     }
 
     /// The claim failed; the account is looked up again after the growing back-off.
