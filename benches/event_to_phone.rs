@@ -1,7 +1,8 @@
 //! From a change in the spool to the NOTIFY on the wire: the real daemon, SQLite, UDP on loopback.
 //!
 //! `cargo bench --bench event_to_phone` prints a table; `docs/performance.md` says what each row
-//! means. `MWID_HELPER=/path/to/mwid-externnotify` measures another build of the helper.
+//! means; `-- spool`, `externnotify` or `processes` choose a part of it.
+//! `MWID_HELPER=/path/to/mwid-externnotify` measures another build of the helper.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -28,10 +29,19 @@ const SCHEMA: &str = include_str!("../sql/sqlite/opensips-active_watchers.sql");
 fn main() -> Outcome<()> {
     let helper = std::env::var_os("MWID_HELPER")
         .map_or_else(|| env!("CARGO_BIN_EXE_mwid-externnotify").into(), PathBuf::from);
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|it| it == name);
     println!("{:<58} {:>9} {:>9} {:>9}", "", "median", "p99", "max");
-    spool()?;
-    externnotify(&helper)?;
-    processes(&helper)
+    if wanted("spool") {
+        spool()?;
+    }
+    if wanted("externnotify") {
+        externnotify(&helper)?;
+    }
+    if wanted("processes") {
+        processes(&helper)?;
+    }
+    Ok(())
 }
 
 /// The spool is watched: a message is renamed into INBOX, as the last step of its recording.
@@ -149,12 +159,12 @@ impl Site {
              [timers]\nmin_interval = 0\nrate = 100000\n\
              [state]\npath = {path}/ledger.db\n\
              [control]\nsocket = {path}/control.sock\nexternnotify = {path}/externnotify.sock\n\
-             drop = {path}/drop\n[state]\npath = {path}/ledger.db\n",
+             drop = {path}/drop\n",
             phone.socket.local_addr()?,
             if spool { "yes" } else { "no" },
         );
         fs::write(root.join("mwid.conf"), config)?;
-        let daemon = Command::new(env!("CARGO_BIN_EXE_mwid"))
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_mwid"))
             .arg("--config")
             .arg(root.join("mwid.conf"))
             .arg("run")
@@ -165,7 +175,7 @@ impl Site {
         let socket = root.join("externnotify.sock");
         let deadline = Instant::now() + PATIENCE;
         while !socket.exists() {
-            if Instant::now() > deadline {
+            if Instant::now() > deadline || daemon.try_wait()?.is_some() {
                 return Err(fs::read_to_string(root.join("log"))?.into());
             }
             std::thread::yield_now();

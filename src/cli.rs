@@ -43,7 +43,8 @@ pub enum Command {
     },
     /// Tell the daemon that a mailbox changed, as Asterisk's externnotify does.
     ///
-    /// voicemail.conf: externnotify = /usr/bin/mwid-externnotify
+    /// voicemail.conf: externnotify = /usr/bin/mwid-externnotify. With --config FILE in front of
+    /// `externnotify`, the socket and the folder of that configuration are used.
     #[command(name = "externnotify", disable_help_flag = true)]
     Externnotify {
         /// CONTEXT MAILBOX [NEW [OLD [URGENT]]]
@@ -51,7 +52,8 @@ pub enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
     /// Print the SQL that lets mwid see new subscriptions at once, for the configured database;
-    /// or install or remove it.
+    /// or install or remove it. With [spool] scope = own or shared also that of the cluster's
+    /// tables, which are never removed.
     ///
     /// The scripts say what they do, what they cost and which rights they need. Without them mwid
     /// reads the whole table now and then ([database] resync).

@@ -3,11 +3,13 @@
 //! A change walks through the modules in this order: a [`source`] observes it, the [`daemon`]'s loop
 //! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
 //! [`delivery`] tells the phone over the [`transport`], and the [`ledger`] remembers it. Beside that
-//! way: [`config`] is what an operator can say before, [`control`] what he can ask meanwhile,
+//! way: [`config`] is what an operator can say before, [`cluster`] what several
+//! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod daemon;

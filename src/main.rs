@@ -1,5 +1,7 @@
 //! The `mwid` command.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +10,7 @@ use clap::Parser;
 use mwid::cli::{Cli, Command, Show, Switch};
 use mwid::config::check::run_check;
 use mwid::control::{self, client, client::ClientError};
-use mwid::source::externnotify;
+use mwid::source::externnotify::{self, Doors};
 use mwid::{config, demo, run, sql};
 
 /// The daemon does not run: what a script must tell from a daemon that has a problem.
@@ -17,14 +19,14 @@ const NOT_RUNNING: u8 = 3;
 fn main() -> ExitCode {
     // Asterisk waits for this one: before anything else is set up.
     if std::env::args_os().nth(1).is_some_and(|first| first == "externnotify") {
-        return externnotify::main(std::env::args_os().skip(2));
+        return externnotify::main(std::env::args_os().skip(2), Doors::default());
     }
     let cli = Cli::parse();
     let path = cli.config.as_path();
     match cli.command {
         Command::Run => exit(run::run(path)),
         Command::Demo { json } => demo::main(json),
-        Command::Externnotify { arguments } => externnotify::main(arguments.into_iter()),
+        Command::Externnotify { arguments } => tell(path, arguments),
         Command::Check { json } => {
             let checked = run_check(path, json);
             say(&mut io::stderr(), &checked.stderr);
@@ -53,6 +55,18 @@ fn main() -> ExitCode {
         }
         Command::Reload { json } => ask(path, json, &control::Command::Reload),
     }
+}
+
+/// Only a configuration that was named leads here, in front of the name of the command.
+fn tell(path: &Path, arguments: Vec<OsString>) -> ExitCode {
+    if let Err(error) = File::open(path) {
+        let text = format!("mwid: cannot read {}: {error}. Nothing was sent\n", path.display());
+        say(&mut io::stderr(), &text);
+        return ExitCode::from(2);
+    }
+    let control = config::control(path);
+    let doors = Doors { socket: control.externnotify, drop: control.drop };
+    externnotify::main(arguments.into_iter(), doors)
 }
 
 /// Asks the running daemon and prints its answer.

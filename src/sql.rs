@@ -1,10 +1,12 @@
-//! `mwid sql`: prints, installs or removes the triggers that let mwid see new subscriptions at once.
+//! `mwid sql`: prints, installs or removes the triggers that let mwid see new subscriptions at once,
+//! and makes the tables of a cluster.
 
 use std::io;
 use std::path::Path;
 
 use thiserror::Error;
 
+use crate::cluster;
 use crate::config::{self, ConfigErrors};
 use crate::dialogs::install::{self, InstallError};
 use crate::dialogs::{Script, StoreError};
@@ -32,19 +34,41 @@ pub enum SqlError {
 /// # Errors
 /// [`SqlError`]
 pub fn main(path: &Path, apply: bool, remove: bool) -> Result<String, SqlError> {
-    let settings = config::load(path)?.config.database;
+    let config = config::load(path)?.config;
+    let cluster = cluster::Settings::of(&config);
+    let cluster = cluster.as_ref().map(cluster::Settings::database);
+    let settings = config.database;
     if !apply && !remove {
-        return Ok(Script::Install.text(&settings)?);
+        let mut text = Script::Install.text(&settings)?;
+        if let Some(cluster) = cluster {
+            let at = &cluster.url;
+            text.push_str(&format!("\n-- The tables of the cluster, in {at}:\n--\n"));
+            text.push_str(&Script::Cluster.text(cluster)?);
+        }
+        return Ok(text);
     }
     let script = if apply { Script::Install } else { Script::Remove };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(install::run(script, &settings))?;
     let (url, table) = (&settings.url, &settings.table);
-    Ok(match script {
-        Script::Install => format!(
+    let mut said = if apply {
+        format!(
             "Installed on table {table} of {url}. A running mwid uses it within half a minute; \
              `mwid status` says so.\n"
-        ),
-        Script::Remove => format!("Removed from table {table} of {url}.\n"),
-    })
+        )
+    } else {
+        format!("Removed from table {table} of {url}.\n")
+    };
+    if let Some(cluster) = cluster {
+        let at = &cluster.url;
+        if apply {
+            runtime.block_on(install::run(Script::Cluster, cluster))?;
+            said.push_str(&format!("The tables of the cluster are in {at}.\n"));
+        } else {
+            said.push_str(&format!(
+                "The tables of the cluster stay in {at}: the others may use them.\n"
+            ));
+        }
+    }
+    Ok(said)
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::sync::Once;
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
@@ -14,12 +15,19 @@ use tokio::net::UdpSocket;
 
 use crate::config::General;
 
+mod errors;
+
+use errors::SendError;
+
 /// Room for replies in the kernel. The default drops silently after 166 of them; a burst of a
-/// whole platform needs more.
+/// whole platform needs more. The kernel gives at most `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The largest UDP datagram.
 pub const MAX_DATAGRAM: usize = 65_535;
+
+/// How often a send is tried whose error may be that of an earlier datagram.
+const TRIES: u32 = 3;
 
 /// The socket cannot be opened.
 #[derive(Debug, Error)]
@@ -30,13 +38,17 @@ pub struct BindError {
 }
 
 /// What came of an attempt to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Sent {
     /// The kernel took it.
     Ok,
     /// The kernel's queue is full: wait until the socket is writable.
     Full,
-    /// It can never get there (no route, wrong address family).
+    /// It is lost; the next copy may get through.
+    Lost,
+    /// This datagram cannot be sent; others to the same place may.
+    Refused(io::Error),
+    /// Nothing gets there (no route, wrong address family).
     Unreachable,
 }
 
@@ -114,20 +126,24 @@ impl Transport {
     pub fn try_send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
         // A pending ICMP error is reported by the next call, whoever it was for: the error queue
         // has it too, so here the call is just made again.
-        for _ in 0..3 {
-            match self.socket.try_send_to(bytes, to) {
-                Ok(_) => return Sent::Ok,
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Sent::Full,
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => {}
-                    _ => {
-                        tracing::debug!(%to, %error, "a datagram was not sent");
-                        return Sent::Unreachable;
-                    }
-                },
+        let mut tries = 1;
+        loop {
+            let Err(error) = self.socket.try_send_to(bytes, to) else { return Sent::Ok };
+            let meaning = errors::of_send(&error);
+            if meaning == SendError::Full {
+                return Sent::Full;
             }
+            if tries < TRIES {
+                tries += 1;
+                continue;
+            }
+            tracing::debug!(%to, %error, "a datagram was not sent");
+            return match meaning {
+                SendError::NoRoute => Sent::Unreachable,
+                SendError::Refused => Sent::Refused(error),
+                SendError::Lost | SendError::Full => Sent::Lost,
+            };
         }
-        Sent::Ok
     }
 
     /// Waits until there is something to receive or an error to read.
@@ -169,6 +185,10 @@ fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        if let Some(problem) = too_small(socket.recv_buffer_size()?) {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::warn!("{problem}"));
+        }
         if address.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
         } else {
@@ -181,7 +201,21 @@ fn open(address: SocketAddr) -> Result<UdpSocket, BindError> {
     open().map_err(|source| BindError { address, source })
 }
 
-/// Reads one entry of the error queue: the address that the failed datagram was sent to.
+/// What to say about a receive buffer that is much smaller than was asked for. Linux gives twice
+/// what was asked, for its own bookkeeping, and says so.
+fn too_small(given: usize) -> Option<String> {
+    let given = given / 2;
+    (given < RECEIVE_BUFFER / 2).then(|| {
+        format!(
+            "the kernel keeps at most {} KiB of answers for mwid, who asked for {} KiB: a burst may \
+             lose some and is sent again then; to avoid that, sysctl -w net.core.rmem_max={RECEIVE_BUFFER}",
+            given / 1024,
+            RECEIVE_BUFFER / 1024,
+        )
+    })
+}
+
+/// Reads the error queue up to an entry that counts: the address that the failed datagram was sent to.
 fn receive_error(socket: &UdpSocket) -> io::Result<SocketAddr> {
     let mut payload = [0; 64];
     let mut iov = [IoSliceMut::new(&mut payload)];
@@ -193,14 +227,13 @@ fn receive_error(socket: &UdpSocket) -> io::Result<SocketAddr> {
             Some(&mut space),
             MsgFlags::MSG_ERRQUEUE,
         )?;
-        let is_icmp = message.cmsgs()?.any(|control| {
-            matches!(
-                control,
-                ControlMessageOwned::Ipv4RecvErr(..) | ControlMessageOwned::Ipv6RecvErr(..)
-            )
+        let unreachable = message.cmsgs()?.any(|control| match control {
+            ControlMessageOwned::Ipv4RecvErr(error, _)
+            | ControlMessageOwned::Ipv6RecvErr(error, _) => errors::is_unreachable(&error),
+            _ => false,
         });
         let to = message.address.and_then(|address| to_std(&address));
-        if let (true, Some(to)) = (is_icmp, to) {
+        if let (true, Some(to)) = (unreachable, to) {
             return Ok(to);
         }
     }
@@ -224,4 +257,43 @@ fn bracketed(host: &str) -> String {
 /// When the name has no address.
 pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tries this datagram on a socket of loopback.
+    fn try_send(to: Option<SocketAddr>, bytes: &[u8]) -> Sent {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let general = General { bindip: Some("127.0.0.1".into()), ..General::default() };
+            let transport = Transport::bind(&general).unwrap();
+            transport.writable().await.unwrap();
+            transport.try_send(to.unwrap_or(transport.local()), bytes)
+        })
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_says_nothing_about_where_it_was_to_go() {
+        let sent = try_send(None, &vec![0; 66_000]);
+        assert!(matches!(sent, Sent::Refused(_)), "{sent:?}");
+        let sent = try_send(None, b"short");
+        assert!(matches!(sent, Sent::Ok), "{sent:?}");
+    }
+
+    #[test]
+    fn a_receive_buffer_that_the_kernel_cuts_is_told_with_the_remedy() {
+        // What a stock kernel gives: net.core.rmem_max = 212992, doubled.
+        let problem = too_small(2 * 212_992).unwrap();
+        assert!(problem.contains("208 KiB") && problem.contains("4096 KiB"), "{problem}");
+        assert!(problem.contains("sysctl -w net.core.rmem_max=4194304"), "{problem}");
+        assert_eq!(too_small(2 * RECEIVE_BUFFER), None);
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_cannot_be_reached() {
+        let sent = try_send(Some("[::1]:5060".parse().unwrap()), b"x");
+        assert!(matches!(sent, Sent::Unreachable), "{sent:?}");
+    }
 }

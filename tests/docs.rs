@@ -214,3 +214,22 @@ fn asterisk_runs_the_helper_from_where_it_is_installed() {
     let readme = read("README.md");
     assert!(readme.contains(line) && readme.contains("mwid-externnotify /usr/bin/\n"));
 }
+
+#[test]
+fn the_drop_folder_is_made_where_the_helper_leaves_calls_for_the_users_of_the_unit() {
+    let tmpfiles = read("etc/mwid.tmpfiles");
+    let lines = tmpfiles.lines().filter(|line| !line.starts_with('#'));
+    let lines: Vec<Vec<&str>> = lines.map(|line| line.split_whitespace().collect()).collect();
+    let drop = mwid::source::externnotify::DEFAULT_DROP;
+    assert_eq!(
+        lines,
+        [
+            ["d", "/var/lib/mwid", "0750", "mwid", "asterisk", "-"],
+            ["d", drop, "2770", "mwid", "asterisk", "-"]
+        ]
+    );
+    let unit = read("etc/mwid.service");
+    for line in ["User=mwid", "Group=asterisk", "StateDirectory=mwid", "StateDirectoryMode=0750"] {
+        assert!(unit.lines().any(|it| it == line), "{line}");
+    }
+}

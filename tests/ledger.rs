@@ -96,6 +96,19 @@ fn a_dialog_is_remembered_with_its_cseq_and_what_its_phone_took() {
 }
 
 #[test]
+fn a_cseq_that_was_claimed_and_not_sent_is_remembered_beside_what_the_phone_took() {
+    let rig = Rig::new();
+    let dialog = dialog(1, UNIX + 60);
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog, 7);
+    ledger.delivered(&dialog, 7, new(3));
+    ledger.unused(&dialog, 9);
+    drop(ledger);
+    let (_, past) = rig.memory().dialogs[0];
+    assert_eq!((past.high_water, past.delivered), (9, Some(new(3))));
+}
+
+#[test]
 fn from_sending_to_answer_it_is_not_known_what_the_phone_shows() {
     let rig = Rig::new();
     let dialog = dialog(1, UNIX + 60);

@@ -133,7 +133,7 @@ impl Server {
             branch: &format!("z9hG4bKserver{cseq}"),
             hop: &hop,
             unix: unix(),
-            authorization: None,
+            authorization: &[],
         };
         let notifier = Notifier {
             user_agent: "OpenSIPS".into(),
@@ -194,8 +194,8 @@ fn a_notify_of_the_server_that_the_row_does_not_tell_of_costs_one_500() {
     assert_eq!(server.hear_until(OWN), (vec![500, 200], 3));
 
     mailbox.leave();
-    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 200], 4));
-    assert_eq!(server.stored(), 4);
+    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 200], 5));
+    assert_eq!(server.stored(), 5);
     mwid.wait_for_status("/lamps/delivered", 1);
     assert_eq!(mwid.status()["counters"]["cseq_too_low"], 1);
 }
@@ -208,8 +208,8 @@ fn each_500_makes_the_next_jump_longer() {
     assert_eq!(server.hear_until(OWN), (vec![200], 60));
 
     mailbox.leave();
-    // The row's 2 and one more, then 1, 10 and 100 further.
-    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 500, 500, 200], 3 + 1 + 10 + 100));
+    // The row's 2 and one more, then 2, 10 and 100 further.
+    assert_eq!(server.hear_until("1/0 (0/0)"), (vec![500, 500, 500, 200], 3 + 2 + 10 + 100));
     mailbox.leave();
-    assert_eq!(server.hear_until("2/0 (0/0)"), (vec![200], 115));
+    assert_eq!(server.hear_until("2/0 (0/0)"), (vec![200], 116));
 }

@@ -92,9 +92,9 @@ impl Rig {
     fn start_with(&mut self, watch: config::Watch, poll: Duration, rescan: Duration) {
         let (sender, observations) = mpsc::channel(64);
         let path = self.root();
-        let settings = config::Spool { enabled: true, path, watch, poll, rescan };
+        let settings = config::Spool { path, watch, poll, rescan, ..config::Spool::default() };
         self.observations = observations;
-        self.spool = Some(Spool::start(&settings, sender));
+        self.spool = Some(Spool::start(&settings, [], sender));
     }
 
     fn spool(&self) -> &Spool {
@@ -111,7 +111,8 @@ impl Rig {
     fn next(&mut self) -> Option<Observation> {
         loop {
             match self.hear()? {
-                source::Observation::Counted { mailbox, summary, source, .. } => {
+                source::Observation::Counted { mailbox, summary, source, sure, .. } => {
+                    let source = if sure { source } else { "passing" };
                     return Some(Observation { mailbox, summary, source });
                 }
                 source::Observation::Given { mailbox, summary } => {
@@ -417,7 +418,10 @@ fn a_nudge_counts_what_the_spool_has_and_believes_what_it_is_given_otherwise() {
     rig.counted();
     rig.spool().nudge(mailbox("202"), Some(counts(9, 9, 9)));
     let observation = rig.next().unwrap();
-    assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "externnotify"));
+    assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "passing"));
+    // It is looked at again, whether the message stays.
+    let observation = rig.next().unwrap();
+    assert_eq!((observation.summary, observation.source), (counts(1, 0, 0), "spool"));
     rig.spool().nudge(mailbox("300@odbc"), Some(counts(2, 1, 0)));
     let observation = rig.next().unwrap();
     assert_eq!((observation.summary, observation.source), (counts(2, 1, 0), "given"));
@@ -428,6 +432,72 @@ fn a_nudge_counts_what_the_spool_has_and_believes_what_it_is_given_otherwise() {
     rig.spool().rescan();
     rig.expect("202", counts(1, 0, 0));
     assert_eq!(rig.until_marker(), []);
+}
+
+/// What app_voicemail does: leaves the message in the spool, stores it, calls, removes it.
+#[test]
+fn odbc_storage_the_call_is_believed_when_the_file_does_not_stay() {
+    let mut rig = Rig::new();
+    rig.leave("default/300/INBOX", 0);
+    fs::create_dir_all(rig.root().join("default/202/INBOX")).unwrap();
+    rig.start();
+    rig.expect("202", counts(0, 0, 0));
+    rig.until_marker();
+    let given = |rig: &mut Rig, summary| {
+        let seen = rig.expect("202", summary);
+        assert_eq!(seen.source, "given");
+    };
+    for total in 4..6 {
+        rig.leave("default/202/INBOX", 0);
+        rig.spool().nudge(mailbox("202"), Some(counts(total, 1, 0)));
+        fs::remove_file(rig.root().join("default/202/INBOX/msg0000.txt")).unwrap();
+        given(&mut rig, counts(total, 1, 0));
+    }
+    rig.until_marker();
+    rig.spool().rescan();
+    given(&mut rig, counts(5, 1, 0));
+    // Heard and deleted; then one that is urgent.
+    rig.spool().nudge(mailbox("202"), Some(counts(0, 0, 0)));
+    assert_eq!(rig.expect("202", counts(0, 0, 0)).source, "externnotify");
+    rig.leave("default/202/Urgent", 0);
+    rig.spool().nudge(mailbox("202"), Some(counts(0, 0, 2)));
+    fs::remove_file(rig.root().join("default/202/Urgent/msg0000.txt")).unwrap();
+    given(&mut rig, counts(0, 0, 2));
+}
+
+#[test]
+fn file_storage_a_message_that_is_deleted_at_once_ends_at_0() {
+    let mut rig = Rig::new();
+    fs::create_dir_all(rig.root().join("default/202/INBOX")).unwrap();
+    rig.start();
+    rig.expect("202", counts(0, 0, 0));
+    rig.leave("default/202/INBOX", 0);
+    rig.spool().nudge(mailbox("202"), Some(counts(1, 0, 0)));
+    rig.expect("202", counts(1, 0, 0));
+    fs::remove_file(rig.root().join("default/202/INBOX/msg0000.txt")).unwrap();
+    rig.spool().nudge(mailbox("202"), Some(counts(0, 0, 0)));
+    rig.expect("202", counts(0, 0, 0));
+    rig.until_marker();
+    rig.spool().rescan();
+    assert_eq!(rig.expect("202", counts(0, 0, 0)).source, "spool");
+}
+
+#[test]
+fn what_a_call_said_before_a_restart_is_still_believed() {
+    let mut rig = Rig::new();
+    fs::create_dir_all(rig.root().join("default/202/INBOX")).unwrap();
+    rig.leave("default/203/INBOX", 0);
+    let (sender, observations) = mpsc::channel(64);
+    let settings = config::Spool { path: rig.root(), ..config::Config::default().spool };
+    let given = [(mailbox("202"), counts(2, 0, 0)), (mailbox("203"), counts(7, 0, 0))];
+    rig.observations = observations;
+    rig.spool = Some(Spool::start(&settings, given, sender));
+    assert_eq!(rig.expect("202", counts(2, 0, 0)).source, "given");
+    let mut seen = rig.expect("203", counts(1, 0, 0));
+    while seen.source != "spool" {
+        assert_eq!(seen.source, "passing");
+        seen = rig.expect("203", counts(1, 0, 0));
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use mwid::config::{Database, DatabaseUrl, FindBy, Secret, Server};
 use mwid::dialogs::DialogStore;
+use mwid::dialogs::watch::{Change, Watch, Way};
 use mwid_core::dialog::Dialog;
+use support::SOON;
 use support::mariadb::MariaDb;
 use support::postgres::Postgres;
 
@@ -171,69 +173,97 @@ fn the_indexes_are_used_in_sqlite() {
 #[tokio::test]
 async fn the_rights_suffice_and_are_not_too_many_on_mariadb() {
     let table = Table::new(Kind::MariaDb, "opensips", "rights");
-    let delete = "GRANT DELETE ON active_watchers TO 'mwid'@'%';";
-    the_rights_suffice(&table, "sql/mysql/user.sql", delete, |name| {
-        DatabaseUrl::MySql(server("mwid", MariaDb::shared().port(), name))
-    })
-    .await;
+    the_rights_suffice(&table, "sql/mysql/user.sql").await;
 }
 
 #[tokio::test]
 async fn the_rights_suffice_and_are_not_too_many_on_postgresql() {
     let table = Table::new(Kind::Postgres, "kamailio", "rights");
-    let delete = "GRANT DELETE ON active_watchers TO mwid_sidecar;";
-    the_rights_suffice(&table, "sql/postgres/user.sql", delete, |name| {
-        DatabaseUrl::Postgres(server("mwid_sidecar", Postgres::shared().port(), name))
-    })
-    .await;
+    the_rights_suffice(&table, "sql/postgres/user.sql").await;
 }
 
-async fn the_rights_suffice(
-    table: &Table,
-    file: &str,
-    delete: &str,
-    url: impl Fn(&str) -> DatabaseUrl,
-) {
-    let text = fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    // The test server already has a user mwid, who may do everything.
-    let text = match table.kind {
-        Kind::MariaDb => text.replace("CREATE USER", "CREATE OR REPLACE USER"),
-        _ => text.replace("ROLE mwid", "ROLE mwid_sidecar").replace("TO mwid;", "TO mwid_sidecar;"),
-    };
-    assert!(text.contains("change-me") && text.contains("-- GRANT DELETE ON active_watchers TO"));
+async fn the_rights_suffice(table: &Table, file: &str) {
     table.fill(table.name.trim_start_matches("rights_"));
-    table.run(&text);
-
-    let store = DialogStore::new(&Database {
-        url: url(&table.name),
-        table: "active_watchers".into(),
-        find_by: FindBy::Presentity,
-        max_dialogs: 50,
-        timeout: Duration::from_secs(20),
-        connections: 1,
-        ..Database::default()
-    })
-    .unwrap();
+    let more = add_user(table, file);
+    let settings = settings(table);
+    let store = DialogStore::new(&settings).unwrap();
     store.probe().await.unwrap();
     let account = "sip:77@example.com".parse().unwrap();
     let found = store.find(&account, 1_700_000_000).await.unwrap();
     let dialog = Dialog::from_row(&found.rows[0]).unwrap();
     let claimed = store.claim(&dialog, 0).await.unwrap().expect("the row is there");
     assert_eq!(store.claim(&dialog, claimed).await.unwrap(), Some(claimed + 1));
-
     let refused = store.delete(&dialog).await.unwrap_err().to_string();
     assert!(refused.to_lowercase().contains("denied"), "{refused}");
-    table.run(delete);
+    let grant = more.iter().find(|grant| grant.contains("DELETE ON active_watchers")).unwrap();
+    table.run(grant);
     assert!(store.delete(&dialog).await.unwrap());
 }
 
-fn server(user: &str, port: u16, database: &str) -> Server {
-    Server {
+#[tokio::test]
+async fn triggers_that_an_administrator_installed_are_seen_with_these_rights_on_mariadb() {
+    let table = Table::new(Kind::MariaDb, "kamailio", "triggers");
+    let more = add_user(&table, "sql/mysql/user.sql");
+    table.run_file("sql/mysql/watch.sql");
+    assert_eq!(way(&table).await, Way::Paging, "mwid may not see them yet");
+    more.iter().for_each(|grant| drop(table.run(grant)));
+    assert_eq!(way(&table).await, Way::ChangeTable);
+}
+
+#[tokio::test]
+async fn triggers_that_an_administrator_installed_are_seen_with_these_rights_on_postgresql() {
+    let table = Table::new(Kind::Postgres, "opensips", "triggers");
+    add_user(&table, "sql/postgres/user.sql");
+    table.run_file("sql/postgres/watch.sql");
+    assert_eq!(way(&table).await, Way::Listen);
+}
+
+/// How mwid watches the table.
+async fn way(table: &Table) -> Way {
+    let settings = settings(table);
+    let (changes, mut seen) = tokio::sync::mpsc::channel(16);
+    let watch = Watch::start(&settings, DialogStore::new(&settings).unwrap(), changes);
+    let synced =
+        async { while seen.recv().await.is_some_and(|it| !matches!(it, Change::Synced)) {} };
+    tokio::time::timeout(SOON, synced).await.expect("the table is read");
+    watch.health().way.expect("the database has answered")
+}
+
+/// Runs a file that makes mwid's user, under a name of this table's own, as the test servers are
+/// shared. Gives the grants that it only mentions.
+fn add_user(table: &Table, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert!(text.contains("change-me"));
+    let user = &table.name;
+    let text = match table.kind {
+        Kind::MariaDb => text.replace("'mwid'@", &format!("'{user}'@")),
+        _ => text
+            .replace("ROLE mwid ", &format!("ROLE {user} "))
+            .replace("TO mwid;", &format!("TO {user};")),
+    };
+    table.run(&text);
+    let mentioned = text.lines().filter_map(|line| line.strip_prefix("-- GRANT"));
+    mentioned.map(|rest| format!("GRANT{rest}")).collect()
+}
+
+fn settings(table: &Table) -> Database {
+    let server = |port| Server {
         host: "127.0.0.1".into(),
         port,
         socket: None,
-        user: user.into(),
+        user: table.name.clone(),
         password: Some(Secret::new("change-me")),
-        database: database.into(),
+        database: table.name.clone(),
+    };
+    let url = match table.kind {
+        Kind::MariaDb => DatabaseUrl::MySql(server(MariaDb::shared().port())),
+        Kind::Postgres => DatabaseUrl::Postgres(server(Postgres::shared().port())),
+        Kind::Sqlite => panic!("no users"),
+    };
+    Database {
+        url,
+        timeout: Duration::from_secs(20),
+        find_by: FindBy::Presentity,
+        ..Database::default()
     }
 }

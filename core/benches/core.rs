@@ -30,7 +30,7 @@ fn main() {
         branch: "z9hG4bK0123456789abcdef",
         hop: &hop,
         unix: UNIX,
-        authorization: None,
+        authorization: &[],
     };
     let mut bytes = Vec::with_capacity(1024);
     notify.write(&notifier, &mut bytes);

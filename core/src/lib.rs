@@ -12,6 +12,8 @@
 //! 7. [`timers`], [`transaction`], [`endpoint`]: retransmission (RFC 3261 §17.1.2);
 //! 8. [`message`]: what the wire brought, in canonical form;
 //! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
+//!
+//! Beside that way: [`ownership`], which of several mwid on one database tells an account.
 
 pub mod dialog;
 pub mod endpoint;
@@ -20,6 +22,7 @@ pub mod mailboxes;
 pub mod message;
 pub mod notify;
 pub mod outcome;
+pub mod ownership;
 pub mod pace;
 pub mod reconciler;
 pub mod summary;

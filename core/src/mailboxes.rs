@@ -40,17 +40,29 @@ struct Count {
     failed: bool,
 }
 
+/// What is known of the mailboxes that were not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Nothing yet: the first full count is still to come.
+    Awaited,
+    /// Nothing, and nothing is to be waited for: only calls say what there is.
+    Open,
+    /// They are not there: a full count has ended.
+    Counted,
+}
+
 /// The counts of every mailbox, and of every account their sum.
 ///
 /// Invariant: no sum is given out while one of its mailboxes could not be counted, nor, for an
 /// account with several mailboxes, before the first full count has ended: a missing part would be
-/// a guessed zero.
+/// a guessed zero. An account of which no mailbox was ever counted has a sum, 0, only when the
+/// configuration names its mailboxes and a full count did not find them.
 #[derive(Debug)]
 pub struct Mailboxes {
     directory: Directory,
     counts: HashMap<Mailbox, Count>,
     members: HashMap<Account, Vec<Mailbox>>,
-    complete: bool,
+    extent: Extent,
 }
 
 impl Mailboxes {
@@ -58,13 +70,18 @@ impl Mailboxes {
     /// without a spool).
     #[must_use]
     pub fn new(directory: Directory, complete: bool) -> Self {
+        let extent = if complete { Extent::Open } else { Extent::Awaited };
+        Self::with_extent(directory, extent)
+    }
+
+    fn with_extent(directory: Directory, extent: Extent) -> Self {
         let mut members: HashMap<Account, Vec<Mailbox>> = HashMap::new();
         for (mailbox, accounts) in &directory.mailboxes {
             for account in accounts {
                 members.entry(account.clone()).or_default().push(mailbox.clone());
             }
         }
-        Self { directory, counts: HashMap::new(), members, complete }
+        Self { directory, counts: HashMap::new(), members, extent }
     }
 
     /// How many mailboxes have been counted.
@@ -113,20 +130,38 @@ impl Mailboxes {
         }
     }
 
-    /// The first full count has ended: what was not seen is not there. Gives the sums that were
-    /// held back until now.
+    /// A full count has ended: what was not seen is not there. Gives the sums that were held back
+    /// until now.
     pub fn complete(&mut self) -> Vec<(Account, Summary)> {
-        if std::mem::replace(&mut self.complete, true) {
+        self.extend(Extent::Counted)
+    }
+
+    /// The spool is another one now, or (`enabled` false) there is none any more: what was not seen
+    /// is unknown again. Gives the sums that were held back and need not wait any longer.
+    pub fn spool_changed(&mut self, enabled: bool) -> Vec<(Account, Summary)> {
+        if enabled && self.extent == Extent::Awaited {
             return Vec::new();
         }
-        let held = self.members.iter().filter(|(_, members)| members.len() > 1);
+        self.extend(Extent::Open)
+    }
+
+    fn extend(&mut self, extent: Extent) -> Vec<(Account, Summary)> {
+        if std::mem::replace(&mut self.extent, extent) == extent {
+            return Vec::new();
+        }
+        let held = |members: &[Mailbox]| members.len() > 1 || !self.any_counted(members);
+        let held = self.members.iter().filter(|(_, members)| held(members));
         self.sums(held.map(|(account, _)| account.clone()).collect())
+    }
+
+    fn any_counted(&self, members: &[Mailbox]) -> bool {
+        members.iter().any(|mailbox| self.counts.contains_key(mailbox))
     }
 
     /// Another mapping: everything counted so far is mapped again. Gives every account's sum, and
     /// zero for an account that no longer has a mailbox.
     pub fn remap(&mut self, directory: Directory) -> Vec<(Account, Summary)> {
-        let old = std::mem::replace(self, Self::new(directory, self.complete));
+        let old = std::mem::replace(self, Self::with_extent(directory, self.extent));
         for (mailbox, count) in old.counts {
             let known = self.observe(&mailbox, count.summary).is_ok();
             if known && count.failed {
@@ -139,6 +174,17 @@ impl Mailboxes {
         sums
     }
 
+    /// The accounts that a mailbox lights; none when it is no account.
+    #[must_use]
+    pub fn accounts(&self, mailbox: &Mailbox) -> Vec<Account> {
+        self.directory.accounts(mailbox).unwrap_or_default()
+    }
+
+    /// Every account with its sum, those left out that are not sure.
+    pub fn all(&self) -> impl Iterator<Item = (&Account, Summary)> {
+        self.members.keys().filter_map(|account| Some((account, self.sum(account)?)))
+    }
+
     fn sums(&self, accounts: Vec<Account>) -> Vec<(Account, Summary)> {
         let sum = |account: Account| self.sum(&account).map(|summary| (account, summary));
         accounts.into_iter().filter_map(sum).collect()
@@ -148,11 +194,15 @@ impl Mailboxes {
     #[must_use]
     pub fn sum(&self, account: &Account) -> Option<Summary> {
         let members = self.members.get(account)?;
-        if members.len() > 1 && !self.complete {
+        let sure = match self.extent {
+            Extent::Awaited => members.len() == 1 && self.any_counted(members),
+            Extent::Open => self.any_counted(members),
+            Extent::Counted => true,
+        };
+        if !sure {
             return None;
         }
-        let mut counts = members.iter().filter_map(|mailbox| self.counts.get(mailbox)).peekable();
-        counts.peek()?;
+        let mut counts = members.iter().filter_map(|mailbox| self.counts.get(mailbox));
         counts.try_fold(Summary::default(), |sum, count| {
             (!count.failed).then(|| sum.plus(count.summary))
         })
@@ -216,7 +266,10 @@ mod tests {
         assert_eq!(mailboxes.observe(&mailbox("1@default"), new(0)), Ok(vec![]));
         let single = mailboxes.observe(&mailbox("7@default"), new(1)).unwrap();
         assert_eq!(single, [(account("7@example.com"), new(1))]);
-        assert_eq!(mailboxes.complete(), [(account("boss@example.com"), new(0))]);
+        let mut sums = mailboxes.complete();
+        sums.sort_by(|a, b| a.0.cmp(&b.0));
+        let empty = ["boss@example.com", "desk@example.com"].map(|it| (account(it), new(0)));
+        assert_eq!(sums, empty);
         assert_eq!(mailboxes.complete(), []);
     }
 
@@ -245,6 +298,60 @@ mod tests {
                 (account("desk@example.com"), new(0)),
             ]
         );
+    }
+
+    #[test]
+    fn a_mapped_mailbox_that_a_full_count_did_not_find_is_empty() {
+        let mut mailboxes = Mailboxes::new(Directory::default(), false);
+        mailboxes.observe(&mailbox("1@default"), new(2)).unwrap();
+        mailboxes.complete();
+        // boss had mailbox 1 and now has 9, which is not there yet.
+        let to = |number: &str| Directory {
+            mailboxes: [(mailbox(number), vec![account("boss@example.com")])].into(),
+            ..Directory::default()
+        };
+        let boss = account("boss@example.com");
+        assert_eq!(
+            mailboxes.remap(to("1@default")),
+            [(account("1@default"), new(0)), (boss.clone(), new(2))]
+        );
+        let mut sums = mailboxes.remap(to("9@default"));
+        sums.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(sums, [(account("1@default"), new(2)), (boss.clone(), new(0))]);
+        // What could not be counted is not empty.
+        mailboxes.fail(&mailbox("9@default"));
+        assert_eq!(mailboxes.sum(&boss), None);
+        mailboxes.observe(&mailbox("9@default"), new(1)).unwrap();
+        assert_eq!(mailboxes.sum(&boss), Some(new(1)));
+    }
+
+    #[test]
+    fn a_mapped_mailbox_is_unknown_until_a_full_count_has_ended() {
+        let boss = account("boss@example.com");
+        let mut directory = shared();
+        directory.mailboxes.remove(&mailbox("1@default"));
+        let mut mailboxes = Mailboxes::new(directory.clone(), false);
+        assert_eq!(mailboxes.sum(&boss), None);
+        let mut sums = mailboxes.complete();
+        sums.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(sums, [(boss.clone(), new(0)), (account("desk@example.com"), new(0))]);
+        // Another spool, or none: it may be there, or anywhere.
+        assert_eq!(mailboxes.spool_changed(true), []);
+        assert_eq!(mailboxes.sum(&boss), None);
+        assert_eq!(mailboxes.complete().len(), 2);
+        assert_eq!(mailboxes.spool_changed(false), []);
+        assert_eq!(mailboxes.sum(&boss), None);
+        // Without a spool nobody has looked.
+        let mailboxes = Mailboxes::new(directory, true);
+        assert_eq!(mailboxes.sum(&boss), None);
+    }
+
+    #[test]
+    fn when_there_is_no_spool_any_more_no_full_count_is_waited_for() {
+        let mut mailboxes = Mailboxes::new(shared(), false);
+        assert_eq!(mailboxes.observe(&mailbox("1@default"), new(2)), Ok(vec![]));
+        assert_eq!(mailboxes.spool_changed(true), []);
+        assert_eq!(mailboxes.spool_changed(false), [(account("boss@example.com"), new(2))]);
     }
 
     proptest! {

@@ -74,8 +74,8 @@ pub struct Notify<'a> {
     pub hop: &'a Hop,
     /// Now, in Unix seconds: for Date and for what remains of the subscription.
     pub unix: u64,
-    /// A whole `Authorization: …` or `Proxy-Authorization: …` line without its CRLF.
-    pub authorization: Option<&'a str>,
+    /// Whole `Authorization: …` and `Proxy-Authorization: …` lines without their CRLF.
+    pub authorization: &'a [String],
 }
 
 impl Notify<'_> {
@@ -84,6 +84,12 @@ impl Notify<'_> {
         let mut body = Vec::with_capacity(128);
         self.summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
         self.try_write(notifier, &body, out).expect("a Vec takes every byte");
+    }
+
+    /// The Request-URI as it stands in the start line.
+    #[must_use]
+    pub fn request_uri(&self, notifier: &Notifier) -> &str {
+        self.path(notifier).request_uri
     }
 
     fn try_write(
@@ -116,7 +122,7 @@ impl Notify<'_> {
         write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
         write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
         write!(out, "Date: {}\r\n", date(self.unix))?;
-        if let Some(line) = self.authorization {
+        for line in self.authorization {
             write!(out, "{line}\r\n")?;
         }
         write!(out, "Content-Type: application/simple-message-summary\r\n")?;
@@ -269,11 +275,14 @@ mod tests {
                 port: 40000,
             },
             unix: 1_795_000_000,
-            authorization: None,
+            authorization: &[],
         };
         let mut out = Vec::new();
         notify.write(notifier, &mut out);
-        String::from_utf8(out).unwrap()
+        let text = String::from_utf8(out).unwrap();
+        let start = format!("NOTIFY {} SIP/2.0\r\n", notify.request_uri(notifier));
+        assert!(text.starts_with(&start), "{start}");
+        text
     }
 
     fn lines<'a>(message: &'a str, name: &str) -> Vec<&'a str> {

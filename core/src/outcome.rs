@@ -10,6 +10,7 @@
 //! | Retry-After on any other refusal, 480 and 500 included | [`Outcome::RetryAfter`] |
 //! | 408, Timer F | [`Outcome::Unanswered`] |
 //! | ICMP | [`Outcome::Unreachable`] |
+//! | a datagram that could not be sent | [`Outcome::NotSent`] |
 //! | all others | [`Outcome::Refused`] |
 
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub enum Outcome {
     Unanswered,
     /// Nothing listens where the NOTIFY went: keep the row, back off, send again.
     Unreachable,
+    /// The NOTIFY could not be sent; others can: keep the row, back off, send again.
+    NotSent,
     /// mwid ended the transaction itself; whether the phone has the summary is not known.
     Abandoned,
     /// Refused for a reason that says nothing about the subscription: back off, send again.
@@ -74,6 +77,7 @@ pub fn outcome(ending: &Ending) -> Outcome {
         Ending::Final(response) => of_response(response),
         Ending::TimedOut => Outcome::Unanswered,
         Ending::Unreachable => Outcome::Unreachable,
+        Ending::NotSent { .. } => Outcome::NotSent,
         Ending::Abandoned => Outcome::Abandoned,
     }
 }
@@ -189,8 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn icmp_and_shutdown_have_outcomes_of_their_own() {
+    fn icmp_a_failed_send_and_shutdown_have_outcomes_of_their_own() {
         assert_eq!(outcome(&Ending::Unreachable), Outcome::Unreachable);
+        assert_eq!(outcome(&Ending::NotSent { why: "x".into() }), Outcome::NotSent);
         assert_eq!(outcome(&Ending::Abandoned), Outcome::Abandoned);
     }
 

@@ -271,6 +271,7 @@ impl World {
             delivered: None,
             dead: false,
             version: dialog.version(),
+            expires: dialog.expires,
         };
         self.ledger.insert(dialog.identity(), past);
     }

@@ -7,10 +7,15 @@
 CREATE USER 'mwid'@'%' IDENTIFIED BY 'change-me';
 GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO 'mwid'@'%';
 
+-- Only with several mwid, `scope = own` or `shared`, once cluster.sql was run:
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON mwid_nodes TO 'mwid'@'%';
+-- GRANT SELECT, INSERT, UPDATE ON mwid_counts TO 'mwid'@'%';
+-- GRANT SELECT, UPDATE ON mwid_cluster TO 'mwid'@'%';
+
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO 'mwid'@'%';
 
--- Only with the triggers of `mwid sql`, after an administrator has installed them: mwid reads and
--- empties the change table, and must be able to see that the triggers are there.
--- GRANT SELECT, DELETE ON mwid_changes TO 'mwid'@'%';
+-- Only with the triggers of watch.sql (`mwid sql`), once they are there. Without TRIGGER mwid does not
+-- see that they are:
 -- GRANT TRIGGER ON active_watchers TO 'mwid'@'%';
+-- GRANT SELECT, DELETE ON mwid_changes TO 'mwid'@'%';

@@ -7,7 +7,12 @@
 CREATE ROLE mwid LOGIN PASSWORD 'change-me';
 GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO mwid;
 
+-- Only with several mwid, `scope = own` or `shared`, once cluster.sql was run:
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON mwid_nodes TO mwid;
+-- GRANT SELECT, INSERT, UPDATE ON mwid_counts TO mwid;
+-- GRANT SELECT, UPDATE ON mwid_cluster TO mwid;
+
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO mwid;
 
--- The triggers of `mwid sql` need no further right of this user when an administrator installs them.
+-- The triggers of watch.sql (`mwid sql`) need no more rights of mwid.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use mwid::source::externnotify::{self, Doors};
+
 fn main() -> ExitCode {
-    mwid::source::externnotify::main(std::env::args_os().skip(1))
+    externnotify::main(std::env::args_os().skip(1), Doors::default())
 }

@@ -39,7 +39,7 @@ pub use parse::{Environment, Loaded, Process, control, load, parse};
 pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};
-pub use value::ValueError;
+pub use value::{ValueError, node_name};
 pub use warning::{Warning, WarningKind};
 
 /// Everything that the ini file says, defaults filled in. Its own `Default` lacks only the `proxy`.
@@ -51,6 +51,8 @@ pub struct Config {
     pub spool: Spool,
     /// `[database]`
     pub database: Database,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// `[contexts]` and `[mailboxes]`
     pub accounts: Accounts,
     /// `[timers]`
@@ -86,8 +88,12 @@ pub struct General {
     pub next_hop: NextHop,
     /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`.
     pub cleanup: Cleanup,
-    /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 401 or 407.
+    /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 407, and with
+    /// `auth_realm` a 401.
     pub credentials: Option<Credentials>,
+    /// `auth_realm`: the only realm that is answered. Default: that of any proxy (407), but of no
+    /// phone (401), which anybody can be: whoever names the nonce can try passwords on the answer.
+    pub auth_realm: Option<String>,
 }
 
 /// Where the bytes of a NOTIFY go.
@@ -130,6 +136,19 @@ pub struct Spool {
     pub poll: Duration,
     /// `rescan`: seconds between two full counts. Default 300.
     pub rescan: Duration,
+    /// `scope = single | own | shared`. Default `single`: nothing of a cluster is used.
+    pub scope: Scope,
+}
+
+/// Whether several mwid work on one database, and whose messages each of them sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One mwid.
+    Single,
+    /// Several, each with messages of its own: counts add up.
+    Own,
+    /// Several, all of which see the same messages.
+    Shared,
 }
 
 /// How the spool is watched.
@@ -161,6 +180,19 @@ pub struct Database {
     pub resync: Duration,
     /// `watch_poll`: milliseconds between two reads of the change table. Default 100.
     pub watch_poll: Duration,
+}
+
+/// `[cluster]`: several mwid on one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// `node`: 1 to 64 letters, digits, `.`, `-`, `_`. Default: the host name.
+    pub node: Option<String>,
+    /// `url`: where `mwid_nodes` and `mwid_counts` are. Default: `[database] url`.
+    pub url: Option<DatabaseUrl>,
+    /// `lease`: seconds after which a mwid that is not heard of counts as dead. Default 30.
+    pub lease: Duration,
+    /// `poll`: milliseconds between two looks at the tables. Default 200.
+    pub poll: Duration,
 }
 
 /// Which column names the account of a mailbox.

@@ -37,6 +37,11 @@ pub(super) fn of_database(config: &Config) -> Option<&Secret> {
     config.database.url.server().and_then(|server| server.password.as_ref())
 }
 
+/// The password of `[cluster]`.
+pub(super) fn of_cluster(config: &Config) -> Option<&Secret> {
+    config.cluster.url.as_ref()?.server()?.password.as_ref()
+}
+
 struct Search<'a> {
     given: &'a Given,
     environment: &'a dyn Environment,

@@ -16,16 +16,16 @@ use super::secret::MASK;
 use super::secrets::{of_database, of_general};
 use super::value::{
     AbsolutePath, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError, bind_host,
-    itself, milliseconds, number, seconds, sip_user, table_name, user_agent,
+    header, itself, milliseconds, node_name, number, seconds, sip_user, table_name, user_agent,
 };
 use super::{
-    Cleanup, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri, Route,
-    Secret, Spool, State, Timers, Watch,
+    Cleanup, Cluster, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri,
+    Route, Scope, Secret, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
 pub(super) static SECTIONS: &[Section] =
-    &[GENERAL, SPOOL, DATABASE, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
+    &[GENERAL, SPOOL, DATABASE, CLUSTER, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
 
 /// A section of the file.
 pub(super) struct Section {
@@ -127,6 +127,8 @@ section! { GENERAL = general: General, "The SIP side." {
         "File with the password of auth_user.";
     auth_password_env => |config| variable(of_general(config)), "" like "MWID_SIP_PASSWORD",
         "Environment variable with the password of auth_user.";
+    auth_realm: Optional(Text(header)), "" like "example.com",
+        "The only realm that auth_user is for, of a 407 or a 401. Default: any 407, and no 401.";
 } and credentials = None }
 
 section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {
@@ -136,6 +138,8 @@ section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {
         "inotify: the kernel says what changed. poll: compare folder times (NFS).";
     poll: seconds(1, 3600), "10", "Seconds between two sweeps when polling.";
     rescan: seconds(1, 86_400), "300", "Seconds between two full counts.";
+    scope: OneOf(&[("single", Scope::Single), ("own", Scope::Own), ("shared", Scope::Shared)]), "single",
+        "single: one mwid. own: several, each with its own messages. shared: several, all see the same.";
 } }
 
 section! { DATABASE = database: Database,
@@ -157,6 +161,16 @@ section! { DATABASE = database: Database,
         "Seconds between two full reads of the table; ten times as many with the triggers of mwid sql.";
     watch_poll: milliseconds(10, 60_000), "100",
         "Milliseconds between two looks for new subscriptions (MySQL and SQLite, with the triggers).";
+} }
+
+section! { CLUSTER = cluster: Cluster,
+    "Several mwid on one database, with [spool] scope = own or shared; see mwid sql for its tables." {
+    node: Optional(Text(node_name)), "" like "vm1",
+        "Name of this mwid, another on each. Default: the host name.";
+    url: Optional(itself()), "" like "mysql://mwid:secret@db.example.com/mwid",
+        "Database of the tables mwid_nodes and mwid_counts. Default: that of [database].";
+    lease: seconds(1, 3600), "30", "Seconds after which the accounts of a silent mwid are taken over.";
+    poll: milliseconds(10, 60_000), "200", "Milliseconds between two looks at what the others count.";
 } }
 
 const CONTEXTS: Section = Section {

@@ -23,6 +23,9 @@ const MAX_TEXT: usize = 200;
 /// The longest name of a table (PostgreSQL's 63, MySQL's 64), in bytes.
 const MAX_TABLE: usize = 63;
 
+/// The longest name of a node, in bytes.
+const MAX_NODE: usize = 64;
+
 /// The longest list: accounts of one mailbox, proxies.
 const MAX_ELEMENTS: usize = 1000;
 
@@ -316,6 +319,20 @@ pub(super) fn table_name(text: &str) -> Result<String, ValueError> {
         Some(found) => Err(ValueError::Character { found, allowed: "letters, digits and _" }),
         None if text.len() > MAX_TABLE => {
             Err(ValueError::Length { length: text.len(), limit: MAX_TABLE })
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The name of a node of a cluster.
+///
+/// # Errors
+/// [`ValueError`] when it has another character than letters, digits, `.`, `-`, `_`, or too many.
+pub fn node_name(text: &str) -> Result<String, ValueError> {
+    match text.chars().find(|&c| !c.is_ascii_alphanumeric() && !".-_".contains(c)) {
+        Some(found) => Err(ValueError::Character { found, allowed: "letters, digits, . - and _" }),
+        None if text.len() > MAX_NODE => {
+            Err(ValueError::Length { length: text.len(), limit: MAX_NODE })
         }
         None => Ok(text.to_owned()),
     }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{Answer, Command};
 
-/// A NOTIFY that nobody answers takes 32 seconds (Timer F); no command takes longer than this.
+/// `notify` waits longest, 40 seconds; no command takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why there was no answer.

@@ -1,6 +1,7 @@
 //! What the daemon counts, and what it says once.
 
 use std::collections::HashSet;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,8 @@ impl Counters {
 /// Things that are remembered as said are bounded: past this many, all may be said once more.
 const MEMORY: usize = 10_000;
 
-/// A minute between two words about garbage on the socket.
-const GARBAGE_PAUSE: Duration = Duration::from_secs(60);
+/// A minute between two words about garbage on the socket, or about what it does not take.
+const SOCKET_PAUSE: Duration = Duration::from_secs(60);
 
 /// Remembers what was said, so that a failing thing says so once and then counts.
 #[derive(Debug, Default)]
@@ -52,6 +53,7 @@ pub(super) struct Said {
     /// The error of the database, while it fails.
     database: Option<String>,
     garbage: Option<Instant>,
+    not_sent: Option<Instant>,
 }
 
 impl Said {
@@ -102,9 +104,18 @@ impl Said {
 
     pub(super) fn garbage(&mut self, from: SocketAddr, error: &MessageError) {
         let now = Instant::now();
-        if self.garbage.is_none_or(|said| now > said + GARBAGE_PAUSE) {
+        if self.garbage.is_none_or(|said| now > said + SOCKET_PAUSE) {
             self.garbage = Some(now);
             tracing::warn!(%from, "a datagram that is no SIP message was dropped: {error}");
+        }
+    }
+
+    /// The kernel does not take a datagram: too long for it, or forbidden by a firewall.
+    pub(super) fn not_sent(&mut self, to: SocketAddr, error: &io::Error) {
+        let now = Instant::now();
+        if self.not_sent.is_none_or(|said| now > said + SOCKET_PAUSE) {
+            self.not_sent = Some(now);
+            tracing::warn!(%to, "a NOTIFY could not be sent to {to}: {error}; it is tried again later");
         }
     }
 }

@@ -11,47 +11,68 @@ use crate::source::externnotify::Call;
 
 impl Daemon {
     pub(super) fn remember(&mut self, memory: Memory) {
-        self.reconciler.remember(memory.dialogs);
+        let clustered = self.cluster.is_some();
+        self.reconciler.remember(memory.dialogs.into_iter().map(|(identity, mut past)| {
+            if clustered {
+                // Another one may have told it something else meanwhile.
+                past.delivered = None;
+            }
+            (identity, past)
+        }));
         for Given { mailbox, summary, .. } in memory.mailboxes {
-            self.counted(&mailbox, summary, Urgency::CatchUp);
-            self.given.insert(mailbox);
+            match &self.cluster {
+                None => self.counted(&mailbox, summary, Urgency::CatchUp),
+                Some(cluster) => cluster.remember(&mailbox, summary),
+            }
+            self.given.insert(mailbox, summary);
         }
     }
 
     pub(super) fn observe(&mut self, observation: Observation) {
         match observation {
-            Observation::Counted { mailbox, summary, source, urgency } => {
+            Observation::Counted { mailbox, summary, source, urgency, sure } => {
                 self.counters.observed(source);
-                if self.given.remove(&mailbox) {
+                if sure && self.given.remove(&mailbox).is_some() {
                     self.ledger.not_given(&mailbox);
                 }
-                self.counted(&mailbox, summary, urgency);
+                self.counted_here(&mailbox, summary, urgency, false);
             }
             Observation::Given { mailbox, summary } => {
                 self.counters.observed("externnotify");
-                self.counted(&mailbox, summary, Urgency::Fresh);
+                self.counted_here(&mailbox, summary, Urgency::Fresh, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
-                if !self.given.contains(&mailbox) {
+                if !self.given.contains_key(&mailbox) {
+                    self.given.insert(mailbox.clone(), summary);
                     self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
                 }
             }
+            // With others its last counts stand, as those of a node that is down.
+            Observation::Failed(_) if self.cluster.is_some() => {}
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
             Observation::Complete => {
                 if self.spool.is_some() {
                     tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
                 }
-                for (account, summary) in self.mailboxes.complete() {
-                    self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+                match &self.cluster {
+                    None => self.mailboxes_complete(),
+                    Some(cluster) if self.spool.is_some() => cluster.counted_all(),
+                    Some(_) => {}
                 }
             }
         }
     }
 
-    fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
+    pub(super) fn mailboxes_complete(&mut self) {
+        for (account, summary) in self.mailboxes.complete() {
+            self.desire(&account, summary, Urgency::CatchUp);
+        }
+    }
+
+    pub(super) fn counted(&mut self, mailbox: &Mailbox, summary: Summary, urgency: Urgency) {
         match self.mailboxes.observe(mailbox, summary) {
             Ok(sums) => {
                 for (account, summary) in sums {
-                    self.reconciler.set(&account, summary, urgency, false);
+                    self.desire(&account, summary, urgency);
                 }
             }
             Err(error) => self.said.unmapped(mailbox, &error),
@@ -63,7 +84,7 @@ impl Daemon {
     pub(super) fn call(&mut self, call: Call) {
         let Call { mailbox, given, stamp, mut receipt } = call;
         if let Some(summary) = given {
-            self.given.insert(mailbox.clone());
+            self.given.insert(mailbox.clone(), summary);
             self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
         }
         let nudged = self.spool.as_ref().is_some_and(|spool| spool.nudge(mailbox.clone(), given));

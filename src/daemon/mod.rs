@@ -3,21 +3,23 @@
 //! Everything that waits (database, name look-ups) runs beside the loop and comes back as
 //! [`work::Done`]; nothing in the loop blocks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
+use mwid_core::summary::Summary;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
 use crate::delivery::masked;
@@ -34,6 +36,7 @@ use crate::unix_socket::SocketError;
 
 mod counters;
 mod intake;
+mod membership;
 mod requests;
 mod status;
 mod work;
@@ -65,6 +68,9 @@ pub enum StartError {
     /// Another mwid has the ledger.
     #[error(transparent)]
     Ledger(#[from] LockError),
+    /// No place among several mwid.
+    #[error(transparent)]
+    Cluster(#[from] JoinError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,13 +91,18 @@ pub struct Daemon {
     store: DialogStore,
     ledger: Ledger,
     /// Mailboxes whose counts externnotify gave, as the ledger has them.
-    given: HashSet<Mailbox>,
+    given: HashMap<Mailbox, Summary>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
+    /// With several mwid on one database.
+    cluster: Option<Cluster>,
+    events: mpsc::Receiver<Event>,
     watch: Watch,
     change: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
+    /// Rows that are being deleted by `work`.
+    deleting: usize,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -110,7 +121,7 @@ pub struct Daemon {
 pub type Requests = mpsc::Sender<Request>;
 
 impl Daemon {
-    /// Opens the sockets and starts the sources. The database is asked later, when it is needed.
+    /// Opens the sockets and starts the sources, on a tokio runtime. The database is asked later, when it is needed.
     ///
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
@@ -122,14 +133,20 @@ impl Daemon {
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
+        let (cluster, events) = join(&config)?;
         let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
-        let spool = config.spool.enabled.then(|| Spool::start(&config.spool, observe.clone()));
+        let given = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary));
+        let spool =
+            config.spool.enabled.then(|| Spool::start(&config.spool, given, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
-            mailboxes: Mailboxes::new(directory(&config.accounts), spool.is_none()),
+            mailboxes: Mailboxes::new(
+                directory(&config.accounts),
+                spool.is_none() && cluster.is_none(),
+            ),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: NotifyDelivery::new(
                 &config,
@@ -145,8 +162,11 @@ impl Daemon {
             changes,
             store,
             ledger,
-            given: HashSet::new(),
+            given: HashMap::new(),
             work: JoinSet::new(),
+            deleting: 0,
+            cluster,
+            events,
             spool,
             externnotify,
             observe,
@@ -192,6 +212,7 @@ impl Daemon {
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
+            Some(event) = self.events.recv() => self.cluster_event(event),
             Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
@@ -200,6 +221,7 @@ impl Daemon {
 
     /// Does whatever can be done now.
     fn advance(&mut self) {
+        self.lapse();
         let now = Instant::now();
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
@@ -221,7 +243,9 @@ impl Daemon {
     fn timeout(&self) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let reconciler = self.reconciler.poll_timeout(Instant::now());
-        [self.delivery.poll_timeout(), reconciler, waiters].into_iter().flatten().min()
+        let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
+        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease];
+        all.into_iter().flatten().min()
     }
 
     fn transmit(&mut self) {
@@ -235,6 +259,11 @@ impl Daemon {
                 Sent::Full => {
                     self.unsent = Some(transmit);
                     return;
+                }
+                Sent::Lost => {}
+                Sent::Refused(error) => {
+                    self.said.not_sent(transmit.to, &error);
+                    self.delivery.handle_not_sent(Instant::now(), &transmit, &error);
                 }
                 Sent::Unreachable => {
                     self.delivery.handle_unreachable(Instant::now(), transmit.to);
@@ -272,21 +301,32 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.close_sources();
+        self.events.close();
+        if let Some(cluster) = &self.cluster {
+            // Now: whoever takes the accounts over counts further than what is still in flight.
+            cluster.let_go();
+        }
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             requests::send(request.reply, Answer::refused("mwid is stopping"));
         }
         let deadline = Instant::now() + self.config.timers.shutdown;
+        self.delivery.abandon_waiting();
+        self.drain_reports();
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {
             tracing::info!(in_flight, "stopping: waiting for the answers that are still to come");
         }
-        while self.delivery.in_flight() > 0 && Instant::now() < deadline {
+        while (self.delivery.in_flight() > 0 || self.deleting > 0) && Instant::now() < deadline {
             self.transmit();
             let until = self.delivery.poll_timeout().map_or(deadline, |at| at.min(deadline));
             tokio::select! {
                 _ = self.transport.readable() => self.receive(buffer),
                 _ = self.transport.writable(), if self.unsent.is_some() => {}
+                // What else was asked for leads to nothing that could still be sent.
+                Some(done) = self.work.join_next() => if let Ok(Done::Deleted(..)) = done {
+                    self.handle_done(done);
+                },
                 () = sleep_until(Some(until)) => self.delivery.handle_timeout(Instant::now()),
             }
             self.drain_reports();
@@ -295,6 +335,9 @@ impl Daemon {
         self.drain_reports();
         for waiter in self.waiters.drain(..) {
             waiter.give_up("mwid is stopping");
+        }
+        if let Some(cluster) = self.cluster.take() {
+            cluster.goodbye().await;
         }
         self.control.flush().await;
         tracing::info!("stopped");
@@ -305,6 +348,17 @@ impl Daemon {
         while let Some(report) = self.delivery.poll_report() {
             self.handle_report(report, now);
         }
+    }
+}
+
+/// Joins the others, where there are any; the channel is closed where there are none.
+fn join(config: &Config) -> Result<(Option<Cluster>, mpsc::Receiver<Event>), JoinError> {
+    match cluster::Settings::of(config) {
+        Some(settings) => {
+            let (cluster, events) = Cluster::join(settings, random())?;
+            Ok((Some(cluster), events))
+        }
+        None => Ok((None, mpsc::channel(1).1)),
     }
 }
 
@@ -347,6 +401,3 @@ fn settings(timers: &Timers) -> Settings {
 fn places(config: &Config) -> usize {
     usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
 }
-
-/// How long `notify` waits for answers: Timer F and a little.
-const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);

@@ -2,25 +2,29 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
-use mwid_core::reconciler::{Urgency, Verdict};
+use mwid_core::reconciler::{Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, NOTIFY_PATIENCE, directory, places, settings, status, unix};
+use super::{Daemon, directory, places, settings, status, unix};
+use crate::cluster::{self, Cluster};
 use crate::config::{self, Config};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
 use crate::dialogs::watch::Watch;
-use crate::source::Observation;
 use crate::source::spool::Spool;
 use crate::transport::Transport;
+
+/// How long `notify` waits for answers: Timer F of a default T1 and a little. What is still under
+/// way then is said to be.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);
 
 /// A `notify` command that waits for the phones.
 pub(super) struct Waiter {
@@ -97,6 +101,16 @@ impl Daemon {
     /// Tells the account's phones these counts. They hold until its mailboxes are counted next:
     /// the lamp is state, and a command does not change what the spool holds.
     fn notify(&mut self, account: Account, new: u32, old: u32, reply: oneshot::Sender<Answer>) {
+        if let Some(cluster) = &self.cluster
+            && !self.owns(&account)
+        {
+            let owner = cluster.owner(&account).filter(|owner| *owner != cluster.node());
+            let text = match owner {
+                Some(node) => format!("{account} is told by node {node}; ask the mwid there"),
+                None => format!("nobody tells {account} now; see mwid status"),
+            };
+            return send(reply, Answer::refused(text));
+        }
         let summary = Summary { new, old, ..Summary::default() };
         self.reconciler.set(&account, summary, Urgency::Fresh, true);
         let deadline = Instant::now() + NOTIFY_PATIENCE;
@@ -133,7 +147,8 @@ impl Daemon {
             let settled = self.reconciler.is_settled(&waiter.account, now);
             if settled || now >= waiter.deadline {
                 let database = self.said.database().map(str::to_owned);
-                self.waiters.swap_remove(index).answer(database.as_deref());
+                let standing = self.reconciler.standing(&waiter.account, now);
+                self.waiters.swap_remove(index).answer(database.as_deref(), standing);
             } else {
                 index += 1;
             }
@@ -170,14 +185,28 @@ impl Daemon {
         }
     }
 
-    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
-        let old = Arc::clone(&self.config);
+    /// What cannot be another while mwid runs.
+    fn refuse_changes(&self, new: &Config) -> Result<(), String> {
+        let old = &self.config;
         if new.control != old.control {
             return Err("[control] cannot change while mwid runs; restart it for that".to_owned());
         }
         if new.state != old.state {
             return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
         }
+        if cluster::Settings::of(new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
+            return Err(
+                "[cluster], its database and [spool] scope cannot change while mwid runs; \
+                        restart it for that"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, new: Config) -> Result<Vec<&'static str>, String> {
+        let old = Arc::clone(&self.config);
+        self.refuse_changes(&new)?;
         let moved = (&new.general.bindip, new.general.bindport)
             != (&old.general.bindip, old.general.bindport);
         let transport = moved.then(|| Transport::bind(&new.general)).transpose();
@@ -204,16 +233,16 @@ impl Daemon {
             changed.push("[spool]");
             self.spool = None;
             let observe = self.observe.clone();
-            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, observe));
-            if self.spool.is_none() {
-                // No count is to be waited for any more.
-                self.observe(Observation::Complete);
+            let given = self.given.iter().map(|(mailbox, given)| (mailbox.clone(), *given));
+            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, given, observe));
+            for (account, summary) in self.mailboxes.spool_changed(self.spool.is_some()) {
+                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
             }
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");
             for (account, summary) in self.mailboxes.remap(directory(&new.accounts)) {
-                self.reconciler.set(&account, summary, Urgency::CatchUp, false);
+                self.desire(&account, summary, Urgency::CatchUp);
             }
         }
         if let Some(store) = store {
@@ -221,7 +250,13 @@ impl Daemon {
             self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
             self.watch = Watch::start(&new.database, store.clone(), self.change.clone());
             self.store = store;
-            self.reconciler.restart();
+            let read = |config: &Config| {
+                let database = &config.database;
+                (database.url.to_string(), database.table.clone(), database.find_by)
+            };
+            if read(&new) != read(&old) {
+                self.reconciler.restart();
+            }
         }
         self.config = Arc::new(new);
         Ok(changed)
@@ -229,7 +264,7 @@ impl Daemon {
 }
 
 impl Waiter {
-    fn answer(self, database: Option<&str>) {
+    fn answer(self, database: Option<&str>, standing: Standing) {
         let Self { account, summary, results, reply, .. } = self;
         let Summary { new, old, .. } = summary;
         let who = account.as_str().trim_start_matches("sip:");
@@ -243,7 +278,10 @@ impl Waiter {
                 format!("Notify {who} with {new} new messages and {old} old messages was sent")
             }
             (true, Some(error)) => format!("Notify {who} waits: {error}"),
-            (true, None) => format!("No subscription of {who} was found, nothing was sent"),
+            (true, None) if standing.dialogs == 0 => {
+                format!("No subscription of {who} was found, nothing was sent")
+            }
+            (true, None) => format!("Notify {who}: {}", why_quiet(standing)),
         };
         for result in &results {
             text.push_str(&format!("\n  {}", result.line()));
@@ -255,6 +293,22 @@ impl Waiter {
     pub(super) fn give_up(self, why: &str) {
         send(self.reply, Answer::refused(why));
     }
+}
+
+/// Why an account with subscriptions was not told anything.
+fn why_quiet(standing: Standing) -> String {
+    let Standing { dialogs, dead, paused, working } = standing;
+    let mut reasons = vec![format!("{dialogs} subscriptions")];
+    for (count, reason) in [
+        (working, "under way, not answered yet"),
+        (paused, "waiting to be tried again, as the last answer wants it"),
+        (dead, "left alone until its row changes: the phone said that it is gone"),
+    ] {
+        if count > 0 {
+            reasons.push(format!("{count} {reason}"));
+        }
+    }
+    reasons.join("; ")
 }
 
 impl PhoneResult {

@@ -6,6 +6,7 @@ use mwid_core::reconciler::Census;
 use serde_json::{Value, json};
 
 use super::Daemon;
+use crate::cluster::Health;
 use crate::control::Answer;
 use crate::dialogs::{Probe, StoreError};
 use crate::source::externnotify::Externnotify;
@@ -18,6 +19,7 @@ pub(super) struct Snapshot {
     in_flight: usize,
     spool: Option<(String, Value)>,
     watch: (String, Value),
+    cluster: Option<(Health, usize)>,
     data: Value,
 }
 
@@ -49,7 +51,8 @@ impl Daemon {
             },
             "sip": {
                 "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
-                "timed_out": sip.timed_out, "unreachable": sip.unreachable, "strays": sip.strays,
+                "timed_out": sip.timed_out, "unreachable": sip.unreachable,
+                "not_sent": sip.not_sent, "strays": sip.strays,
                 "requests": sip.requests, "garbage": sip.garbage,
             },
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
@@ -63,6 +66,7 @@ impl Daemon {
             in_flight: self.delivery.in_flight(),
             spool,
             watch: (watch.to_string(), json!(watch)),
+            cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
             data,
         }
     }
@@ -70,7 +74,8 @@ impl Daemon {
 
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
 pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
-    let Snapshot { database, census, suspended, in_flight, spool, watch, mut data } = snapshot;
+    let Snapshot { database, census, suspended, in_flight, spool, watch, cluster, mut data } =
+        snapshot;
     let enabled = probe.is_ok();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -99,6 +104,13 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
         }
         None => lines.push("  spool: not used".to_owned()),
     }
+    let mut code = u8::from(!enabled);
+    if let Some((health, owned)) = cluster {
+        lines.push(format!("  cluster: {health}, {owned} accounts are told here"));
+        code |= u8::from(health.error.is_some());
+        data["cluster"] = json!(health);
+        data["cluster"]["owned"] = json!(owned);
+    }
     if let Some(error) = data["ledger"]["error"].as_str() {
         lines.push(format!("  ledger: cannot be written: {error}"));
     }
@@ -114,5 +126,5 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
         census.accounts, census.dialogs, census.delivered, census.waiting
     ));
     data["enabled"] = json!(enabled);
-    Answer { text: lines.join("\n"), data, code: u8::from(!enabled) }
+    Answer { text: lines.join("\n"), data, code }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mwid_core::dialog::{Dialog, Row, RowId};
+use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Account;
 use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
@@ -20,7 +20,7 @@ use crate::transport;
 /// Something that was waited for beside the loop.
 pub(super) enum Done {
     Found(Account, Result<Found, StoreError>),
-    Claimed(RowId, Result<Option<u32>, StoreError>),
+    Claimed(Arc<Dialog>, Result<Option<u32>, StoreError>),
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
     /// The ledger has the CSeq: the NOTIFY may go out.
     Noted(Order),
@@ -46,7 +46,8 @@ impl Daemon {
                 let (store, places) = (self.store.clone(), self.places.clone());
                 self.work.spawn(async move {
                     let _place = places.acquire().await;
-                    Done::Claimed(dialog.row, store.claim(&dialog, above).await)
+                    let claimed = store.claim(&dialog, above).await;
+                    Done::Claimed(dialog, claimed)
                 });
             }
             Action::Notify { dialog, account, summary, cseq } => {
@@ -69,6 +70,7 @@ impl Daemon {
     }
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
+        self.deleting += 1;
         let (store, places) = (self.store.clone(), self.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
@@ -79,34 +81,47 @@ impl Daemon {
 
     pub(super) fn handle_done(&mut self, done: Result<Done, JoinError>) {
         let now = Instant::now();
-        match done.expect("work does not panic and is not cancelled while the loop runs") {
+        let done = match done {
+            Ok(done) => done,
+            // The drivers of the databases are fenced (`dialogs`): this is a bug of mwid itself.
+            // What it was doing stays undone, all others go on.
+            Err(error) => {
+                return tracing::error!("a task of mwid failed, please report this: {error}");
+            }
+        };
+        match done {
             Done::Found(account, Ok(found)) => self.handle_found(&account, found, now),
             Done::Found(account, Err(error)) => {
                 self.database_failed(&error);
                 self.reconciler.handle_lookup_failure(&account, now);
             }
-            Done::Claimed(row, Ok(cseq)) => {
+            Done::Claimed(dialog, Ok(cseq)) => {
                 self.said.database_works();
-                let unused = self.reconciler.handle_claim(row, cseq, now);
-                if let (Some((dialog, summary)), Some(cseq)) = (unused, cseq) {
-                    // Used and answered, as far as anybody is concerned; nobody waits for it.
-                    drop(self.ledger.sending(&dialog, cseq));
-                    self.ledger.delivered(&dialog, cseq, summary);
+                let is_used = self.reconciler.handle_claim(dialog.row, cseq, now);
+                if let Some(cseq) = cseq.filter(|_| !is_used) {
+                    self.ledger.unused(&dialog, cseq);
                 }
             }
-            Done::Claimed(row, Err(error)) => {
+            Done::Claimed(dialog, Err(error)) => {
                 match &error {
                     StoreError::Exhausted { row } => self.said.exhausted(*row, &error),
                     _ => self.database_failed(&error),
                 }
-                self.reconciler.handle_claim_failure(row, now);
+                self.reconciler.handle_claim_failure(dialog.row, now);
             }
-            Done::Deleted(dialog, deleted) => match deleted {
-                Ok(_) => {
-                    tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted")
+            Done::Deleted(dialog, deleted) => {
+                self.deleting -= 1;
+                match deleted {
+                    Ok(_) => {
+                        tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
+                    }
+                    Err(error) => self.database_failed(&error),
                 }
-                Err(error) => self.database_failed(&error),
-            },
+            }
+            // Its account was taken over while the ledger wrote.
+            Done::Noted(order) if !self.owns(&order.account) => {
+                self.reconciler.handle_verdict(order.dialog.row, Verdict::Later(None), now);
+            }
             Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
@@ -182,7 +197,8 @@ impl Daemon {
     fn is_others(&self, account: &Account, dialog: &Dialog) -> bool {
         self.config.database.find_by == FindBy::Either
             && dialog.account != *account
-            && self.reconciler.desired(&dialog.account).is_some()
+            && (self.reconciler.desired(&dialog.account).is_some()
+                || self.cluster.is_some() && self.mailboxes.sum(&dialog.account).is_some())
     }
 
     pub(super) fn handle_report(&mut self, report: Report, now: Instant) {

@@ -1,27 +1,45 @@
-//! Digest authentication (RFC 3261 §22, RFC 8760): answers the challenge of a proxy or a phone.
+//! Digest authentication (RFC 3261 §22, RFC 8760): remembers what each next hop asked, and answers
+//! it in advance.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use digest_auth::{AuthContext, HttpMethod, Qop, WwwAuthenticateHeader};
 use mwid_core::message::Challenge;
 
-use crate::config::Credentials;
+use super::prompt::{Asker, Prompt};
+use crate::config::{Credentials, General, HostPort};
 
-/// What was asked last, and what answers it.
+/// Next hops whose challenges are remembered. Rows name next hops, so there may be many.
+const MAX_HOPS: usize = 256;
+
+/// Realms that are remembered of one next hop: every NOTIFY through it carries an answer to each.
+const MAX_REALMS: usize = 4;
+
+/// How often in a row a new nonce is taken for the reason of a refusal that does not say so. A
+/// proxy that restarted knows no nonce of before, and not all call that stale.
+const MAX_RENEWALS: u32 = 1;
+
+/// What was asked, and what answers it.
+///
+/// Who answers a NOTIFY chooses the nonce, and can try passwords on what comes back. So only a
+/// proxy is answered, or only the realm that the operator names.
 #[derive(Debug, Default)]
 pub(super) struct Authenticator {
     credentials: Option<Credentials>,
-    challenge: Option<Asked>,
+    realm: Option<String>,
+    hops: HashMap<HostPort, Vec<Asked>>,
 }
 
 #[derive(Debug)]
 struct Asked {
-    proxy: bool,
-    prompt: WwwAuthenticateHeader,
+    prompt: Prompt,
+    /// New nonces in a row without an answer that was accepted.
+    renewals: u32,
 }
 
 /// What to do after a challenge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answerable {
     /// Send again: the next NOTIFY carries the answer.
     Yes,
@@ -31,46 +49,116 @@ pub(super) enum Answerable {
     Refused,
     /// No challenge that mwid knows how to answer (Digest with qop=auth or none).
     Unsupported,
+    /// The realm is not the configured one.
+    OtherRealm(String),
+    /// The far end asks, and no realm is configured.
+    FarEnd(String),
 }
 
 impl Authenticator {
-    pub(super) fn new(credentials: Option<Credentials>) -> Self {
-        Self { credentials, challenge: None }
+    pub(super) fn new(general: &General) -> Self {
+        Self {
+            credentials: general.credentials.clone(),
+            realm: general.auth_realm.clone(),
+            hops: HashMap::new(),
+        }
     }
 
-    /// Takes the challenges of a 401 or 407; the first that can be answered counts, as the far
-    /// end lists them in its order of preference (RFC 8760 §2.4). `answered` is whether the
-    /// request that was refused carried an answer already.
-    pub(super) fn take(&mut self, challenges: &[Challenge], answered: bool) -> Answerable {
+    /// Takes the challenges of a 401 or 407 that came through `hop`. Of each realm the first that
+    /// can be answered counts, as the far end lists them in its order of preference (RFC 8760
+    /// §2.4). `answered` is what the request that was refused answered already.
+    pub(super) fn take(
+        &mut self,
+        hop: &HostPort,
+        challenges: &[Challenge],
+        answered: &[Arc<Asker>],
+    ) -> Answerable {
         if self.credentials.is_none() {
             return Answerable::NoCredentials;
         }
-        let Some(asked) = challenges.iter().find_map(read) else {
-            return Answerable::Unsupported;
-        };
-        if answered && !asked.prompt.stale {
-            self.challenge = None;
-            return Answerable::Refused;
+        let (mut prompts, mut foreign): (Vec<Prompt>, _) = (Vec::new(), None);
+        for prompt in challenges.iter().filter_map(Prompt::read) {
+            match self.forbidden(&prompt.asker) {
+                Some(why) => foreign = foreign.or(Some(why)),
+                None if prompts.iter().any(|it| it.asker.is_same_realm(&prompt.asker)) => {}
+                None => prompts.push(prompt),
+            }
         }
-        self.challenge = Some(asked);
-        Answerable::Yes
+        if prompts.is_empty() {
+            return foreign.unwrap_or(Answerable::Unsupported);
+        }
+        if self.hops.len() >= MAX_HOPS && !self.hops.contains_key(hop) {
+            self.hops.clear();
+        }
+        let asked = self.hops.entry(hop.clone()).or_default();
+        let mut all = prompts.into_iter().map(|prompt| take_one(asked, prompt, answered));
+        if all.all(|answerable| answerable) { Answerable::Yes } else { Answerable::Refused }
     }
 
-    /// The header line that answers the last challenge, for a NOTIFY to this Request-URI.
-    pub(super) fn line(&mut self, request_uri: &str) -> Option<String> {
-        let credentials = self.credentials.as_ref()?;
-        let asked = self.challenge.as_mut()?;
-        let context = AuthContext::new_with_method(
-            credentials.user.as_str(),
-            credentials.password.reveal(),
-            request_uri,
-            None::<&[u8]>,
-            HttpMethod("NOTIFY".into()),
-        );
-        let answer = asked.prompt.respond(&context).ok()?;
-        let name = if asked.proxy { "Proxy-Authorization" } else { "Authorization" };
-        Some(format!("{name}: {answer}"))
+    /// Why this one is not answered, if so.
+    fn forbidden(&self, asker: &Asker) -> Option<Answerable> {
+        match &self.realm {
+            Some(realm) if *realm == asker.realm => None,
+            Some(_) => Some(Answerable::OtherRealm(asker.realm.clone())),
+            None if asker.proxy => None,
+            None => Some(Answerable::FarEnd(asker.realm.clone())),
+        }
     }
+
+    /// The header lines that answer what was asked through `hop`, for a NOTIFY to this
+    /// Request-URI, and what they answer.
+    pub(super) fn lines(
+        &mut self,
+        hop: &HostPort,
+        request_uri: &str,
+    ) -> (Vec<String>, Vec<Arc<Asker>>) {
+        let (Some(credentials), Some(asked)) = (&self.credentials, self.hops.get_mut(hop)) else {
+            return Default::default();
+        };
+        let answer = |asked: &mut Asked| {
+            let line = asked.prompt.line(credentials, request_uri)?;
+            Some((line, Arc::clone(&asked.prompt.asker)))
+        };
+        asked.iter_mut().filter_map(answer).unzip()
+    }
+
+    /// A NOTIFY with these answers was let through.
+    pub(super) fn accepted(&mut self, hop: &HostPort, answered: &[Arc<Asker>]) {
+        let asked = self.hops.get_mut(hop).into_iter().flatten();
+        for asked in asked.filter(|asked| answered.contains(&asked.prompt.asker)) {
+            asked.renewals = 0;
+        }
+    }
+}
+
+/// Takes one challenge; `false` when the credentials were refused.
+fn take_one(asked: &mut Vec<Asked>, prompt: Prompt, answered: &[Arc<Asker>]) -> bool {
+    let same = |asker: &Asker| asker.is_same_realm(&prompt.asker);
+    let place = asked.iter().position(|asked| same(&asked.prompt.asker));
+    let before = answered.iter().find(|asker| same(asker)).filter(|_| !prompt.stale);
+    let mut renewals = 0;
+    if let Some(before) = before {
+        let known = place.map(|place| &asked[place]);
+        if known.is_some_and(|known| known.prompt.asker.nonce != before.nonce) {
+            // Another NOTIFY was refused for the same reason, and has brought a new nonce.
+            return true;
+        }
+        renewals = known.map_or(0, |known| known.renewals) + 1;
+        if before.nonce == prompt.asker.nonce || renewals > MAX_RENEWALS {
+            asked.retain(|asked| !same(&asked.prompt.asker));
+            return false;
+        }
+    }
+    match place {
+        Some(place) => asked[place] = Asked { prompt, renewals },
+        None => {
+            if asked.len() >= MAX_REALMS {
+                asked.remove(0);
+            }
+            asked.push(Asked { prompt, renewals });
+        }
+    }
+    true
 }
 
 /// A message as it may be logged: the digest of a password can be guessed at, so it is left out.
@@ -104,49 +192,144 @@ fn masked_line(line: &str) -> String {
     masked
 }
 
-fn read(challenge: &Challenge) -> Option<Asked> {
-    let prompt = WwwAuthenticateHeader::parse(&challenge.value).ok()?;
-    let answerable = prompt.qop.as_ref().is_none_or(|qop| qop.contains(&Qop::AUTH));
-    answerable.then_some(Asked { proxy: challenge.proxy, prompt })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Secret;
+    use proptest::prelude::*;
 
-    fn challenge(value: &str) -> Challenge {
+    fn proxy(value: &str) -> Challenge {
         Challenge { proxy: true, value: value.into() }
     }
 
-    fn authenticator() -> Authenticator {
-        let credentials = Credentials { user: "mwid".into(), password: Secret::new("secret") };
-        Authenticator::new(Some(credentials))
+    fn phone(value: &str) -> Challenge {
+        Challenge { proxy: false, value: value.into() }
+    }
+
+    fn hop(name: &str) -> HostPort {
+        name.parse().unwrap()
+    }
+
+    /// With the hop `a`, as most tests need no other.
+    struct Rig(Authenticator);
+
+    impl Rig {
+        fn new(realm: Option<&str>) -> Self {
+            let credentials = Credentials { user: "mwid".into(), password: Secret::new("secret") };
+            Self(Authenticator::new(&General {
+                credentials: Some(credentials),
+                auth_realm: realm.map(str::to_owned),
+                ..General::default()
+            }))
+        }
+
+        fn take(&mut self, challenges: &[Challenge], answered: &[Arc<Asker>]) -> Answerable {
+            self.0.take(&hop("a"), challenges, answered)
+        }
+
+        fn lines(&mut self) -> Vec<String> {
+            self.0.lines(&hop("a"), "sip:202@192.0.2.7").0
+        }
+
+        fn answered(&mut self) -> Vec<Arc<Asker>> {
+            self.0.lines(&hop("a"), "sip:202@192.0.2.7").1
+        }
     }
 
     const MD5: &str = r#"Digest realm="example.com", nonce="abc", qop="auth", algorithm=MD5"#;
     const SHA: &str = r#"Digest realm="example.com", nonce="abc", qop="auth", algorithm=SHA-256"#;
+    const NEW: &str = r#"Digest realm="example.com", nonce="def", qop="auth""#;
+    const NEWER: &str = r#"Digest realm="example.com", nonce="ghi", qop="auth""#;
+    const OTHER: &str = r#"Digest realm="other", nonce="xyz""#;
 
     #[test]
     fn rfc8760_2_4_the_first_challenge_that_can_be_answered_counts() {
-        let mut authenticator = authenticator();
-        let basic = challenge(r#"Basic realm="example.com""#);
-        let challenges = [basic, challenge(SHA), challenge(MD5)];
-        assert_eq!(authenticator.take(&challenges, false), Answerable::Yes);
-        let line = authenticator.line("sip:202@192.0.2.7").unwrap();
+        let mut rig = Rig::new(None);
+        let basic = proxy(r#"Basic realm="example.com""#);
+        assert_eq!(rig.take(&[basic, proxy(SHA), proxy(MD5)], &[]), Answerable::Yes);
+        let lines = rig.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line = &lines[0];
         assert!(line.starts_with("Proxy-Authorization: Digest username=\"mwid\""), "{line}");
         assert!(line.contains("algorithm=SHA-256") && line.contains("nc=00000001"), "{line}");
-        assert!(authenticator.line("sip:202@192.0.2.7").unwrap().contains("nc=00000002"));
+        assert!(rig.lines()[0].contains("nc=00000002"));
     }
 
     #[test]
     fn refused_credentials_are_not_sent_again_but_a_stale_nonce_is_renewed() {
-        let mut authenticator = authenticator();
-        authenticator.take(&[challenge(MD5)], false);
-        let stale = challenge(&format!("{MD5}, stale=true"));
-        assert_eq!(authenticator.take(&[stale], true), Answerable::Yes);
-        assert_eq!(authenticator.take(&[challenge(MD5)], true), Answerable::Refused);
-        assert_eq!(authenticator.line("sip:202@192.0.2.7"), None);
+        let mut rig = Rig::new(None);
+        rig.take(&[proxy(MD5)], &[]);
+        let answered = rig.answered();
+        let stale = proxy(&format!("{MD5}, stale=true"));
+        assert_eq!(rig.take(&[stale], &answered), Answerable::Yes);
+        assert_eq!(rig.take(&[proxy(MD5)], &answered), Answerable::Refused);
+        assert_eq!(rig.lines(), [""; 0]);
+    }
+
+    #[test]
+    fn a_nonce_that_a_restarted_proxy_does_not_know_is_renewed_once() {
+        let mut rig = Rig::new(None);
+        rig.take(&[proxy(MD5)], &[]);
+        let (first, second) = (rig.answered(), rig.answered());
+        assert_eq!(rig.take(&[proxy(NEW)], &first), Answerable::Yes);
+        assert_eq!(rig.take(&[proxy(NEWER)], &second), Answerable::Yes, "renewed meanwhile");
+        let answered = rig.answered();
+        assert_eq!(answered[0].nonce, "def");
+        rig.0.accepted(&hop("a"), &answered);
+        assert_eq!(rig.take(&[proxy(NEWER)], &answered), Answerable::Yes);
+        let answered = rig.answered();
+        assert_eq!(rig.take(&[proxy(MD5)], &answered), Answerable::Refused, "twice in a row");
+        assert_eq!(rig.lines(), [""; 0]);
+    }
+
+    #[test]
+    fn each_next_hop_has_its_own_nonces_and_realms() {
+        let mut rig = Rig::new(None);
+        rig.take(&[proxy(MD5)], &[]);
+        assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &[]), Answerable::Yes);
+        assert!(rig.lines()[0].contains("nonce=\"abc\""));
+        let (lines, answered) = rig.0.lines(&hop("b"), "sip:x");
+        assert!(lines.len() == 1 && lines[0].contains("nonce=\"xyz\""), "{lines:?}");
+        assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &answered), Answerable::Refused);
+        assert_eq!(rig.lines().len(), 1, "that was the other's");
+        assert_eq!(rig.0.lines(&hop("c"), "sip:x").0, [""; 0]);
+    }
+
+    #[test]
+    fn rfc3261_22_3_a_proxy_and_the_phone_behind_it_are_both_answered() {
+        let mut rig = Rig::new(Some("example.com"));
+        assert_eq!(rig.take(&[proxy(MD5)], &[]), Answerable::Yes);
+        let answered = rig.answered();
+        assert_eq!(rig.take(&[phone(NEW)], &answered), Answerable::Yes, "another one asks");
+        let lines = rig.lines();
+        assert!(lines[0].starts_with("Proxy-Authorization: "), "{lines:?}");
+        assert!(lines[1].starts_with("Authorization: ") && lines.len() == 2, "{lines:?}");
+    }
+
+    #[test]
+    fn nobody_but_the_proxy_gets_a_digest_to_guess_at_unless_its_realm_is_configured() {
+        let far_end = Answerable::FarEnd("example.com".into());
+        assert_eq!(Rig::new(None).take(&[phone(MD5)], &[]), far_end);
+        let mut rig = Rig::new(Some("other"));
+        let other = Answerable::OtherRealm("example.com".into());
+        assert_eq!(rig.take(&[phone(MD5)], &[]), other);
+        assert_eq!(rig.take(&[proxy(MD5)], &[]), other);
+        assert_eq!(rig.lines(), [""; 0]);
+        assert_eq!(rig.take(&[phone(MD5), phone(OTHER)], &[]), Answerable::Yes);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut rig = Rig::new(None);
+        for number in 0..1000 {
+            let challenge = proxy(&format!("Digest realm=r{number}, nonce=n"));
+            rig.take(std::slice::from_ref(&challenge), &[]);
+            rig.0.take(&hop(&format!("h{number}")), &[challenge], &[]);
+        }
+        assert!(rig.0.hops.len() <= MAX_HOPS);
+        rig.take(&[proxy(MD5)], &[]);
+        assert!(rig.lines().len() <= MAX_REALMS);
+        assert!(rig.lines().last().unwrap().contains("nonce=\"abc\""), "the newest stays");
     }
 
     #[test]
@@ -165,10 +348,22 @@ mod tests {
     #[test]
     fn without_credentials_nothing_is_answered() {
         let mut authenticator = Authenticator::default();
-        assert_eq!(authenticator.take(&[challenge(MD5)], false), Answerable::NoCredentials);
-        assert_eq!(
-            super::tests::authenticator().take(&[challenge("Bearer x")], false),
-            Answerable::Unsupported
-        );
+        let taken = authenticator.take(&hop("a"), &[proxy(MD5)], &[]);
+        assert_eq!(taken, Answerable::NoCredentials);
+        assert_eq!(Rig::new(None).take(&[proxy("Bearer x")], &[]), Answerable::Unsupported);
+    }
+
+    proptest! {
+        #[test]
+        fn no_challenge_makes_mwid_panic(values in prop::collection::vec(any::<String>(), 0..5)) {
+            let mut rig = Rig::new(None);
+            let challenges: Vec<Challenge> = values
+                .iter()
+                .flat_map(|value| [proxy(value), proxy(&format!("Digest realm=a, nonce={value}"))])
+                .collect();
+            rig.take(&challenges, &[]);
+            let answered = rig.answered();
+            rig.take(&challenges, &answered);
+        }
     }
 }

@@ -11,8 +11,8 @@ use mwid_core::notify::Hop;
 use crate::config::{HostPort, NextHop};
 use crate::transport::Transport;
 
-/// How long the address of a name is believed: a name is resolved when it is used, but not for
-/// every NOTIFY of a burst.
+/// How long the address of a name is believed, and our own that routes to it: both are looked up
+/// when they are used, but not for every NOTIFY of a burst.
 const ADDRESS_LIFE: Duration = Duration::from_secs(10);
 
 /// How long a proxy that failed stands behind the others, unless it said how long.
@@ -35,7 +35,8 @@ pub(super) enum Lookup {
 
 #[derive(Debug, Default)]
 struct State {
-    resolved: Option<(Resolved, Option<Instant>)>,
+    /// And until when that is believed.
+    resolved: Option<(Resolved, Instant)>,
     resolving: bool,
     suspended_until: Option<Instant>,
     heard: Option<Instant>,
@@ -102,13 +103,13 @@ impl Hops {
         }
         let state = self.states.entry(name.clone()).or_default();
         if let Some((resolved, until)) = &state.resolved
-            && until.is_none_or(|until| until > now)
+            && *until > now
         {
             return Lookup::Ready(resolved.clone());
         }
         if let Ok(address) = name.host.parse::<IpAddr>() {
             let resolved = describe(name, SocketAddr::new(address, name.port), transport);
-            state.resolved = Some((resolved.clone(), None));
+            state.resolved = Some((resolved.clone(), now + ADDRESS_LIFE));
             return Lookup::Ready(resolved);
         }
         if std::mem::replace(&mut state.resolving, true) { Lookup::Wait } else { Lookup::Start }
@@ -128,7 +129,7 @@ impl Hops {
             Ok(addresses) => match addresses.into_iter().find(|to| transport.reaches(*to)) {
                 Some(to) => {
                     let resolved = describe(name, to, transport);
-                    state.resolved = Some((resolved.clone(), Some(now + ADDRESS_LIFE)));
+                    state.resolved = Some((resolved.clone(), now + ADDRESS_LIFE));
                     return Some(resolved);
                 }
                 None => "has no address of the family that mwid's socket has".to_owned(),
@@ -150,9 +151,7 @@ impl Hops {
     ) {
         let state = self.states.entry(name.clone()).or_default();
         state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
-        if state.resolved.as_ref().is_some_and(|(_, until)| until.is_some()) {
-            state.resolved = None;
-        }
+        state.resolved = None;
         if !std::mem::replace(&mut state.failing, true) {
             tracing::warn!(proxy = %name, "the proxy {name} {why}; NOTIFYs wait or go to the next one");
         }
@@ -263,6 +262,27 @@ mod tests {
                 assert_eq!(to.to_string(), "127.0.0.1:5070");
                 assert_eq!((hop.host.as_str(), hop.port), ("127.0.0.1", transport.local().port()));
             }
+        });
+    }
+
+    #[test]
+    fn via_follows_the_route_to_an_address() {
+        with_transport(|transport| {
+            let (mut hops, now) = (hops(&["127.0.0.1:5070"]), Instant::now());
+            let mut host = |at, transport: &Transport| match hops.look_up(
+                &name("127.0.0.1:5070"),
+                at,
+                transport,
+            ) {
+                Lookup::Ready((_, hop)) => hop.host.clone(),
+                _ => panic!("an address is known"),
+            };
+            assert_eq!(host(now, transport), "127.0.0.1");
+            // Seen from elsewhere, as after a change of the route.
+            let general = General { bindip: Some("192.0.2.9".into()), ..General::default() };
+            let moved = Transport::bind(&general).unwrap();
+            assert_eq!(host(now + SECOND, &moved), "127.0.0.1", "believed for a while");
+            assert_eq!(host(now + 11 * SECOND, &moved), "192.0.2.9");
         });
     }
 

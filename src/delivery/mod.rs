@@ -13,6 +13,7 @@ mod credentials;
 pub(crate) use credentials::masked;
 mod hops;
 pub mod notify;
+mod prompt;
 
 /// One summary for one dialog, with the CSeq that was claimed for it.
 #[derive(Clone, Debug)]

@@ -1,7 +1,11 @@
 //! The main delivery: in-dialog NOTIFYs through the proxy.
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mwid_core::endpoint::{Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit};
@@ -13,6 +17,7 @@ use mwid_core::timers::Timers;
 
 use super::credentials::{Answerable, Authenticator};
 use super::hops::{Hops, Lookup, Resolved};
+use super::prompt::Asker;
 use super::{Order, Report};
 use crate::config::{Config, General, HostPort};
 use crate::transport::Transport;
@@ -40,8 +45,8 @@ pub struct NotifyDelivery {
     waiting: HashMap<HostPort, Vec<Order>>,
     to_resolve: Vec<HostPort>,
     reports: VecDeque<Report>,
-    /// That challenges cannot be answered has been said; once, until one can.
-    complained: bool,
+    /// Why challenges cannot be answered: each said once.
+    complained: HashSet<Discriminant<Answerable>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +55,8 @@ struct Flight {
     name: HostPort,
     to: SocketAddr,
     started: Instant,
-    authorized: bool,
+    /// The challenges that it carries an answer to.
+    answered: Vec<Arc<Asker>>,
 }
 
 impl NotifyDelivery {
@@ -61,12 +67,12 @@ impl NotifyDelivery {
             endpoint: Endpoint::new(timers(config), seed, MAX_IN_FLIGHT),
             notifier: notifier(&config.general),
             hops: Hops::new(config.general.proxy.clone(), config.general.next_hop),
-            authenticator: Authenticator::new(config.general.credentials.clone()),
+            authenticator: Authenticator::new(&config.general),
             flights: HashMap::new(),
             waiting: HashMap::new(),
             to_resolve: Vec::new(),
             reports: VecDeque::new(),
-            complained: false,
+            complained: HashSet::new(),
         }
     }
 
@@ -75,8 +81,8 @@ impl NotifyDelivery {
         self.endpoint.set_timers(timers(config));
         self.notifier = notifier(&config.general);
         self.hops = Hops::new(config.general.proxy.clone(), config.general.next_hop);
-        self.authenticator = Authenticator::new(config.general.credentials.clone());
-        self.complained = false;
+        self.authenticator = Authenticator::new(&config.general);
+        self.complained.clear();
         // Whoever waited for an address under the old configuration is tried again under the new.
         for order in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.report(order, Verdict::Again, "the configuration changed".to_owned());
@@ -116,9 +122,13 @@ impl NotifyDelivery {
     }
 
     fn start(&mut self, order: Order, name: HostPort, resolved: Resolved, now: Instant, unix: u64) {
+        if order.dialog.remaining(unix) == 0 {
+            // It waited too long for its turn. Whether the phone has refreshed it, its row says.
+            let why = "the subscription ended while its NOTIFY waited";
+            return self.report(order, Verdict::Again, why.to_owned());
+        }
         let (to, hop) = resolved;
         let branch = self.endpoint.branch();
-        let authorization = self.authenticator.line(&order.dialog.remote_target);
         let notify = Notify {
             dialog: &order.dialog,
             account: &order.account,
@@ -127,14 +137,15 @@ impl NotifyDelivery {
             branch: branch.as_str(),
             hop: &hop,
             unix,
-            authorization: authorization.as_deref(),
+            authorization: &[],
         };
+        let request_uri = notify.request_uri(&self.notifier);
+        let (authorization, answered) = self.authenticator.lines(&name, request_uri);
         let mut bytes = Vec::with_capacity(1024);
-        notify.write(&self.notifier, &mut bytes);
-        let authorized = authorization.is_some();
+        Notify { authorization: &authorization, ..notify }.write(&self.notifier, &mut bytes);
         match self.endpoint.start(now, branch, order.cseq, Method::Notify, to, bytes.into()) {
             Ok(id) => {
-                let flight = Flight { order, name, to, started: now, authorized };
+                let flight = Flight { order, name, to, started: now, answered };
                 self.flights.insert(id, flight);
             }
             Err(full) => self.report(order, Verdict::Later(None), full.to_string()),
@@ -182,14 +193,29 @@ impl NotifyDelivery {
         self.finish(now);
     }
 
+    /// The socket does not take this datagram; it may take others. Its order alone has failed.
+    pub fn handle_not_sent(&mut self, now: Instant, transmit: &Transmit, error: &io::Error) {
+        self.endpoint.handle_not_sent(now, transmit.id, &error.to_string());
+        self.finish(now);
+    }
+
     /// Lets every timer fire that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.finish(now);
     }
 
+    /// Ends the orders that wait for an address: nothing of them has been sent, so a shutdown
+    /// need not wait for them.
+    pub fn abandon_waiting(&mut self) {
+        for order in std::mem::take(&mut self.waiting).into_values().flatten() {
+            self.report(order, Verdict::Later(None), words(&Ending::Abandoned));
+        }
+    }
+
     /// Ends everything that is in flight: a shutdown cannot wait any longer.
     pub fn abandon(&mut self, now: Instant) {
+        self.abandon_waiting();
         self.endpoint.abandon(now);
         self.finish(now);
     }
@@ -232,16 +258,20 @@ impl NotifyDelivery {
     fn verdict(&mut self, flight: &Flight, completed: &Completed, now: Instant) -> Verdict {
         match outcome(&completed.ending) {
             Outcome::Delivered => {
-                self.complained &= !flight.authorized;
+                self.authenticator.accepted(&flight.name, &flight.answered);
+                if !flight.answered.is_empty() {
+                    self.complained.remove(&discriminant(&Answerable::Refused));
+                }
                 Verdict::Delivered
             }
             Outcome::Gone { .. } => Verdict::Gone,
             Outcome::CSeqTooLow => Verdict::TooLow,
             Outcome::RetryAfter { after, .. } => Verdict::Later(Some(after)),
-            Outcome::Refused { .. } | Outcome::Abandoned => Verdict::Later(None),
+            Outcome::Refused { .. } | Outcome::NotSent | Outcome::Abandoned => Verdict::Later(None),
             Outcome::Challenged { challenges, .. } => {
-                let answerable = self.authenticator.take(&challenges, flight.authorized);
-                self.challenged(flight, answerable)
+                let answerable =
+                    self.authenticator.take(&flight.name, &challenges, &flight.answered);
+                self.challenged(flight, &answerable)
             }
             Outcome::NextProxy { retry_after } => {
                 self.hops.suspend(&flight.name, retry_after, now, "answers 503");
@@ -267,14 +297,22 @@ impl NotifyDelivery {
         }
     }
 
-    fn challenged(&mut self, flight: &Flight, answerable: Answerable) -> Verdict {
-        let remedy = match answerable {
+    fn challenged(&mut self, flight: &Flight, answerable: &Answerable) -> Verdict {
+        let remedy: Cow<'_, str> = match answerable {
             Answerable::Yes => return Verdict::Again,
-            Answerable::NoCredentials => "set auth_user and auth_password in [general]",
-            Answerable::Refused => "it refused auth_user and auth_password of [general]",
-            Answerable::Unsupported => "it wants something else than Digest with qop=auth",
+            Answerable::NoCredentials => "set auth_user and auth_password in [general]".into(),
+            Answerable::Refused => "it refused auth_user and auth_password of [general]".into(),
+            Answerable::Unsupported => "it wants something else than Digest with qop=auth".into(),
+            Answerable::OtherRealm(realm) => {
+                format!("its realm is {realm:?}, and not auth_realm of [general]").into()
+            }
+            Answerable::FarEnd(realm) => format!(
+                "not the proxy asks but who is behind it, for the realm {realm:?}; if auth_user is \
+                 for that, set it as auth_realm in [general]"
+            )
+            .into(),
         };
-        if !std::mem::replace(&mut self.complained, true) {
+        if self.complained.insert(discriminant(answerable)) {
             let Order { account, dialog, .. } = &flight.order;
             tracing::error!(%account, call_id = %dialog.call_id, proxy = %flight.name, "a NOTIFY was challenged and cannot be answered: {remedy}");
         }
@@ -296,6 +334,7 @@ fn words(ending: &Ending) -> String {
         Ending::Final(response) => format!("{} {}", response.code, response.reason),
         Ending::TimedOut => "no answer".to_owned(),
         Ending::Unreachable => "nobody listens (ICMP)".to_owned(),
+        Ending::NotSent { why } => format!("it could not be sent: {why}"),
         Ending::Abandoned => "given up: mwid stops".to_owned(),
     }
 }

@@ -278,7 +278,7 @@ mod tests {
             branch: &format!("z9hG4bK{cseq}"),
             hop: &hop,
             unix: NOW,
-            authorization: None,
+            authorization: &[],
         };
         let notifier = Notifier {
             user_agent: "mwid".into(),

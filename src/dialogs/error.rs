@@ -76,6 +76,14 @@ pub enum StoreError {
         #[source]
         cause: Cause,
     },
+    /// The driver panicked: a bug of it, or of mwid, that this question met. Retry later.
+    #[error("the driver of {at} panicked: {what}; please report this")]
+    Panicked {
+        /// Which database.
+        at: String,
+        /// What the panic said.
+        what: String,
+    },
     /// No CSeq is left in this dialog (RFC 3261 §8.1.1.5). The phone starts a new one when it
     /// subscribes again.
     #[error(
@@ -101,7 +109,7 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody's help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Panicked { .. })
     }
 }
 

@@ -66,11 +66,11 @@ pub async fn run(script: Script, settings: &config::Database) -> Result<(), Inst
         match &settings.url {
             DatabaseUrl::MySql(server) => {
                 let done = mysql(&text, settings, server).await;
-                done.map_err(|error| explain_mysql(error, settings, server))
+                done.map_err(|error| explain_mysql(error, script, settings, server))
             }
             DatabaseUrl::Postgres(server) => {
                 let done = postgres(&text, settings, server).await;
-                done.map_err(|error| explain_postgres(error, settings, server))
+                done.map_err(|error| explain_postgres(error, script, settings, server))
             }
             DatabaseUrl::Sqlite(path) => {
                 let failed = |cause| InstallError::Failed { at: at.clone(), cause };
@@ -119,6 +119,7 @@ async fn postgres(
 /// Numbers of the MySQL and MariaDB error reference.
 fn explain_mysql(
     error: mysql_async::Error,
+    script: Script,
     settings: &config::Database,
     server: &Server,
 ) -> InstallError {
@@ -129,10 +130,20 @@ fn explain_mysql(
     match code {
         1419 => InstallError::BinaryLog { at, cause },
         1044 | 1142 | 1143 | 1227 | 1370 => {
-            let grants = format!(
-                "  GRANT TRIGGER ON `{database}`.`{table}` TO '{user}';\n  \
-                 GRANT CREATE, DROP, SELECT, INSERT, DELETE ON `{database}`.mwid_changes TO '{user}';"
-            );
+            let grants = match script {
+                Script::Cluster => ["mwid_nodes", "mwid_counts", "mwid_cluster"]
+                    .map(|table| {
+                        format!(
+                            "  GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON \
+                             `{database}`.{table} TO '{user}';"
+                        )
+                    })
+                    .join("\n"),
+                Script::Install | Script::Remove => format!(
+                    "  GRANT TRIGGER ON `{database}`.`{table}` TO '{user}';\n  \
+                     GRANT CREATE, DROP, SELECT, INSERT, DELETE ON `{database}`.mwid_changes TO '{user}';"
+                ),
+            };
             InstallError::Denied { at, grants, cause }
         }
         _ => InstallError::Failed { at, cause },
@@ -141,6 +152,7 @@ fn explain_mysql(
 
 fn explain_postgres(
     error: tokio_postgres::Error,
+    script: Script,
     settings: &config::Database,
     server: &Server,
 ) -> InstallError {
@@ -151,10 +163,13 @@ fn explain_postgres(
         return InstallError::Failed { at, cause };
     }
     let (user, table) = (&server.user, &settings.table);
-    let grants = format!(
-        "  GRANT TRIGGER ON \"{table}\" TO \"{user}\";\n  \
-         GRANT CREATE ON SCHEMA public TO \"{user}\";\n  \
-         (--remove, and --apply after another user's, need the owner of the table and the function.)"
-    );
+    let grants = match script {
+        Script::Cluster => format!("  GRANT CREATE ON SCHEMA public TO \"{user}\";"),
+        Script::Install | Script::Remove => format!(
+            "  GRANT TRIGGER ON \"{table}\" TO \"{user}\";\n  \
+             GRANT CREATE ON SCHEMA public TO \"{user}\";\n  \
+             (--remove, and --apply after another user's, need the owner of the table and the function.)"
+        ),
+    };
     InstallError::Denied { at, grants, cause }
 }

@@ -70,6 +70,16 @@ pub(super) trait Verb<S: Server>: Sync {
     ) -> impl Future<Output = Result<Self::Answer, S::Error>> + Send;
 }
 
+/// Several statements on one connection, on tables of mwid's own.
+pub(super) trait Talk<S: Server>: Sync {
+    type Answer: Send;
+
+    fn talk(
+        &self,
+        connection: &mut S::Connection,
+    ) -> impl Future<Output = Result<Self::Answer, S::Error>> + Send;
+}
+
 /// The way to one server: its pool, its back-off and the shape of its table.
 pub struct Link<S> {
     server: S,
@@ -122,6 +132,33 @@ impl<S: Server> Link<S> {
             match self.try_once(verb, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) if failed.again && repeats > 0 => repeats -= 1,
+                Err(failed) => return Err(failed.error),
+            }
+        }
+    }
+
+    /// Asks by more than one statement, and without a look at the table: it is mwid's own.
+    ///
+    /// A connection that broke is replaced and everything repeated.
+    pub(super) async fn converse<T: Talk<S>>(&self, talk: &T) -> Result<T::Answer, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut repeats = self.connections.max(REPEATS);
+        loop {
+            let talked = async {
+                let mut lease = self.connect(deadline).await?;
+                let answer = timeout_at(deadline, talk.talk(lease.connection())).await;
+                match answer.map_err(|_| self.late())? {
+                    Ok(answer) => {
+                        lease.keep();
+                        Ok(answer)
+                    }
+                    // Never kept: a transaction may be open.
+                    Err(error) => Err(self.sorted(S::verdict(&error), error)),
+                }
+            };
+            match talked.await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed { again: true, .. }) if repeats > 0 => repeats -= 1,
                 Err(failed) => return Err(failed.error),
             }
         }
@@ -194,6 +231,10 @@ impl<S: Server> Link<S> {
             Verdict::Lost | Verdict::Changed | Verdict::NoTable => self.forget(),
             Verdict::Conflict | Verdict::Refused(_) => lease.keep(),
         }
+        self.sorted(verdict, error)
+    }
+
+    fn sorted(&self, verdict: Verdict, error: S::Error) -> Failed {
         let again = !matches!(verdict, Verdict::Refused(_));
         let (at, table) = (self.table.at.clone(), self.table.name().to_owned());
         let error = match verdict {

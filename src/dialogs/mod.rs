@@ -14,12 +14,14 @@ use crate::config::{self, DatabaseUrl, Server};
 
 mod backoff;
 mod error;
+mod guard;
 pub mod install;
 mod link;
 mod mysql;
 mod postgres;
 mod schema;
 mod script;
+pub(crate) mod session;
 mod sqlite;
 mod sqlite_thread;
 mod verbs;
@@ -28,6 +30,7 @@ pub mod watch;
 pub use error::{Cause, StoreError};
 pub use script::Script;
 
+use guard::guarded;
 use link::Link;
 use mysql::MySql;
 use postgres::Postgres;
@@ -70,14 +73,17 @@ pub enum DialogStore {
     Sqlite(Arc<Sqlite>),
 }
 
-/// Asks whichever database it is.
+/// Asks whichever database it is. Its driver may panic: that is one of its errors.
 macro_rules! ask {
     ($store:expr, $verb:expr) => {
-        match $store {
-            Self::MySql(link) => link.ask(&$verb).await,
-            Self::Postgres(link) => link.ask(&$verb).await,
-            Self::Sqlite(file) => file.ask($verb).await,
-        }
+        guarded(&$store.table().at, async {
+            match $store {
+                Self::MySql(link) => link.ask(&$verb).await,
+                Self::Postgres(link) => link.ask(&$verb).await,
+                Self::Sqlite(file) => file.ask($verb).await,
+            }
+        })
+        .await
     };
 }
 

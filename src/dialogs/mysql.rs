@@ -89,7 +89,7 @@ impl Server for MySql {
     }
 }
 
-fn bind(params: Vec<Param<'_>>) -> Params {
+pub(super) fn bind(params: Vec<Param<'_>>) -> Params {
     if params.is_empty() {
         return Params::Empty;
     }

@@ -116,7 +116,7 @@ fn is_io(error: &Error) -> bool {
     error.source().is_some_and(|source| source.is::<std::io::Error>())
 }
 
-fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+pub(super) fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
     params
         .iter()
         .map(|param| match param {
@@ -127,7 +127,7 @@ fn bind<'a>(params: &'a [Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 /// Runs one statement, prepared once per connection.
-async fn query(
+pub(super) async fn query(
     connection: &Client,
     sql: &str,
     params: &[Param<'_>],

@@ -37,7 +37,7 @@ const REQUIRED: [&str; 19] = [
 
 /// Which SQL a database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     MySql,
     Postgres,
     Sqlite,
@@ -65,7 +65,7 @@ impl Dialect {
         }
     }
 
-    pub(super) fn number(self, column: &str) -> String {
+    pub(crate) fn number(self, column: &str) -> String {
         if self == Self::Postgres { format!("{column}::int8") } else { column.to_owned() }
     }
 
@@ -79,7 +79,7 @@ impl Dialect {
     }
 
     /// Writes the placeholders of this dialect.
-    pub(super) fn placed(self, template: &str) -> String {
+    pub(crate) fn placed(self, template: &str) -> String {
         let mut sql = String::with_capacity(template.len() + 32);
         let mut count = 0;
         for c in template.chars() {

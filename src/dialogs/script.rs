@@ -10,13 +10,15 @@ const SHIPPED: &str = "active_watchers";
 /// The longest part of a table's name in that of a trigger: MySQL's names have 64 characters.
 const SUFFIX: usize = 50;
 
-/// What to do with the triggers.
+/// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// Install them.
+    /// Install the triggers.
     Install,
     /// Take them away.
     Remove,
+    /// Make the tables of a cluster.
+    Cluster,
 }
 
 impl Script {
@@ -33,6 +35,9 @@ impl Script {
         // The name is checked there.
         let table = Table::new(String::new(), dialect, settings)?;
         let shipped = match (dialect, self) {
+            (Dialect::MySql, Self::Cluster) => include_str!("../../sql/mysql/cluster.sql"),
+            (Dialect::Postgres, Self::Cluster) => include_str!("../../sql/postgres/cluster.sql"),
+            (Dialect::Sqlite, Self::Cluster) => include_str!("../../sql/sqlite/cluster.sql"),
             (Dialect::MySql, Self::Install) => include_str!("../../sql/mysql/watch.sql"),
             (Dialect::MySql, Self::Remove) => include_str!("../../sql/mysql/watch-remove.sql"),
             (Dialect::Postgres, Self::Install) => include_str!("../../sql/postgres/watch.sql"),

@@ -65,7 +65,7 @@ impl Sqlite {
     }
 
     fn ended(&self) -> StoreError {
-        let cause = Cause::new("its thread has ended; restart mwid");
+        let cause = Cause::new("its thread failed at this question");
         StoreError::Unreachable { at: self.table.at.clone(), cause }
     }
 }
@@ -170,5 +170,39 @@ impl Values for rusqlite::Row<'_> {
             ValueRef::Text(bytes) => str::from_utf8(bytes).ok().and_then(|t| t.trim().parse().ok()),
             ValueRef::Null | ValueRef::Blob(_) | ValueRef::Real(_) => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics, or answers.
+    struct Moody(bool);
+
+    impl Verb for Moody {
+        type Answer = ();
+        const WRITES: bool = true;
+
+        fn ask(&self, _file: &Connection, _schema: &Schema) -> rusqlite::Result<()> {
+            assert!(!self.0, "a bug of the driver");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_an_error_of_its_question_and_the_next_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dialogs.db");
+        let schema = include_str!("../../sql/sqlite/opensips-active_watchers.sql");
+        Connection::open(&path).unwrap().execute_batch(schema).unwrap();
+        let settings = config::Database::default();
+        let file = Sqlite::new(&settings, &path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let error = file.ask(Moody(true)).await.unwrap_err();
+            assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+            file.ask(Moody(false)).await.unwrap();
+        });
     }
 }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{Cause, StoreError};
+use super::guard;
 use super::link::SCHEMA_LIFE;
 use super::schema::{Schema, Table};
 use super::sqlite::Verb;
@@ -93,7 +95,13 @@ pub(super) fn start(
                 batch.push(next);
             }
             batch.retain(|job| !job.abandoned());
-            file.serve(batch.drain(..));
+            let served = catch_unwind(AssertUnwindSafe(|| file.serve(batch.drain(..))));
+            if let Err(panic) = served {
+                // Whoever was not answered learns that by the end of its reply. Closing rolls back.
+                file.open = None;
+                let at = &file.table.at;
+                tracing::error!("the thread of {at} panicked: {}", guard::words(&*panic));
+            }
         }
     };
     thread::Builder::new()

@@ -5,7 +5,7 @@ use mwid_core::mailbox::Account;
 
 /// A value that is bound to a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Param<'a> {
+pub(crate) enum Param<'a> {
     Text(&'a str),
     Number(i64),
 }

@@ -9,7 +9,8 @@ use mwid_core::dialog::{Facts, Identity};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
-use rusqlite::{Connection, Row};
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use thiserror::Error;
 
 use super::{Given, Memory};
@@ -57,6 +58,18 @@ pub(super) enum FileError {
     Io(#[from] io::Error),
 }
 
+impl FileError {
+    /// The disk is full. With a WAL even opening a file to read it needs some room, and SQLite calls
+    /// the lack of it an I/O error then.
+    pub(super) fn is_no_room(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        let extended = error.sqlite_error().map(|error| error.extended_code);
+        error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || extended
+                .is_some_and(|code| [SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE].contains(&code))
+    }
+}
+
 /// Opens the file, brings its schema up to date, drops what has ended.
 pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
     make_folder(path)?;
@@ -66,15 +79,17 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     // A commit survives the end of the process at once, that of the machine after a checkpoint:
     // then the database and a 500 tell the CSeq.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if check != "ok" {
-        return Err(FileError::Damaged(check));
-    }
+    check(&connection)?;
     migrate(&connection)?;
-    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
-    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])?;
+    prune(&connection, unix)?;
     let memory = load(&connection)?;
     Ok((connection, memory))
+}
+
+/// Drops the dialogs whose subscription ended long ago.
+pub(super) fn prune(connection: &Connection, unix: u64) -> Result<usize, rusqlite::Error> {
+    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
+    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])
 }
 
 /// The folder that the ledger and its lock are in.
@@ -114,11 +129,29 @@ fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
          remote_cseq, expires, contact FROM dialogs",
     )?;
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
+    Ok(Memory { dialogs, mailboxes: mailboxes(connection)? })
+}
+
+fn mailboxes(connection: &Connection) -> Result<Vec<Given>, rusqlite::Error> {
     let mut mailboxes = connection.prepare(
         "SELECT number, context, new, old, new_urgent, old_urgent, stamp FROM mailboxes",
     )?;
-    let mailboxes = mailboxes.query_map([], mailbox)?.filter_map(Result::transpose);
-    Ok(Memory { dialogs, mailboxes: mailboxes.collect::<Result<_, _>>()? })
+    mailboxes.query_map([], mailbox)?.filter_map(Result::transpose).collect()
+}
+
+/// What is given in a ledger that was moved away: without room on the disk as well.
+pub(super) fn read_given(path: &Path) -> Result<Vec<Given>, FileError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // The index of its journal is in memory then, not in a file.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    check(&connection)?;
+    Ok(mailboxes(&connection)?)
+}
+
+fn check(connection: &Connection) -> Result<(), FileError> {
+    let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check == "ok" { Ok(()) } else { Err(FileError::Damaged(check)) }
 }
 
 fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
@@ -134,6 +167,7 @@ fn dialog(row: &Row<'_>) -> Result<(Identity, Remembered), rusqlite::Error> {
         delivered: summary(row, 4)?,
         dead: row.get(8)?,
         version: facts.version(),
+        expires: facts.expires,
     };
     Ok((identity, remembered))
 }

@@ -97,6 +97,11 @@ impl Ledger {
         }
     }
 
+    /// This CSeq was claimed and no NOTIFY carries it: the phone still shows what it did.
+    pub fn unused(&self, dialog: &Dialog, cseq: u32) {
+        self.order(Order::Unused { dialog: writer::Facts::of(dialog), cseq });
+    }
+
     /// The phone acknowledged the NOTIFY with this CSeq.
     pub fn delivered(&self, dialog: &Dialog, cseq: u32, summary: Summary) {
         self.order(Order::Delivered { dialog: writer::Facts::of(dialog), cseq, summary });

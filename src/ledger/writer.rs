@@ -1,6 +1,7 @@
 //! The thread that writes: many orders, one commit.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use mwid_core::summary::Summary;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
+use super::file::FileError;
 use super::given::AllGiven;
 use super::{Given, Memory, State, file};
 use crate::source::externnotify::Receipt;
@@ -20,6 +22,9 @@ const BATCH: Duration = Duration::from_millis(100);
 
 /// Orders in one commit, at most.
 const MAX_BATCH: usize = 4096;
+
+/// Between two times that what ended long ago is dropped.
+const PRUNE: Duration = Duration::from_secs(3600);
 
 /// Between two tries to make a new ledger after the old one could not be written.
 const RETRY: Duration = Duration::from_secs(10);
@@ -51,6 +56,7 @@ impl Facts {
 #[derive(Debug)]
 pub(super) enum Order {
     Sending { dialog: Facts, cseq: u32, done: oneshot::Sender<()> },
+    Unused { dialog: Facts, cseq: u32 },
     Delivered { dialog: Facts, cseq: u32, summary: Summary },
     Dead { dialog: Facts },
     Given { given: Given, receipt: Option<Receipt> },
@@ -66,49 +72,51 @@ pub(super) struct Writer {
     /// The file has all that was given until its last commit.
     whole: bool,
     retry: Instant,
+    pruned: Instant,
 }
 
 impl Writer {
     pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, state, connection: None, given, whole: false, retry }
+        Self { path, state, connection: None, given, whole: false, retry, pruned: retry }
     }
 
-    /// Opens the file, and takes over what is left of one that was moved away.
+    /// Opens the file; one that cannot be used is put aside and a new one is made. Takes over what
+    /// is left of one that was moved away.
     pub(super) fn open(&mut self, unix: u64) -> Memory {
-        let mut memory = self.open_file(unix);
-        self.given.remember(&memory.mailboxes);
-        self.whole = self.connection.is_some();
         let away = file::moved_away(&self.path);
-        // A ledger that has anything given was filled, at once, with all of it.
-        if !memory.mailboxes.is_empty() || !away.exists() {
-            return memory;
-        }
-        match file::open(&away, unix) {
-            Ok((_, old)) => {
-                self.given.remember(&old.mailboxes);
-                memory.mailboxes = old.mailboxes;
-                self.whole = false;
-                self.fill();
+        let mut memory = match file::open(&self.path, unix) {
+            Ok((connection, memory)) => {
+                self.connection = Some(connection);
+                memory
             }
-            Err(error) => tracing::error!(
-                "{} cannot be read: {error}; the counts in it are not used",
-                away.display()
-            ),
+            Err(problem) => {
+                self.whole = !away.exists();
+                self.put_aside(&problem, unix);
+                Memory::default()
+            }
+        };
+        let moved = away.exists();
+        // A ledger that has anything given was filled, in one commit, with all of it.
+        self.whole = self.connection.is_some() && (!moved || !memory.mailboxes.is_empty());
+        if moved {
+            take_over(&away, &mut memory, unix);
+        }
+        self.given.remember(&memory.mailboxes);
+        match self.connection {
+            None => self.renew(unix),
+            Some(_) if moved => self.fill(),
+            Some(_) => {}
         }
         memory
     }
 
-    /// Opens the file; sets one that cannot be used aside and makes a new one.
-    fn open_file(&mut self, unix: u64) -> Memory {
+    fn put_aside(&mut self, problem: &FileError, unix: u64) {
+        if problem.is_no_room() {
+            // Nothing is wrong with it, but it could not be kept true.
+            return self.give_up(&format!("the disk is full ({problem})"));
+        }
         let path = self.path.display();
-        let problem = match file::open(&self.path, unix) {
-            Ok((connection, memory)) => {
-                self.connection = Some(connection);
-                return memory;
-            }
-            Err(problem) => problem,
-        };
         match file::set_aside(&self.path, unix) {
             Ok(aside) => tracing::error!(
                 "the ledger {path} cannot be used: {problem}; it is kept as {} and a new one is made: every phone is told once more",
@@ -118,8 +126,6 @@ impl Writer {
                 "the ledger {path} cannot be used: {problem}; nor can it be set aside: {error}"
             ),
         }
-        self.renew(unix);
-        Memory::default()
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Order>) {
@@ -161,8 +167,18 @@ impl Writer {
             self.renew(unix());
         }
         let Some(connection) = &mut self.connection else { return };
+        let pruning = self.pruned.elapsed() >= PRUNE;
+        if pruning {
+            self.pruned = Instant::now();
+        }
         let forced = self.given.has_files();
-        match commit(connection, forced, |to| batch.iter().try_for_each(|order| apply(to, order))) {
+        let write = |to: &Connection| {
+            if pruning {
+                file::prune(to, unix())?;
+            }
+            batch.iter().try_for_each(|order| apply(to, order))
+        };
+        match commit(connection, forced, write) {
             Ok(()) => self.given.written(),
             Err(error) => self.give_up(&error.to_string()),
         }
@@ -176,9 +192,12 @@ impl Writer {
         self.retry = Instant::now() + RETRY;
         let path = self.path.display();
         let whole = std::mem::replace(&mut self.whole, false);
-        let gone = if whole { file::move_away(&self.path) } else { file::remove(&self.path) };
+        let (gone, done) = match whole {
+            true => (file::move_away(&self.path), "it is moved away"),
+            false => (file::remove(&self.path), "it is removed"),
+        };
         let fate = match gone {
-            Ok(()) => "it is moved away".to_owned(),
+            Ok(()) => done.to_owned(),
             Err(error) => {
                 let away = file::moved_away(&self.path);
                 format!(
@@ -240,6 +259,27 @@ impl Writer {
     }
 }
 
+/// What is given in a ledger that was moved away, unless the new one knows better.
+fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
+    match file::read_given(away) {
+        Ok(mut old) => {
+            let known: HashSet<_> = memory.mailboxes.iter().map(|it| it.mailbox.clone()).collect();
+            old.retain(|given| !known.contains(&given.mailbox));
+            memory.mailboxes.extend(old);
+        }
+        Err(problem) => {
+            let fate = match file::set_aside(away, unix) {
+                Ok(aside) => format!("it is kept as {}", aside.display()),
+                Err(error) => format!("nor can it be set aside: {error}"),
+            };
+            tracing::error!(
+                "what externnotify gave cannot be read from {}: {problem}; {fate}",
+                away.display()
+            );
+        }
+    }
+}
+
 impl Order {
     fn is_waited_for(&self) -> bool {
         matches!(self, Self::Sending { .. })
@@ -261,6 +301,12 @@ fn commit(
 fn apply(connection: &Connection, order: &Order) -> Result<(), rusqlite::Error> {
     match order {
         Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq)?,
+        Order::Unused { dialog, cseq } => connection
+            .prepare_cached(
+                "UPDATE dialogs SET high_water = max(high_water, ?4)
+                 WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3",
+            )?
+            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq])?,
         Order::Delivered { dialog, cseq, summary } => {
             let Summary { new, old, new_urgent, old_urgent } = summary;
             connection

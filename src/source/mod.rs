@@ -21,6 +21,9 @@ pub enum Observation {
         source: &'static str,
         /// Whether it just changed, or was only counted again.
         urgency: Urgency,
+        /// Counts that externnotify gave need not be remembered any more. False while these
+        /// messages may only be passing through the spool.
+        sure: bool,
     },
     /// externnotify gave the counts of a mailbox that no spool can count: nobody else knows them.
     Given {

@@ -33,6 +33,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
             "answers",
             "timed_out",
             "unreachable",
+            "not_sent",
             "strays",
             "requests",
             "garbage",

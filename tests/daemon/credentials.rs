@@ -61,13 +61,101 @@ fn rfc3261_22_3_a_407_with_md5_is_answered_in_the_same_dialog_with_a_new_cseq_an
 }
 
 #[test]
-fn rfc8760_a_401_with_sha_256_is_answered() {
+fn rfc8760_a_401_with_sha_256_is_answered_when_its_realm_is_configured() {
     let proxy = guard(401, SHA, "Authorization");
-    let house = house(&proxy);
+    let mut house = house(&proxy);
+    house.set("general", "auth_realm", "phone");
     let mwid = house.start();
     mwid.log("delivered: 200");
     let heard = proxy.transactions(2);
     assert!(heard[1].header("Authorization").contains("algorithm=SHA-256"));
+}
+
+#[test]
+fn a_phone_that_asks_gets_no_digest_to_guess_at_and_that_is_said_loudly() {
+    let proxy = Peer::scripted(|heard| vec![heard.answer(401, SHA)]);
+    let house = house(&proxy);
+    let mwid = house.start();
+    let line = mwid.log("set it as auth_realm in [general]");
+    assert!(line.contains("ERROR") && line.contains("\"phone\""), "{line}");
+    for heard in proxy.transactions(2) {
+        assert_eq!(heard.message.header("Authorization"), None);
+    }
+    assert_eq!(mwid.count("ERROR"), 1, "{}", mwid.logged());
+}
+
+#[test]
+fn rfc3261_22_a_proxy_and_the_phone_behind_it_are_both_answered() {
+    const PHONE: &str = "WWW-Authenticate: Digest realm=\"proxy\", nonce=\"n2\", qop=\"auth\"\r\n";
+    let proxy = Peer::scripted(|heard| {
+        let right = |header| is_right(heard, header, "s3cret");
+        vec![match (right("Proxy-Authorization"), right("Authorization")) {
+            (false, _) => heard.answer(407, MD5),
+            (true, false) => heard.answer(401, PHONE),
+            (true, true) => heard.answer(200, ""),
+        }]
+    });
+    let mut house = house(&proxy);
+    house.set("general", "auth_realm", "proxy");
+    let mwid = house.start();
+    mwid.log("delivered: 200");
+    assert_eq!(proxy.transactions(3).len(), 3);
+}
+
+#[test]
+fn two_proxies_with_nonces_of_their_own_are_both_answered() {
+    const OTHER: &str =
+        "Proxy-Authenticate: Digest realm=\"proxy\", nonce=\"other\", qop=\"auth\"\r\n";
+    let nonce = |heard: &Heard, nonce: &str| {
+        let header = heard.message.header("Proxy-Authorization").unwrap_or_default();
+        header.contains(&format!("nonce=\"{nonce}\""))
+    };
+    let guarded = move |challenge: &'static str, own: &'static str| {
+        Peer::scripted(move |heard| {
+            let right = is_right(heard, "Proxy-Authorization", "s3cret") && nonce(heard, own);
+            vec![if right { heard.answer(200, "") } else { heard.answer(407, challenge) }]
+        })
+    };
+    let (first, second) = (guarded(MD5, "n1"), guarded(OTHER, "other"));
+    let mut house = house(&first);
+    house.set("general", "next_hop", "socket_info");
+    house.subscribe(&second, "202", "other");
+    let mwid = house.start();
+    mwid.until("both told", |status| status["counters"]["delivered"] == 2);
+    // From now on each gets its own at once.
+    house.messages("example.com/202", 2, 0);
+    mwid.until("both told", |status| status["counters"]["delivered"] == 4);
+    assert_eq!((first.transactions(3).len(), second.transactions(3).len()), (3, 3));
+    assert_eq!(mwid.count("ERROR"), 0, "{}", mwid.logged());
+}
+
+#[test]
+fn rfc3261_22_4_the_digest_is_for_the_request_uri_that_is_sent() {
+    let proxy = guard(407, MD5, "Proxy-Authorization");
+    let mut house = house(&proxy);
+    house.set("general", "request_uri", "aor");
+    let mwid = house.start();
+    mwid.log("delivered: 200");
+    assert_eq!(proxy.transactions(2)[1].request_uri(), "sip:202@example.com");
+}
+
+#[test]
+fn a_challenge_with_foreign_letters_does_not_end_mwid() {
+    let bad = "Proxy-Authenticate: Digest a\u{e9}=\"x\"\r\n";
+    let good = "Proxy-Authenticate: Digest realm=\"Z\u{fc}rich\", nonce=\"n\"\r\n";
+    let proxy = Peer::scripted(move |heard| {
+        let header = heard.message.header("Proxy-Authorization").unwrap_or_default();
+        let right = header.contains("realm=\"Z\u{fc}rich\"");
+        vec![match (right, heard.cseq()) {
+            (true, _) => heard.answer(200, ""),
+            (false, 2) => heard.answer(407, bad),
+            (false, _) => heard.answer(407, good),
+        }]
+    });
+    let house = house(&proxy);
+    let mwid = house.start();
+    mwid.log("delivered: 200");
+    assert_eq!(mwid.count("something else than Digest"), 1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! externnotify from Asterisk's command to the phone.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::house::House;
 use crate::peer::Peer;
@@ -49,6 +50,61 @@ fn a_mailbox_that_the_spool_does_not_have_is_told_as_the_call_says() {
     proxy.shows("call", "4/0 (0/0)");
 }
 
+/// With ODBC or IMAP storage a message is in the spool for as long as it takes to store it, and
+/// `[spool] enabled` is `yes` unless somebody thinks of it.
+#[test]
+fn with_odbc_storage_the_lamp_stays_on_also_over_a_restart() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    house.messages("example.com/202", 0, 0);
+    house.subscribe(&proxy, "202", "first");
+    let mwid = house.start();
+    proxy.shows("first", "0/0 (0/0)");
+    house.messages("example.com/202", 1, 0);
+    assert_eq!(house.externnotify(&["example.com", "202", "4", "0", "0"]).code, 0);
+    house.messages("example.com/202", 0, 0);
+    proxy.shows("first", "4/0 (0/0)");
+    mwid.log("it looks like ODBC or IMAP storage; set [spool] enabled = no");
+    mwid.settled();
+    proxy.shows("first", "4/0 (0/0)");
+    assert_eq!(mwid.stop().code(), Some(0));
+
+    house.subscribe(&proxy, "202", "second");
+    let mwid = house.start();
+    mwid.log("the spool has been counted");
+    proxy.shows("second", "4/0 (0/0)");
+    // It is heard: Asterisk calls again.
+    assert_eq!(house.externnotify(&["example.com", "202", "0", "4", "0"]).code, 0);
+    proxy.shows("second", "0/4 (0/0)");
+    assert_eq!(house.externnotify(&["example.com", "202", "0", "0", "0"]).code, 0);
+    proxy.shows("first", "0/0 (0/0)");
+    proxy.shows("second", "0/0 (0/0)");
+}
+
+#[test]
+fn a_call_that_comes_late_does_not_light_the_lamp_of_an_empty_mailbox() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    house.messages("example.com/202", 1, 0);
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    proxy.shows("call", "1/0 (0/0)");
+    house.messages("example.com/202", 0, 0);
+    // Left, and deleted a moment later: the second call overtakes the first.
+    let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos());
+    let now = now.unwrap();
+    for (stamp, new) in [(now, 0), (now - 1_000_000, 1)] {
+        let text = format!(
+            "mwid-externnotify 1\nstamp {stamp}\nmailbox 202\ncontext example.com\ncounts {new} 0 0\n"
+        );
+        socket.send_to(text.as_bytes(), house.path("run/externnotify.sock")).unwrap();
+    }
+    mwid.until("stale", |status| status["externnotify"]["stale"] == 1);
+    mwid.settled();
+    proxy.shows("call", "0/0 (0/0)");
+}
+
 #[test]
 fn a_call_while_the_daemon_is_down_is_delivered_after_its_start() {
     let proxy = Peer::phones();
@@ -65,6 +121,34 @@ fn a_call_while_the_daemon_is_down_is_delivered_after_its_start() {
     // The files go when the counts are in the ledger.
     let dropped = || fs::read_dir(house.path("drop")).unwrap().count();
     mwid.until("written", |_| dropped() == 0);
+}
+
+#[test]
+fn mwid_externnotify_goes_where_the_named_configuration_says() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    let said = house.mwid(&["externnotify", "example.com", "202", "3", "0", "0"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    proxy.shows("call", "3/0 (0/0)");
+    assert_eq!(mwid.stop().code(), Some(0));
+    let dropped = || fs::read_dir(house.path("drop")).unwrap().count();
+    assert_eq!(dropped(), 0);
+    assert_eq!(house.mwid(&["externnotify", "example.com", "202", "4"]).code, 0);
+    assert_eq!(dropped(), 1);
+    // Its own options stand above the configuration's.
+    let elsewhere = house.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let drop = format!("--drop={}", elsewhere.display());
+    assert_eq!(house.mwid(&["externnotify", &drop, "example.com", "202", "5"]).code, 0);
+    assert_eq!((dropped(), fs::read_dir(elsewhere).unwrap().count()), (1, 1));
+
+    fs::remove_file(house.config()).unwrap();
+    let said = house.mwid(&["externnotify", "example.com", "202", "5"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.starts_with("mwid: cannot read ") && said.out.is_empty(), "{said:?}");
 }
 
 /// Asterisk starts one command for each change and waits for none of them.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
+use mwid::source::externnotify::{FileName, Notice};
+use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
@@ -43,7 +45,8 @@ impl Returned {
 
     fn wait_for(&self, count: u64) {
         let returned = self.0.lock().unwrap();
-        drop(self.1.wait_while(returned, |returned| *returned < count).unwrap());
+        let wait = self.1.wait_timeout_while(returned, SOON, |returned| *returned < count);
+        assert!(!wait.unwrap().1.timed_out(), "the calls do not return");
     }
 }
 
@@ -83,6 +86,8 @@ impl Site {
         let proxy = Peer::phones();
         let mut house = House::new(&proxy);
         house.set("spool", "enabled", "no");
+        // As after the first start of the daemon.
+        fs::create_dir(house.path("drop")).unwrap();
         for mailbox in ["205@example.com", "206@example.com"] {
             house.set("mailboxes", mailbox, "sip:boss@example.com");
         }
@@ -223,6 +228,29 @@ fn where_the_ledger_cannot_be_written_the_files_remember() {
     let _mwid = house.start();
     proxy.shows("fourth-202", "3/0 (0/0)");
     proxy.shows("fourth-203", "5/0 (0/0)");
+}
+
+/// Asterisk waits for none of its commands: an older one may leave its file last.
+#[test]
+fn after_a_crash_an_older_file_does_not_overtake_what_was_said() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("spool", "enabled", "no");
+    let mut mwid = house.start();
+    assert_eq!(house.externnotify(&["example.com", "202", "2", "0", "0"]).code, 0);
+    wait_for_files(&house, 0);
+    mwid.signal(Signal::SIGKILL);
+    mwid.ended(SOON);
+    let name = FileName { stamp: 1000, process: 1, number: 0 };
+    let mailbox = Mailbox::parse("202@example.com").unwrap();
+    let older = Notice { stamp: 1000, mailbox, counts: Some([9, 0, 0]), file: None };
+    fs::write(house.path("drop").join(name.to_string()), older.to_text()).unwrap();
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    mwid.until("looked at", |status| status["externnotify"]["stale"] == 1);
+    wait_for_files(&house, 0);
+    proxy.shows("call", "2/0 (0/0)");
+    assert_eq!(mwid.settled()["sip"]["notifies"], 1);
 }
 
 #[test]

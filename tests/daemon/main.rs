@@ -21,3 +21,4 @@ mod pace;
 mod proxies;
 mod reload;
 mod shutdown;
+mod users;

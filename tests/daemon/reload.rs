@@ -172,3 +172,21 @@ fn without_a_spool_the_sum_of_several_mailboxes_is_not_held_back_any_longer() {
     reload(&house);
     proxy.shows("call", "1/0 (0/0)");
 }
+
+#[test]
+fn an_account_whose_new_mailbox_does_not_exist_yet_goes_dark() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("mailboxes", "202@example.com", "sip:boss@example.com");
+    house.subscribe(&proxy, "boss", "boss");
+    house.messages("example.com/202", 3, 0);
+    let mwid = house.start();
+    mwid.log("the spool has been counted");
+    proxy.shows("boss", "3/0 (0/0)");
+    house.set("mailboxes", "202@example.com", "sip:202@example.com");
+    house.set("mailboxes", "9@example.com", "sip:boss@example.com");
+    reload(&house);
+    proxy.shows("boss", "0/0 (0/0)");
+    house.messages("example.com/9", 1, 0);
+    proxy.shows("boss", "1/0 (0/0)");
+}

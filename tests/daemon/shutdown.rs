@@ -59,6 +59,47 @@ fn sigterm_gives_up_after_the_time_that_shutdown_says() {
     mwid.log("given up: mwid stops");
 }
 
+/// A phone that no longer knows its subscription, and says so when mwid was told to stop while
+/// the database was busy.
+fn gone_at_the_end(house: &House, proxy: &Peer) -> (crate::house::Mwid, rusqlite::Connection) {
+    house.subscribe(proxy, "202", "call");
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    proxy.transactions(1);
+    let database = house.database();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    mwid.signal(Signal::SIGTERM);
+    mwid.log("stopping: waiting");
+    proxy.script(|heard| vec![heard.answer(481, "")]);
+    mwid.log("the subscription is gone: 481");
+    (mwid, database)
+}
+
+#[test]
+fn sigterm_waits_for_the_rows_that_are_to_be_deleted() {
+    let proxy = Peer::silent();
+    let mut house = House::new(&proxy);
+    house.set("general", "cleanup", "delete");
+    let (mut mwid, database) = gone_at_the_end(&house, &proxy);
+    database.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(mwid.ended(SOON).code(), Some(0));
+    mwid.log("the row was deleted");
+    assert_eq!(house.rows(), 0);
+}
+
+#[test]
+fn sigterm_waits_no_longer_for_the_rows_than_shutdown_says() {
+    let proxy = Peer::silent();
+    let mut house = House::new(&proxy);
+    house.set("general", "cleanup", "delete");
+    house.set("timers", "shutdown", "2");
+    let start = Instant::now();
+    let (mut mwid, _database) = gone_at_the_end(&house, &proxy);
+    assert_eq!(mwid.ended(SOON).code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_eq!(house.rows(), 1);
+}
+
 #[test]
 fn sigterm_with_shutdown_0_waits_for_nothing() {
     let proxy = Peer::silent();

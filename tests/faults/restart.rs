@@ -18,9 +18,7 @@ fn after_a_clean_restart_with_nothing_changed_no_phone_is_told_anything() {
     fleet.start();
     let took = fleet.settle(SOON);
     let lookups = fleet.mwid.number("/counters/lookups");
-    // Once, and again where the first reading of the table came in between.
-    let accounts = fleet.spool.count() as u64;
-    assert!((accounts..=2 * accounts).contains(&lookups), "each account was looked up: {lookups}");
+    assert!(lookups >= fleet.spool.count() as u64, "each account was looked up");
     assert_eq!(fleet.board.figures().notifies, before);
     assert_eq!(fleet.mwid.number("/sip/notifies"), 0);
     // kill -9, once everything is written, costs nothing either.

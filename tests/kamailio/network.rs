@@ -107,3 +107,47 @@ fn a_proxy_may_be_a_name() {
     phone.assert_dialog_is_whole();
     assert_eq!(mwid.status()["proxies"], serde_json::json!([proxy]));
 }
+
+/// The stock script writes where a phone behind NAT really is into its Contact: set_contact_alias().
+#[test]
+fn a_phone_behind_nat_gets_its_notify_through_the_snippet() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).with_nat().start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    // Its own Contact leads nowhere.
+    let inside = "sip:202@10.255.0.9:5060;ob";
+    let alias = phone.address().to_string().replace(':', "~");
+    let sql = "UPDATE active_watchers SET contact = 'INSIDE;alias=ALIAS~1' WHERE callid = 'CALL'";
+    let sql = sql.replace("INSIDE", inside).replace("ALIAS", &alias);
+    tables.sql(&sql.replace("CALL", &phone.call_id()));
+    let mwid = Mwid::on(tables.url()).through(kamailio.address()).start();
+
+    mwid.mailbox("202@example.com").leave();
+    let lit = phone.wait_for_lamp("1/0 (0/0)", SOON);
+    assert_eq!(lit.request_uri(), Some(inside), "the phone knows no alias");
+    mwid.wait_for_status("/lamps/delivered", 1);
+    phone.assert_dialog_is_whole();
+}
+
+#[test]
+fn what_the_proxy_cannot_send_is_tried_again() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let contact = phone.contact();
+    let point_at = |contact: &str| {
+        let sql = "UPDATE active_watchers SET contact = 'CONTACT' WHERE callid = 'CALL'";
+        tables.sql(&sql.replace("CONTACT", contact).replace("CALL", &phone.call_id()));
+    };
+    point_at("sip:202@nowhere.invalid");
+    let setup = Mwid::on(tables.url()).through(kamailio.address());
+    let mwid = setup.with("timers", "retry_min = 1\nretry_max = 1").start();
+    mwid.mailbox("202@example.com").leave();
+    mwid.wait_for_status("/counters/retried", 2);
+    let counters = &mwid.status()["counters"];
+    assert_eq!([&counters["cseq_too_low"], &counters["gone"]], [0, 0], "{counters}");
+
+    point_at(&contact);
+    phone.wait_for_lamp("1/0 (0/0)", SOON);
+    phone.assert_dialog_is_whole();
+}

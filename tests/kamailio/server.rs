@@ -15,13 +15,22 @@ use crate::support::{SOON, wait_for};
 
 #[test]
 fn the_snippet_fits_the_stock_script() {
+    for also in ["", "#!define WITH_NAT\n#!define MWID_AOR\n"] {
+        the_snippet_fits_the_stock_script_with(also);
+    }
+}
+
+fn the_snippet_fits_the_stock_script_with(also: &str) {
     let stock = fs::read_to_string("/etc/kamailio/kamailio.cfg").expect("Debian's kamailio.cfg");
     let snippet = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/kamailio/mwid.cfg");
     let include = format!("#!define MWID_SERVERS \"192.0.2.10/32\"\ninclude_file \"{snippet}\"\n");
     let script = stock
+        .replacen("#!KAMAILIO\n", &format!("#!KAMAILIO\n{also}"), 1)
         .replacen("\nrequest_route {", &format!("\n{include}\nrequest_route {{"), 1)
         .replacen("\troute(WITHINDLG);", "\troute(MWID);\n\troute(WITHINDLG);", 1);
-    assert_eq!(script.matches("MWID").count(), 2, "both places were found");
+    let found = script.matches("MWID").count();
+    assert_eq!(found, 2 + also.matches("MWID").count(), "all places were found");
+    assert!(script.contains(also));
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("kamailio.cfg");
@@ -158,12 +167,30 @@ fn a_notify_to_the_aor_goes_where_the_phone_is_registered() {
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     let sidecar = Sidecar::new();
     let notify = sidecar.notify(None, "sip:202@example.com", &phone, 2);
-    assert_eq!(sidecar.ask(&notify, kamailio.address()), 404, "not registered");
+    let answer = sidecar.ask_for_answer(&notify, kamailio.address());
+    assert_eq!(answer.status(), Some(480), "not registered");
+    assert_eq!(answer.header("Retry-After"), Some("60"), "and perhaps only for now");
     let register = sidecar.register(&phone, "202", "example.com");
     assert_eq!(sidecar.ask(&register, kamailio.address()), 200);
     let notify = sidecar.notify(None, "sip:202@example.com", &phone, 3);
     assert_eq!(sidecar.ask(&notify, kamailio.address()), 200);
     assert_eq!(phone.wait_for_lamp("1/0 (0/0)", SOON).cseq(), 3);
+}
+
+#[test]
+fn what_the_proxy_cannot_send_is_answered_504_and_never_500() {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).start();
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    let proxy = kamailio.address();
+    let sidecar = Sidecar::new();
+    // A name that nobody knows; a transport that this proxy does not have.
+    let targets = ["sip:202@nowhere.invalid", "sip:202@127.0.0.1:9;transport=tcp"];
+    for (target, cseq) in targets.into_iter().zip(2..) {
+        let notify = sidecar.notify(Some(proxy), target, &phone, cseq);
+        assert_eq!(sidecar.ask(&notify, proxy), 504, "{target}");
+        assert!(sidecar.nothing_more(proxy), "{target} is answered once");
+    }
 }
 
 #[test]

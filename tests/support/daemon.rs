@@ -143,7 +143,12 @@ impl House {
 
     /// Starts the daemon, which may refuse.
     pub fn launch(&self) -> Mwid {
-        let mut child = Command::new(MWID)
+        self.launch_by(Command::new(MWID))
+    }
+
+    /// Starts the daemon by this command, which may refuse.
+    pub fn launch_by(&self, mut command: Command) -> Mwid {
+        let mut child = command
             .arg("--config")
             .arg(self.config())
             .arg("run")

@@ -229,19 +229,26 @@ impl Fleet {
 
     /// Dialogs of the ledger whose phone has acknowledged what it was sent last.
     pub fn acknowledged(&self) -> usize {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let file = Connection::open_with_flags(self.mwid.ledger(), flags).expect("mwid made it");
-        let count = "SELECT count(*) FROM dialogs WHERE new IS NOT NULL";
-        let count: isize = file.query_row(count, [], |row| row.get(0)).expect("one number");
-        count.unsigned_abs()
+        let count = self.ask_ledger("SELECT count(*) FROM dialogs WHERE new IS NOT NULL");
+        usize::try_from(count).expect("a count")
     }
 
-    /// Waits until the ledger knows what every phone shows: what nobody waits for is written a
-    /// moment later.
+    /// Waits until the ledger knows what every phone shows and what was claimed in every row: what
+    /// nobody waits for is written a moment later.
     pub fn wait_until_written(&self) {
         wait_for("ledger to know all phones", SOON, || {
-            (self.acknowledged() == self.size()).then_some(())
+            let noted = self.ask_ledger("SELECT sum(high_water) FROM dialogs");
+            let claimed = "SELECT sum(local_cseq) FROM active_watchers;";
+            let claimed: i64 = self.rows.sql(claimed).parse().expect("one number");
+            let ahead = self.rows.flavour().wire(0) * i64::try_from(self.size()).expect("not many");
+            (self.acknowledged() == self.size() && noted == claimed + ahead).then_some(())
         });
+    }
+
+    fn ask_ledger(&self, question: &str) -> i64 {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let file = Connection::open_with_flags(self.mwid.ledger(), flags).expect("mwid made it");
+        file.query_row(question, [], |row| row.get(0)).expect("one number")
     }
 
     /// Prints what happened on the wire.

@@ -22,18 +22,26 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kamail
 pub struct Setup {
     database: String,
     aliases: Vec<SocketAddr>,
+    nat: bool,
 }
 
 impl Setup {
     /// On these tables.
     pub fn on(tables: &Tables) -> Self {
-        Self { database: tables.url().to_owned(), aliases: Vec::new() }
+        Self { database: tables.url().to_owned(), aliases: Vec::new(), nat: false }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.
     #[must_use]
     pub fn also_known_as(mut self, alias: SocketAddr) -> Self {
         self.aliases.push(alias);
+        self
+    }
+
+    /// Phones may be behind NAT (`WITH_NAT` of the stock script).
+    #[must_use]
+    pub fn with_nat(mut self) -> Self {
+        self.nat = true;
         self
     }
 
@@ -113,6 +121,9 @@ impl Kamailio {
         command.arg("-A").arg(format!("MWID_TEST_DB_URL=\"{}\"", self.setup.database));
         if module == "db_postgres.so" {
             command.arg("-A").arg("MWID_TEST_POSTGRES");
+        }
+        if self.setup.nat {
+            command.arg("-A").arg("WITH_NAT");
         }
         for alias in &self.setup.aliases {
             command.arg("-A").arg(format!("MWID_TEST_ALIAS=udp:{alias}"));

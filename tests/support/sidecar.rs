@@ -81,6 +81,23 @@ impl Sidecar {
         .join("\r\n")
     }
 
+    /// Whether the proxy has sent nothing more: the next that comes answers a question put now.
+    pub fn nothing_more(&self, proxy: SocketAddr) -> bool {
+        let own = self.address();
+        let options = [
+            format!("OPTIONS sip:{proxy} SIP/2.0"),
+            format!("Via: SIP/2.0/UDP {own};branch=z9hG4bKmarker;rport"),
+            "Max-Forwards: 70".into(),
+            format!("From: <sip:marker@{own}>;tag=marker"),
+            format!("To: <sip:{proxy}>"),
+            format!("Call-ID: marker@{own}"),
+            "CSeq: 1 OPTIONS".into(),
+            "Content-Length: 0\r\n\r\n".into(),
+        ];
+        let answer = self.ask_for_answer(&options.join("\r\n"), proxy);
+        answer.header("CSeq") == Some("1 OPTIONS")
+    }
+
     /// Sends it and waits for nothing.
     pub fn send(&self, bytes: &str, proxy: SocketAddr) {
         self.socket.send_to(bytes.as_bytes(), proxy).expect("loopback takes it");
@@ -88,14 +105,19 @@ impl Sidecar {
 
     /// Sends it and gives the status code of the final answer.
     pub fn ask(&self, bytes: &str, proxy: SocketAddr) -> u16 {
+        self.ask_for_answer(bytes, proxy).status().expect("it is an answer")
+    }
+
+    /// Sends it and gives the final answer.
+    pub fn ask_for_answer(&self, bytes: &str, proxy: SocketAddr) -> Message {
         self.send(bytes, proxy);
         let mut buffer = [0; 4096];
         loop {
             let length = self.socket.recv(&mut buffer).expect("an answer before the deadline");
             let text = std::str::from_utf8(&buffer[..length]).expect("a proxy answers in UTF-8");
-            let status = Message::parse(text).and_then(|answer| answer.status());
-            if let Some(status @ 200..) = status {
-                return status;
+            let answer = Message::parse(text);
+            if let Some(answer) = answer.filter(|answer| answer.status() >= Some(200)) {
+                return answer;
             }
         }
     }

@@ -33,7 +33,8 @@ use branch::{Branches, Key};
 ///   later.
 /// * **`handle_*`** tell what happened: [`handle_datagram`](Self::handle_datagram) for everything
 ///   that the socket received, [`handle_unreachable`](Self::handle_unreachable) when it reported
-///   an ICMP error, [`handle_timeout`](Self::handle_timeout) at the time that `poll_timeout` said,
+///   an ICMP error, [`handle_not_sent`](Self::handle_not_sent) when it does not take a datagram,
+///   [`handle_timeout`](Self::handle_timeout) at the time that `poll_timeout` said,
 ///   or later.
 /// * **`poll_*`** say what to do. After any command or `handle_*`, call
 ///   [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) until they return
@@ -250,6 +251,12 @@ impl Endpoint {
             || Ending::Unreachable,
             |entry| entry.to == to && entry.transaction.state() == State::Trying,
         );
+    }
+
+    /// The socket does not take the datagrams of this transaction: they are too long, or a
+    /// firewall forbids them. It alone completes, as [`Ending::NotSent`] (RFC 3261 §17.1.4).
+    pub fn handle_not_sent(&mut self, now: Instant, id: TransactionId, why: &str) {
+        self.complete_all(now, || Ending::NotSent { why: why.into() }, |entry| entry.id == id);
     }
 
     /// Ends every transaction in flight as [`Ending::Abandoned`], for a shutdown that cannot wait

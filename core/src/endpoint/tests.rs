@@ -100,6 +100,23 @@ fn code(ending: &Ending) -> u16 {
 }
 
 #[test]
+fn rfc3261_17_1_4_a_datagram_that_cannot_be_sent_ends_its_own_transaction_only() {
+    let start = Instant::now();
+    let mut endpoint = Endpoint::new(Timers::default(), 42, 10);
+    let ((first, _), (second, branch)) = (begin(&mut endpoint, start), begin(&mut endpoint, start));
+    endpoint.handle_not_sent(start, first, "Message too long");
+    let completed = endpoint.poll_event().unwrap();
+    assert_eq!(completed.id, first);
+    assert_eq!(completed.ending, Ending::NotSent { why: "Message too long".into() });
+    assert_eq!((endpoint.in_flight(), endpoint.stats().not_sent), (1, 1));
+    assert_eq!(endpoint.poll_transmit().unwrap().id, second, "nothing of the first is sent");
+    endpoint.handle_datagram(start, proxy(), &answer(200, branch, "7 NOTIFY"));
+    assert_eq!(code(&endpoint.poll_event().unwrap().ending), 200);
+    endpoint.handle_not_sent(start, second, "too late");
+    assert_eq!(endpoint.poll_event(), None);
+}
+
+#[test]
 fn rfc3261_17_1_2_2_eleven_copies_then_timer_f() {
     let mut fixture = Fixture::new();
     let expected = [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];

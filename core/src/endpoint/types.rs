@@ -76,6 +76,11 @@ pub enum Ending {
     TimedOut,
     /// Nothing listens where the request went (ICMP).
     Unreachable,
+    /// A copy of the request could not be sent.
+    NotSent {
+        /// What the socket said.
+        why: Box<str>,
+    },
     /// By [`Endpoint::abandon`](super::Endpoint::abandon).
     Abandoned,
 }
@@ -137,6 +142,8 @@ pub struct Stats {
     pub timed_out: u64,
     /// Transactions that ended by ICMP.
     pub unreachable: u64,
+    /// Transactions whose request could not be sent.
+    pub not_sent: u64,
     /// Transactions that were abandoned.
     pub abandoned: u64,
 }
@@ -160,6 +167,7 @@ impl Stats {
             Ending::Final(_) => return,
             Ending::TimedOut => &mut self.timed_out,
             Ending::Unreachable => &mut self.unreachable,
+            Ending::NotSent { .. } => &mut self.not_sent,
             Ending::Abandoned => &mut self.abandoned,
         } += 1;
     }

@@ -7,6 +7,7 @@
 //! rewritten, and a Request-URI may be anything.
 
 mod canonical;
+mod challenge;
 mod error;
 mod params;
 mod response;
@@ -18,13 +19,14 @@ use std::ops::Range;
 use rsip::headers::header::Tokenizer;
 
 pub use canonical::{Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive};
+pub use challenge::Challenge;
 pub use error::{Excerpt, MessageError};
-pub use response::{CSeq, Challenge, Response, method};
+pub use response::{CSeq, Response, method};
 /// The method of a request; [`method`] reads one.
 pub use rsip::Method;
 
 use canonical::is_token;
-use params::{param, split_text};
+use params::param;
 
 /// A SIP message, request or response, in canonical form. Header names match without regard to
 /// case, and compact names have become long ones: ask for `Via`, never for `v`.
@@ -183,12 +185,6 @@ impl Message {
     }
 }
 
-/// Splits a list header at its commas (Contact, Route, Record-Route, Allow, …), but not inside
-/// quotes or angle brackets. Empty entries are left out.
-pub fn list(value: &str) -> impl Iterator<Item = &str> {
-    split_text(value, b',').filter(|entry| !entry.is_empty())
-}
-
 /// One value of Via (RFC 3261 §20.42): `SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK77`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
@@ -212,21 +208,6 @@ impl<'a> Via<'a> {
     #[must_use]
     pub fn branch(&self) -> Option<&'a str> {
         self.param("branch")
-    }
-
-    /// Host and, perhaps, port, as sent; empty when there is none. White space may stand around
-    /// the slashes of the protocol (RFC 3261 §25.1).
-    #[must_use]
-    pub fn sent_by(&self) -> &'a str {
-        let protocol_and_host = split_text(self.value, b';').next().unwrap_or_default();
-        let transport_and_host = protocol_and_host.splitn(3, '/').nth(2).unwrap_or_default();
-        let (_transport, host) =
-            transport_and_host.trim().split_once([' ', '\t']).unwrap_or_default();
-        host.trim()
-    }
-
-    fn bad(&self) -> MessageError {
-        MessageError::Value { name: "Via", value: Excerpt::of(self.value.as_bytes()) }
     }
 }
 

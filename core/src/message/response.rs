@@ -6,7 +6,7 @@ use rsip::Method;
 
 use super::canonical::is_token;
 use super::error::{Excerpt, MessageError};
-use super::{Message, StartLine};
+use super::{Challenge, Message, StartLine};
 
 /// A response, reduced to what decides about a transaction and a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,36 +15,11 @@ pub struct Response {
     pub code: u16,
     /// The reason phrase, as sent; it may be empty.
     pub reason: Box<str>,
-    /// The `branch` of the topmost Via.
-    pub branch: Box<str>,
-    /// The `sent-by` of the topmost Via: host and, perhaps, port.
-    pub sent_by: Box<str>,
-    /// Call-ID.
-    pub call_id: Box<str>,
-    /// The number in CSeq.
-    pub cseq: u32,
-    /// The method in CSeq.
-    pub method: Method,
-    /// The `tag` of From, when there is one.
-    pub from_tag: Option<Box<str>>,
-    /// The `tag` of To, when there is one.
-    pub to_tag: Option<Box<str>>,
     /// Retry-After in seconds, without its comment and parameters; `None` when it is not there or
     /// makes no sense.
     pub retry_after: Option<Duration>,
     /// WWW-Authenticate and Proxy-Authenticate, in their order.
     pub challenges: Vec<Challenge>,
-    /// The Contact values, as sent.
-    pub contacts: Vec<Box<str>>,
-}
-
-/// A demand for credentials (RFC 3261 §22).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    /// Whether a proxy asks (Proxy-Authenticate) or the far end (WWW-Authenticate).
-    pub proxy: bool,
-    /// The header's value, as sent: `Digest realm="…", …`.
-    pub value: Box<str>,
 }
 
 /// The value of CSeq (RFC 3261 §20.16).
@@ -80,34 +55,25 @@ pub fn method(name: &str) -> Option<Method> {
 }
 
 impl Response {
-    /// Reads a message that is a response.
+    /// Reads a message that is a response. Whose it is, its Via and CSeq say (RFC 3261 §17.1.3): ask
+    /// the message for them.
     ///
     /// # Errors
-    /// [`MessageError`] when it is a request, or lacks Via with a branch, Call-ID or CSeq, or has
-    /// one of Call-ID, CSeq, From and To twice.
+    /// [`MessageError`] when it is a request, or has not one Call-ID, or two From or To: what may
+    /// be read in two ways is no answer.
     pub fn read(message: &Message) -> Result<Self, MessageError> {
         let StartLine::Status { code, reason } = message.start() else {
             let text = Excerpt::of(message.start_text().as_bytes());
             return Err(MessageError::StartLine { text });
         };
-        let via = message.via()?;
-        let branch = via.branch().ok_or_else(|| via.bad())?;
-        let cseq = message.cseq()?;
-        let bad_method =
-            || MessageError::Value { name: "CSeq", value: Excerpt::of(cseq.method.as_bytes()) };
+        message.call_id()?;
+        message.at_most_one("From")?;
+        message.at_most_one("To")?;
         Ok(Self {
             code,
             reason: reason.into(),
-            branch: branch.into(),
-            sent_by: via.sent_by().into(),
-            call_id: message.call_id()?.into(),
-            cseq: cseq.number,
-            method: method(cseq.method).ok_or_else(bad_method)?,
-            from_tag: message.from_tag()?.map(Into::into),
-            to_tag: message.to_tag()?.map(Into::into),
             retry_after: message.header("Retry-After").and_then(retry_after),
             challenges: challenges(message),
-            contacts: message.headers("Contact").map(Into::into).collect(),
         })
     }
 }

@@ -4,8 +4,7 @@
 //! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
 //! that differs, has a NOTIFY sent, and comes back later when that failed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +26,10 @@ pub use state::Remembered;
 use state::{AccountState, DialogState, Pause, Phase};
 
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
-/// past us (design rule 4). After the last one the dialog waits like any other failure.
-const JUMPS: [u32; 3] = [1, 10, 100];
+/// past us (design rule 4). After the last one the dialog waits like any other failure. The first
+/// is 2: a phone that refuses n saw n + 1 or more, and to an equal CSeq many answer 200 and do
+/// nothing, which would be taken for a delivery.
+const JUMPS: [u32; 3] = [2, 10, 100];
 
 /// How long after a phone took a NOTIFY its row is looked at again. Kamailio's notifier processes
 /// come round every 5 s at the latest; the look-up must come after that.
@@ -44,9 +45,6 @@ const MAX_REMEMBERED: usize = 200_000;
 /// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
 /// and an end for a proxy that challenges for ever.
 const AGAIN: u32 = 10;
-
-/// Timers that were overtaken and may stay in the heap, beside two for each account.
-const STALE_TIMERS: usize = 1024;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,21 +121,34 @@ pub struct Census {
     pub dead: usize,
 }
 
+/// How the dialogs of one account stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Live ones.
+    pub dialogs: usize,
+    /// Those whose phone said that they are gone: left alone until they change.
+    pub dead: usize,
+    /// Those that wait before they are tried again.
+    pub paused: usize,
+    /// Those with a claim or a NOTIFY under way.
+    pub working: usize,
+}
+
 /// Works until delivered is desired.
 ///
 /// Calling contract: call a *command* or a *handle* method, then call
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`look_up`](Self::look_up),
-///   [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
+/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`acquire`](Self::acquire),
+///   [`release`](Self::release), [`look_up`](Self::look_up), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
 ///   [`handle_verdict`](Self::handle_verdict)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`knows`](Self::knows), [`census`](Self::census)
+///   [`is_settled`](Self::is_settled), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
 /// and dialog, the first of a burst at once and the last always; what has not been sent is
@@ -154,11 +165,14 @@ pub struct Reconciler {
     lookups: Queue<Account>,
     ready: Queue<RowId>,
     answers: VecDeque<Action>,
-    timers: BinaryHeap<Reverse<(Instant, Account)>>,
+    /// When to look an account up again: its `due`, once.
+    timers: BTreeSet<(Instant, Account)>,
     /// Accounts whose rows are looked at again, soonest first.
     checks: VecDeque<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
+    /// The latest time that was told, in Unix seconds.
+    unix: u64,
 }
 
 impl Reconciler {
@@ -175,10 +189,11 @@ impl Reconciler {
             lookups: Queue::new(),
             ready: Queue::new(),
             answers: VecDeque::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             checks: VecDeque::new(),
             finding: 0,
             in_flight: 0,
+            unix: 0,
         }
     }
 
@@ -193,9 +208,15 @@ impl Reconciler {
         self.settings = settings;
     }
 
-    /// Forgets what was delivered and looks every account up again: another database is read.
+    /// Looks every account up again: another database is read, whose rows have other ids. What is
+    /// known of a dialog holds wherever its row is.
     pub fn restart(&mut self) {
-        self.dialogs.retain(|_, dialog| dialog.phase.is_working());
+        let idle =
+            |(row, dialog): (&RowId, &DialogState)| (!dialog.phase.is_working()).then_some(*row);
+        let rows: Vec<RowId> = self.dialogs.iter().filter_map(idle).collect();
+        for row in rows {
+            self.forget(row);
+        }
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
@@ -233,6 +254,43 @@ impl Reconciler {
             }
         }
         self.look_up(account, urgency);
+    }
+
+    /// From here on this mwid tells the account's phones; another one may have done so until now.
+    /// What they show is not known then, so all of them are told, with CSeqs above `floor`: no
+    /// other one has come so far. (A row alone does not say: OpenSIPS rolls it back to its own
+    /// count.) For an account that this one tells already it is the same as [`set`](Self::set).
+    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency, floor: u32) {
+        let is_new = !self.accounts.contains_key(account);
+        self.set(account, summary, urgency, false);
+        if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
+            state.acquired = Some(floor);
+        }
+    }
+
+    /// Another mwid tells the account's phones from here on: nothing new is sent to them, what is
+    /// in flight ends by itself. How far each dialog was counted is remembered.
+    pub fn release(&mut self, account: &Account) {
+        let Some(state) = self.accounts.remove(account) else { return };
+        self.finding -= usize::from(state.finding);
+        if let Some(due) = state.due {
+            self.timers.remove(&(due, account.clone()));
+        }
+        for row in state.dialogs {
+            let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
+            let Some(dialog) = own else { continue };
+            dialog.delivered = None;
+            if matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
+                dialog.released = true;
+            } else {
+                self.forget(row);
+            }
+        }
+    }
+
+    /// The accounts whose phones are told here.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.keys()
     }
 
     /// The account's rows may have changed: puts it in line for a look-up.
@@ -278,6 +336,21 @@ impl Reconciler {
             && !state.dialogs.iter().any(working)
     }
 
+    /// Why nothing of an account is under way.
+    #[must_use]
+    pub fn standing(&self, account: &Account, now: Instant) -> Standing {
+        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        let mut standing = Standing::default();
+        for dialog in rows.unwrap_or_default().iter().filter_map(|row| self.dialogs.get(row)) {
+            standing.dialogs += 1;
+            standing.dead += usize::from(dialog.phase == Phase::Dead);
+            standing.working += usize::from(dialog.phase.is_working());
+            let paused = dialog.pause.is_some_and(|pause| pause.until() > now);
+            standing.paused += usize::from(paused);
+        }
+        standing
+    }
+
     /// Whether this row was seen as it is now: the same dialog, not refreshed since. Then a
     /// look-up would bring nothing new, for a dead row neither.
     #[must_use]
@@ -319,16 +392,20 @@ impl Reconciler {
         now: Instant,
         unix: u64,
     ) {
+        self.unix = unix;
         self.end_lookup(account);
-        if let Some(state) = self.accounts.get_mut(account) {
-            state.failures = 0;
-            // Whoever still needs a later look is considered below, or scheduled by its own answer.
-            state.due = None;
+        // Released during the look-up: its dialogs are another's.
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = 0;
+        // Whoever still needs a later look is considered below, or scheduled by its own answer.
+        if let Some(due) = state.due.take() {
+            self.timers.remove(&(due, account.clone()));
         }
+        let acquired = state.acquired.take();
         self.forget_missing(account, &found);
         for dialog in found {
             if dialog.remaining(unix) > 0 {
-                self.consider(account, Arc::new(dialog), now);
+                self.consider(account, Arc::new(dialog), acquired, now);
             }
         }
     }
@@ -342,29 +419,30 @@ impl Reconciler {
         self.schedule(account, now + pause);
     }
 
-    /// A CSeq was claimed, or (`None`) the row is gone. Gives the dialog and what its phone shows
-    /// when the CSeq is not needed any more: a ledger should know it as used.
-    pub fn handle_claim(
-        &mut self,
-        row: RowId,
-        cseq: Option<u32>,
-        now: Instant,
-    ) -> Option<(Arc<Dialog>, Summary)> {
-        let state = self.dialogs.get_mut(&row)?;
+    /// A CSeq was claimed, or (`None`) the row is gone. Gives whether a NOTIFY will carry it. When
+    /// none does, the row is ahead of what was sent all the same: whoever remembers what was sent
+    /// must remember that too, or it looks as if the server had counted further.
+    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) -> bool {
+        let Some(state) = self.dialogs.get_mut(&row) else { return false };
+        if state.released {
+            state.high_water = state.high_water.max(cseq.unwrap_or_default());
+            self.end_attempt(row);
+            return false;
+        }
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
-            return None;
+            return false;
         };
         let desired = self.accounts.get(&state.account).map(|account| account.desired);
         let (Some(cseq), Some(summary)) = (cseq, desired) else {
             self.in_flight -= 1;
             self.forget(row);
-            return None;
+            return false;
         };
         state.high_water = state.high_water.max(cseq);
         if state.delivered == Some(summary) {
             // It changed back during the claim.
             self.in_flight -= 1;
-            return Some((dialog, summary));
+            return false;
         }
         state.last_sent = Some(now);
         // From here on nobody knows what the phone shows: the answer may get lost.
@@ -372,7 +450,7 @@ impl Reconciler {
         state.phase = Phase::InFlight(summary);
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
-        None
+        true
     }
 
     /// The claim failed; the account is looked up again after the growing back-off.
@@ -407,17 +485,16 @@ impl Reconciler {
                 state.phase = Phase::Dead;
                 state.failures = 0;
             }
-            Verdict::TooLow => match JUMPS.get(state.too_low) {
-                Some(jump) => {
-                    state.too_low += 1;
-                    state.high_water = state.high_water.saturating_add(jump - 1);
-                    self.try_again(row);
+            Verdict::TooLow => {
+                let jump = JUMPS.get(state.too_low);
+                let further = jump.unwrap_or(&JUMPS[0]) - 1;
+                state.high_water = state.high_water.saturating_add(further);
+                state.too_low = if jump.is_some() { state.too_low + 1 } else { 0 };
+                match jump {
+                    Some(_) => self.try_again(row),
+                    None => self.retry_later(row, None, now),
                 }
-                None => {
-                    state.too_low = 0;
-                    self.retry_later(row, None, now);
-                }
-            },
+            }
             Verdict::Again if state.again > AGAIN => {
                 state.again = 0;
                 self.retry_later(row, None, now);
@@ -450,7 +527,7 @@ impl Reconciler {
     /// When to call [`poll_action`](Self::poll_action) again if nothing happens before.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
         let check = self.checks.front().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
@@ -518,23 +595,35 @@ impl Reconciler {
     fn forget(&mut self, row: RowId) {
         let Some(state) = self.dialogs.remove(&row) else { return };
         if self.remembered.len() >= MAX_REMEMBERED {
-            self.remembered.clear();
+            let unix = self.unix;
+            self.remembered.retain(|_, past| past.expires > unix);
         }
-        self.remembered.insert(state.identity, state.remember());
+        if self.remembered.len() < MAX_REMEMBERED {
+            self.remembered.insert(state.identity, state.remember());
+        }
     }
 
     /// Decides whether a dialog needs a NOTIFY, and when.
-    fn consider(&mut self, account: &Account, dialog: Arc<Dialog>, now: Instant) {
+    fn consider(
+        &mut self,
+        account: &Account,
+        dialog: Arc<Dialog>,
+        acquired: Option<u32>,
+        now: Instant,
+    ) {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
         let remembered = &mut self.remembered;
         let mut recall = || match remembered.remove(&identity) {
-            Some(past) => DialogState::remembered(account.clone(), identity, &past),
-            None => DialogState::new(account.clone(), identity, version),
+            Some(past) => DialogState::remembered(account.clone(), &dialog, &past),
+            None => DialogState::new(account.clone(), &dialog),
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
+            if let Some(account) = self.accounts.get_mut(account) {
+                account.acquired = account.acquired.max(acquired);
+            }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
             if moved || state.identity != identity || state.version != version {
@@ -547,11 +636,15 @@ impl Reconciler {
         if state.identity != identity {
             *state = recall();
         }
+        if let Some(floor) = acquired {
+            state.high_water = state.high_water.max(floor);
+        }
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.
             state.account = account.clone();
             state.delivered = None;
         }
+        state.expires = dialog.expires;
         if state.version != version {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
             // have forgotten; a dead row lives again, a failing one gets another chance at once.
@@ -587,14 +680,27 @@ impl Reconciler {
         self.ready.push(urgency, row);
     }
 
-    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in.
+    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in, unless its account
+    /// was released meanwhile.
     fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
         let state = self.dialogs.get_mut(&row)?;
         if !matches!(state.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
             return None;
         }
         self.in_flight -= 1;
-        Some(std::mem::replace(&mut state.phase, Phase::Idle))
+        let phase = std::mem::replace(&mut state.phase, Phase::Idle);
+        if !std::mem::take(&mut state.released) {
+            return Some(phase);
+        }
+        // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
+        state.delivered = None;
+        let account = state.account.clone();
+        if self.accounts.contains_key(&account) {
+            self.look_up(&account, Urgency::CatchUp);
+        } else {
+            self.forget(row);
+        }
+        None
     }
 
     /// At once, but with a fresh reading of the row.
@@ -626,43 +732,24 @@ impl Reconciler {
     fn schedule(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         if state.due.is_none_or(|due| at < due) {
-            state.due = Some(at);
-            self.timers.push(Reverse((at, account.clone())));
-        }
-        self.sweep_timers();
-    }
-
-    /// A timer that was overtaken stays in the heap until its time comes: there must not be more of
-    /// them than accounts, give or take.
-    fn sweep_timers(&mut self) {
-        if self.timers.len() > 2 * self.accounts.len() + STALE_TIMERS {
-            let accounts = &self.accounts;
-            let due = |account: &Account| accounts.get(account).and_then(|state| state.due);
-            let mut timers = std::mem::take(&mut self.timers).into_vec();
-            timers.retain(|Reverse((at, account))| due(account) == Some(*at));
-            // A time that was given up and chosen again stands there twice.
-            timers.sort_unstable();
-            timers.dedup();
-            self.timers = timers.into();
+            self.timers.insert((at, account.clone()));
+            if let Some(overtaken) = state.due.replace(at) {
+                self.timers.remove(&(overtaken, account.clone()));
+            }
         }
     }
 
     fn fire_timers(&mut self, now: Instant) {
         while self.checks.front().is_some_and(|(at, _)| *at <= now) {
-            let (_, account) = self.checks.pop_front().expect("it was just looked at");
+            let Some((_, account)) = self.checks.pop_front() else { return };
             self.look_up(&account, Urgency::CatchUp);
         }
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > now {
-                return;
-            }
-            let Reverse((at, account)) = self.timers.pop().expect("it was just peeked at");
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, account)) = self.timers.pop_first() else { return };
             let Some(state) = self.accounts.get_mut(&account) else { continue };
-            if state.due == Some(at) {
-                state.due = None;
-                let urgency = state.urgency;
-                self.look_up(&account, urgency);
-            }
+            state.due = None;
+            let urgency = state.urgency;
+            self.look_up(&account, urgency);
         }
     }
 }

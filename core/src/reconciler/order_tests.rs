@@ -161,8 +161,13 @@ fn what_the_server_sent_while_mwid_was_away_is_answered_after_the_restart() {
     for (sent_cseq, told) in [(2, vec![]), (3, vec![4])] {
         let mut scene = Scene::new();
         let dialog = scene.dialog();
-        let (high_water, delivered) = (2, Some(SUMMARY));
-        let past = Remembered { high_water, delivered, dead: false, version: dialog.version() };
+        let past = Remembered {
+            high_water: 2,
+            delivered: Some(SUMMARY),
+            dead: false,
+            version: dialog.version(),
+            expires: u64::MAX,
+        };
         scene.sent_cseq = sent_cseq;
         scene.reconciler.remember([(dialog.identity(), past)]);
         assert_eq!(scene.pass(Duration::from_secs(3600)), told);

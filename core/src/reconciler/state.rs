@@ -19,10 +19,12 @@ pub(super) struct AccountState {
     pub(super) again: Option<Urgency>,
     /// Look-ups that failed in a row.
     pub(super) failures: u32,
-    /// The earliest timer in the heap; a heap entry for another time is stale.
+    /// When it is looked up again.
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Vec<RowId>,
+    /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
+    pub(super) acquired: Option<u32>,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -36,6 +38,8 @@ pub struct Remembered {
     pub dead: bool,
     /// How the dialog was then: after a refresh only `high_water` still holds.
     pub version: Version,
+    /// When the subscription ended or will end, absolute Unix seconds.
+    pub expires: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(super) struct DialogState {
     pub(super) identity: Identity,
     /// Tells a refresh, and a dead row that came back to life.
     pub(super) version: Version,
+    /// When the subscription ends, absolute Unix seconds.
+    pub(super) expires: u64,
     pub(super) delivered: Option<Summary>,
     /// The highest CSeq that mwid sent or jumped to.
     pub(super) high_water: u32,
@@ -62,6 +68,8 @@ pub(super) struct DialogState {
     pub(super) resends: u8,
     /// Times in a row that it was tried again at once.
     pub(super) again: u32,
+    /// Its account was released while something was under way.
+    pub(super) released: bool,
 }
 
 /// Why a dialog is not tried again yet.
@@ -108,16 +116,18 @@ impl AccountState {
             due: None,
             urgency: Urgency::CatchUp,
             dialogs: Vec::new(),
+            acquired: None,
         }
     }
 }
 
 impl DialogState {
-    pub(super) fn new(account: Account, identity: Identity, version: Version) -> Self {
+    pub(super) fn new(account: Account, dialog: &Dialog) -> Self {
         Self {
             account,
-            identity,
-            version,
+            identity: dialog.identity(),
+            version: dialog.version(),
+            expires: dialog.expires,
             delivered: None,
             high_water: 0,
             phase: Phase::Idle,
@@ -129,6 +139,7 @@ impl DialogState {
             checks: 0,
             resends: 0,
             again: 0,
+            released: false,
         }
     }
 
@@ -138,16 +149,18 @@ impl DialogState {
             delivered: self.delivered,
             dead: self.phase == Phase::Dead,
             version: self.version,
+            expires: self.expires,
         }
     }
 
-    /// A dialog that was known before a restart.
-    pub(super) fn remembered(account: Account, identity: Identity, past: &Remembered) -> Self {
+    /// A dialog that was known before.
+    pub(super) fn remembered(account: Account, dialog: &Dialog, past: &Remembered) -> Self {
         Self {
             delivered: past.delivered,
             high_water: past.high_water,
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
-            ..Self::new(account, identity, past.version)
+            version: past.version,
+            ..Self::new(account, dialog)
         }
     }
 

@@ -193,6 +193,22 @@ fn icmp_ends_all_that_went_there_and_nothing_else() {
 }
 
 #[test]
+fn a_datagram_that_cannot_be_sent_is_the_affair_of_its_own_order() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        rig.order(1);
+        let sent = rig.sent();
+        rig.order(2);
+        let error = io::Error::from_raw_os_error(nix::libc::EMSGSIZE);
+        rig.delivery.handle_not_sent(rig.now, &sent, &error);
+        let report = rig.delivery.poll_report().unwrap();
+        assert_eq!((report.order.dialog.row.0, report.verdict), (1, Verdict::Later(None)));
+        assert!(report.answer.contains("Message too long"), "{}", report.answer);
+        assert_eq!(rig.verdicts(), [], "the other waits for its answer");
+        assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
+
+#[test]
 fn orders_wait_for_the_address_of_their_proxy() {
     with(&["proxy.example.com"], |rig| {
         rig.order(1);
@@ -207,6 +223,21 @@ fn orders_wait_for_the_address_of_their_proxy() {
             (rig.sent().to, rig.sent().to.port()),
             ("127.0.0.1:5060".parse().unwrap(), 5060)
         );
+    });
+}
+
+#[test]
+fn a_subscription_that_ended_while_its_notify_waited_is_looked_up_again_and_told_nothing() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX + 3600, &rig.transport);
+        assert!(rig.delivery.poll_transmit().is_none());
+        assert_eq!(rig.verdict(), Verdict::Again);
+        rig.delivery.send(order(1), rig.now, UNIX + 3599, &rig.transport);
+        let last = String::from_utf8(rig.sent().bytes.to_vec()).unwrap();
+        assert!(last.contains("Subscription-State: active;expires=1\r\n"), "{last}");
     });
 }
 
@@ -236,6 +267,20 @@ fn another_configuration_frees_those_that_wait_for_an_address() {
         assert_eq!(rig.verdicts(), []);
         rig.order(1);
         assert_eq!(rig.sent().to.port(), 5071);
+    });
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_the_address_of_a_proxy() {
+    with(&["proxy.example.com"], |rig| {
+        rig.order(1);
+        let name = rig.delivery.poll_resolve().unwrap();
+        rig.delivery.abandon_waiting();
+        assert_eq!(rig.verdict(), Verdict::Later(None));
+        assert_eq!(rig.delivery.in_flight(), 0);
+        let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
+        rig.delivery.handle_resolved(&name, found, rig.now, UNIX, &rig.transport);
+        assert!(rig.verdicts().is_empty() && rig.delivery.poll_transmit().is_none());
     });
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use mwid_core::mailbox::{Mailbox, NameError};
 use thiserror::Error;
 
+use super::Doors;
 use super::notice::number;
-use super::{DEFAULT_DROP, DEFAULT_SOCKET};
 
 /// What `--help` prints.
 pub(super) const USAGE: &str = "\
@@ -70,9 +70,13 @@ pub(super) enum ArgumentError {
     Name(#[from] NameError),
 }
 
-/// Reads the arguments that follow the name of the command.
-pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Wish, ArgumentError> {
-    let (mut socket, mut drop) = (PathBuf::from(DEFAULT_SOCKET), PathBuf::from(DEFAULT_DROP));
+/// Reads the arguments that follow the name of the command. `doors` are where the daemon is unless
+/// they say otherwise.
+pub(super) fn parse(
+    args: impl Iterator<Item = OsString>,
+    doors: Doors,
+) -> Result<Wish, ArgumentError> {
+    let Doors { mut socket, mut drop } = doors;
     let mut words = Vec::new();
     let mut args = args.peekable();
     let mut options = true;
@@ -146,9 +150,10 @@ fn counts(words: &mut impl Iterator<Item = OsString>) -> Result<Option<[u32; 3]>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::externnotify::{DEFAULT_DROP, DEFAULT_SOCKET};
 
     fn parsed(args: &[&str]) -> Result<Wish, ArgumentError> {
-        parse(args.iter().map(OsString::from))
+        parse(args.iter().map(OsString::from), Doors::default())
     }
 
     fn sent(args: &[&str]) -> Arguments {

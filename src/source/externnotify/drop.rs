@@ -4,9 +4,9 @@
 //! It is not forced to the disk: it must outlive the daemon, which takes no time, and forcing it
 //! would take Asterisk's. When the machine itself fails, the last seconds may be lost.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,10 @@ pub(super) const UNFINISHED: &str = ".new-";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// Leaves a notice and gives the name of its file, which its owner and group may read.
+/// The mode of a notice: mwid reads it as a member of the folder's group.
+const MODE: u32 = 0o640;
+
+/// Leaves a notice and gives the name of its file, which its owner and the folder's group may read.
 ///
 /// # Errors
 /// What the system says: the folder is not there, not writable or full.
@@ -27,7 +30,8 @@ pub(super) fn leave(folder: &Path, notice: &Notice) -> io::Result<FileName> {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = FileName { stamp: notice.stamp, process: process::id(), number };
     let unfinished = folder.join(format!("{UNFINISHED}{name}"));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&unfinished)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&unfinished)?;
+    share(&file, folder);
     let left = file
         .write_all(notice.to_text().as_bytes())
         .and_then(|()| fs::rename(&unfinished, folder.join(name.to_string())));
@@ -36,4 +40,13 @@ pub(super) fn leave(folder: &Path, notice: &Notice) -> io::Result<FileName> {
         let _ = fs::remove_file(&unfinished);
     }
     left.map(|()| name)
+}
+
+/// Lets mwid read the file, whatever Asterisk's umask (often 077) and group are: it may run as root.
+/// Where the system refuses, the folder itself may still have given its group to the file (setgid).
+fn share(file: &File, folder: &Path) {
+    if let Ok(group) = fs::metadata(folder).map(|folder| folder.gid()) {
+        let _ = fchown(file, None, Some(group));
+    }
+    let _ = file.set_permissions(Permissions::from_mode(MODE));
 }

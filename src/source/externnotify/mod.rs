@@ -10,6 +10,8 @@
 //! without one. It hands each on once, with a [`Receipt`]; the file goes when the receipt is done:
 //! when the counts are in the ledger, or when there is nothing to remember.
 
+use std::path::PathBuf;
+
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 
@@ -34,6 +36,21 @@ pub const DEFAULT_SOCKET: &str = "/run/mwid/externnotify.sock";
 
 /// The drop folder unless the daemon is told otherwise (`[control] drop`).
 pub const DEFAULT_DROP: &str = "/var/lib/mwid/drop";
+
+/// Where the command finds the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// The socket, `[control] externnotify`.
+    pub socket: PathBuf,
+    /// The drop folder, `[control] drop`.
+    pub drop: PathBuf,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self { socket: DEFAULT_SOCKET.into(), drop: DEFAULT_DROP.into() }
+    }
+}
 
 /// What Asterisk said: this mailbox changed.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::Doors;
 use super::arguments::{self, Arguments, USAGE, Wish};
 use super::drop;
 use super::notice::Notice;
@@ -17,11 +18,12 @@ use super::notice::Notice;
 const OFFERS: u32 = 6;
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Runs the command: `args` are those after its name. Exit code 0 when the notice was left in the
+/// Runs the command: `args` are those after its name, `doors` where the daemon is unless they say
+/// otherwise. Exit code 0 when the notice was left in the
 /// drop folder or delivered, 1 when it was neither, 2 when the arguments are wrong.
-pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(args: impl Iterator<Item = OsString>, doors: Doors) -> ExitCode {
     let stamp = now();
-    match arguments::parse(args) {
+    match arguments::parse(args, doors) {
         Ok(Wish::Help) => match io::stdout().write_all(USAGE.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

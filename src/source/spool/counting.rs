@@ -8,6 +8,7 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
+use super::belief::Belief;
 use super::count::{Counts, FOLDERS, Identity, Seen, count_mailbox, look};
 use super::health::Subject;
 use super::tree::{Entry, SELF};
@@ -39,8 +40,8 @@ impl Worker {
         urgency: Urgency,
     ) -> Result<(), Closed> {
         match self.count(mailbox, rewatch) {
-            Outcome::Counted(summary) => self.observe(mailbox, summary, SPOOL, urgency),
-            Outcome::Emptied => self.observe(mailbox, Summary::default(), SPOOL, urgency),
+            Outcome::Counted(summary) => self.judge(mailbox, summary, SPOOL, urgency),
+            Outcome::Emptied => self.judge(mailbox, Summary::default(), SPOOL, urgency),
             Outcome::Failed => self.say(Observation::Failed(mailbox.clone())),
             Outcome::NotThere => Ok(()),
         }
@@ -57,30 +58,33 @@ impl Worker {
         match self.count(mailbox, false) {
             Outcome::Failed => self.say(Observation::Failed(mailbox.clone())),
             Outcome::Counted(summary) if before.lost || before.summary != Some(summary) => {
-                self.observe(mailbox, summary, SPOOL, Urgency::Fresh)
+                self.judge(mailbox, summary, SPOOL, Urgency::Fresh)
             }
             Outcome::Emptied if before.summary != Some(Summary::default()) => {
-                self.observe(mailbox, Summary::default(), SPOOL, Urgency::Fresh)
+                self.judge(mailbox, Summary::default(), SPOOL, Urgency::Fresh)
             }
             _ => Ok(()),
         }
     }
 
-    /// externnotify named a mailbox: what the spool holds counts; what was given counts where
-    /// the spool has nothing to say.
+    /// externnotify named a mailbox: the messages that the spool holds count; what was given counts
+    /// where the spool holds none ([`super::belief`]).
     pub(super) fn heed_nudge(
         &mut self,
         mailbox: &Mailbox,
         given: Option<Summary>,
     ) -> Result<(), Closed> {
-        let observe =
-            |worker: &Self, summary| worker.observe(mailbox, summary, EXTERNNOTIFY, Urgency::Fresh);
+        self.beliefs.hear(mailbox, given);
         match (self.count(mailbox, false), given) {
-            (Outcome::Counted(summary), _) => observe(self, summary),
-            (_, Some(summary)) => {
+            (Outcome::Counted(summary), _) => {
+                self.judge(mailbox, summary, EXTERNNOTIFY, Urgency::Fresh)
+            }
+            (Outcome::Emptied, _) => {
+                self.judge(mailbox, Summary::default(), EXTERNNOTIFY, Urgency::Fresh)
+            }
+            (Outcome::Failed | Outcome::NotThere, Some(summary)) => {
                 self.say(Observation::Given { mailbox: mailbox.clone(), summary })
             }
-            (Outcome::Emptied, None) => observe(self, Summary::default()),
             (Outcome::Failed, None) => self.say(Observation::Failed(mailbox.clone())),
             (Outcome::NotThere, None) => {
                 tracing::warn!(
@@ -92,6 +96,38 @@ impl Worker {
                 Ok(())
             }
         }
+    }
+
+    /// The folders of a mailbox hold this: says that, or what a call said if that is to be believed.
+    fn judge(
+        &mut self,
+        mailbox: &Mailbox,
+        counted: Summary,
+        source: &'static str,
+        urgency: Urgency,
+    ) -> Result<(), Closed> {
+        let judgement = self.beliefs.judge(mailbox, counted, Instant::now());
+        if let Some(again) = judgement.again {
+            self.pending.retry(mailbox, again);
+        }
+        if judgement.say {
+            tracing::warn!(
+                %mailbox,
+                "the calls of externnotify count messages that the spool does not hold: it looks \
+                 like ODBC or IMAP storage; set [spool] enabled = no"
+            );
+        }
+        let mailbox = mailbox.clone();
+        self.say(match judgement.belief {
+            Belief::Call(summary) => Observation::Given { mailbox, summary },
+            belief => Observation::Counted {
+                mailbox,
+                summary: counted,
+                source,
+                urgency,
+                sure: belief == Belief::Folder,
+            },
+        })
     }
 
     /// The folder of a mailbox, by its own name.

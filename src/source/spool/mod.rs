@@ -12,6 +12,7 @@
 //! | the folder of a mailbox was removed from its context | 0 messages, once |
 //! | a folder is there and cannot be read | nothing, until it can |
 //! | the root or a context is gone, empty after an unmount, or another folder than before | nothing, until it is back |
+//! | a call counted messages, and the mailbox has none | what the call counted (belief.rs) |
 //! | a mailbox has none of its three folders and never had | nothing: its messages are elsewhere |
 
 use std::path;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use super::Observation;
 use crate::config;
 
+mod belief;
 mod count;
 mod counting;
 mod health;
@@ -39,6 +41,7 @@ mod worker;
 
 pub use health::{FullCount, RootState, SpoolHealth, Trouble};
 
+use belief::Beliefs;
 use health::Condition;
 use signals::Signals;
 use worker::Worker;
@@ -55,8 +58,15 @@ pub struct Spool {
 impl Spool {
     /// Starts to count and to watch. This never fails: a spool that is not there yet is a state
     /// ([`RootState::Absent`]), not an error. Observations wait while `observations` is full.
+    /// `given`: what calls said before and no folder has confirmed.
     #[must_use]
-    pub fn start(settings: &config::Spool, observations: mpsc::Sender<Observation>) -> Self {
+    pub fn start(
+        settings: &config::Spool,
+        given: impl IntoIterator<Item = (Mailbox, Summary)>,
+        observations: mpsc::Sender<Observation>,
+    ) -> Self {
+        let mut beliefs = Beliefs::default();
+        given.into_iter().for_each(|(mailbox, given)| beliefs.hear(&mailbox, Some(given)));
         let mut settings = settings.clone();
         settings.path = path::absolute(&settings.path).unwrap_or(settings.path);
         let signals = Arc::new(Signals::default());
@@ -64,14 +74,14 @@ impl Spool {
         let (heard, shown) = (Arc::clone(&signals), Arc::clone(&condition));
         let thread = thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || Worker::new(settings, heard, shown, observations).run())
+            .spawn(move || Worker::new(settings, heard, shown, beliefs, observations).run())
             .inspect_err(|error| tracing::error!(%error, "no thread for the spool"))
             .ok();
         Self { signals, condition, thread }
     }
 
-    /// externnotify named a mailbox. It is counted at once; where the spool has no such mailbox or
-    /// cannot read it, `given` is observed. Never blocks. False: too many mailboxes are waiting,
+    /// externnotify named a mailbox. It is counted at once; where the spool has no such mailbox,
+    /// cannot read it or holds no messages of it, `given` is observed. Never blocks. False: too many mailboxes are waiting,
     /// `given` was not taken; everything will be counted instead.
     pub fn nudge(&self, mailbox: Mailbox, given: Option<Summary>) -> bool {
         self.signals.nudge(mailbox, given)

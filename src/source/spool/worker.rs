@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Urgency;
-use mwid_core::summary::Summary;
 use tokio::sync::mpsc;
 
+use super::belief::Beliefs;
 use super::health::{Condition, RootState};
 use super::pending::Pending;
 use super::place::Places;
@@ -62,6 +62,7 @@ pub(super) struct Worker {
     pub(super) watches: Option<Watches>,
     pub(super) tree: Tree,
     pub(super) pending: Pending,
+    pub(super) beliefs: Beliefs,
     pub(super) bad_names: super::names::BadNames,
     out: mpsc::Sender<Observation>,
     progress: Option<Progress>,
@@ -78,6 +79,7 @@ impl Worker {
         settings: config::Spool,
         signals: Arc<Signals>,
         condition: Arc<Condition>,
+        beliefs: Beliefs,
         out: mpsc::Sender<Observation>,
     ) -> Self {
         let now = Instant::now();
@@ -89,6 +91,7 @@ impl Worker {
             watches: None,
             tree: Tree::default(),
             pending: Pending::default(),
+            beliefs,
             bad_names: super::names::BadNames::default(),
             out,
             progress: None,
@@ -271,18 +274,6 @@ impl Worker {
             self.start(Walk::Full);
         }
         Ok(())
-    }
-
-    /// A mailbox holds this.
-    pub(super) fn observe(
-        &self,
-        mailbox: &Mailbox,
-        summary: Summary,
-        source: &'static str,
-        urgency: Urgency,
-    ) -> Result<(), Closed> {
-        let mailbox = mailbox.clone();
-        self.say(Observation::Counted { mailbox, summary, source, urgency })
     }
 
     /// Says it; waits while those who listen are busy.

@@ -74,6 +74,25 @@ impl Daemon {
         });
     }
 
+    /// SIGSTOP: it stands still, as in a virtual machine that is paused.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(self.group.as_ref().expect("it was started").id(), signal).expect("it runs");
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("mwid.conf")
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.group = None;

@@ -29,7 +29,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub enum Mode {
     /// It relays.
     Up,
-    /// It answers nothing; of what it is sent, half gets to the phones.
+    /// It answers nothing. Half of the phones hear what it is sent all the same.
     Silent,
     /// Its socket is closed: the kernel answers with ICMP.
     Gone,
@@ -93,6 +93,9 @@ pub struct State {
     weather: Weather,
     random: Random,
     rules: Rules,
+    /// The first copy that arrives may be one that was sent late: it says how much time was left
+    /// when the first was sent.
+    is_late: bool,
     incarnation: u32,
     route: String,
     figures: Figures,
@@ -122,6 +125,7 @@ impl Switchboard {
             weather: Weather::default(),
             random,
             rules,
+            is_late: false,
             incarnation: 0,
             route: format!("<sip:{address};lr>"),
             figures: Figures::default(),
@@ -157,6 +161,7 @@ impl Switchboard {
     pub fn set_mode(&self, mode: Mode) {
         let mut state = self.state();
         state.mode = mode;
+        state.is_late |= mode == Mode::Silent;
         if mode == Mode::Gone {
             state.handsets.values_mut().for_each(Handset::forget_unanswered);
         }
@@ -168,6 +173,7 @@ impl Switchboard {
     pub fn set_weather(&self, weather: Weather) {
         let mut state = self.state();
         state.weather = weather;
+        state.is_late = true;
         state.rules.orderly = false;
     }
 
@@ -316,11 +322,10 @@ impl Carrier {
 impl State {
     /// A datagram of mwid has arrived; gives the answer.
     fn take(&mut self, datagram: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
-        if self.mode == Mode::Silent && self.random.percent(50) {
-            return None;
-        }
         let (now, unix) = (Instant::now(), SystemTime::now());
-        let unix = unix.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let age = if self.is_late { self.rules.timer_f } else { Duration::ZERO };
+        let unix =
+            unix.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(age).as_secs();
         let message = match Message::parse(datagram) {
             Ok(message) => message,
             Err(error) => {
@@ -333,6 +338,10 @@ impl State {
             self.faults.push(format!("no Route to the proxy: {:?}", message.header("Route")));
         }
         let call_id = message.call_id().unwrap_or_default();
+        // All copies of a NOTIFY get through or none does: its first copy tells when it was sent.
+        if self.mode == Mode::Silent && call_id.bytes().map(u32::from).sum::<u32>() % 2 == 1 {
+            return None;
+        }
         let Some(handset) = self.handsets.get_mut(call_id) else {
             self.faults.push(format!("no phone has the Call-ID {call_id:?}"));
             return None;

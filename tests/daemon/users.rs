@@ -1,0 +1,173 @@
+//! Asterisk and mwid are two users, as etc/mwid.service and etc/mwid.tmpfiles have it: what the one
+//! leaves, the other reads.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::house::{House, MWID, Mwid};
+use crate::peer::Peer;
+
+const ASTERISK: u32 = 65_501;
+const MWID_USER: u32 = 65_502;
+/// The group in which both meet.
+const GROUP: u32 = 65_503;
+const OTHER_GROUP: u32 = 65_504;
+
+/// How Asterisk may run.
+#[derive(Clone, Copy, Debug)]
+enum Asterisk {
+    /// As a user whose group it is.
+    Own,
+    /// As a user who is one of its members.
+    Member,
+    /// As root, who is none.
+    Root,
+}
+
+impl Asterisk {
+    /// A program run by this Asterisk, with the umask that is often set for it.
+    fn runs(self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 077; exec \"$@\"", "sh"]);
+        match self {
+            Self::Own => as_user(&mut command, ASTERISK, GROUP, None),
+            Self::Member => as_user(&mut command, ASTERISK, OTHER_GROUP, Some(GROUP)),
+            Self::Root => {}
+        }
+        command.arg(program);
+        command
+    }
+}
+
+fn as_user(command: &mut Command, user: u32, group: u32, also: Option<u32>) {
+    let also = also.map_or("--clear-groups".to_owned(), |group| format!("--groups={group}"));
+    let (user, group) = (format!("--reuid={user}"), format!("--regid={group}"));
+    command.args(["setpriv", &user, &group, &also, "--"]);
+}
+
+fn own(path: &Path, user: u32, mode: u32) {
+    chown(path, Some(user), Some(GROUP)).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// An installation for two users.
+struct Site {
+    house: House,
+    programs: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(proxy: &Peer) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test plays Asterisk's user and mwid's: run it as root (sudo, or a container)"
+        );
+        let house = House::new(proxy);
+        for folder in ["run", "drop", "spool/example.com/203/INBOX"] {
+            fs::create_dir_all(house.path(folder)).unwrap();
+        }
+        own(&house.path(""), MWID_USER, 0o750);
+        own(&house.path("dialogs.db"), MWID_USER, 0o640);
+        own(&house.config(), 0, 0o640);
+        own(&house.path("run"), MWID_USER, 0o750);
+        own(&house.path("drop"), MWID_USER, 0o2770);
+        for folder in ["spool", "spool/example.com", "spool/example.com/203"] {
+            own(&house.path(folder), ASTERISK, 0o750);
+        }
+        own(&house.path("spool/example.com/203/INBOX"), ASTERISK, 0o750);
+        // The folder of the build may be one that only its owner can enter.
+        let programs = tempfile::tempdir().unwrap();
+        fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).unwrap();
+        for program in [MWID, env!("CARGO_BIN_EXE_mwid-externnotify")] {
+            let name = Path::new(program).file_name().unwrap();
+            fs::copy(program, programs.path().join(name)).unwrap();
+        }
+        Self { house, programs }
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.programs.path().join(name)
+    }
+
+    fn start(&self) -> Mwid {
+        let mut command = Command::new("env");
+        as_user(&mut command, MWID_USER, GROUP, None);
+        command.arg(self.program("mwid"));
+        let mwid = self.house.launch_by(command);
+        mwid.log("mwid runs");
+        mwid
+    }
+
+    fn calls(&self, asterisk: Asterisk, new: u32) {
+        let mut command = asterisk.runs(&self.program("mwid-externnotify"));
+        command.arg("--socket").arg(self.house.path("run/externnotify.sock"));
+        command.arg("--drop").arg(self.house.path("drop"));
+        succeeds(command.args(["example.com", "202", &new.to_string(), "0", "0"]));
+    }
+
+    fn dropped(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.house.path("drop")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{command:?}: {output:?}");
+    output
+}
+
+#[test]
+fn what_asterisk_leaves_mwid_reads_whatever_users_they_are() {
+    let proxy = Peer::phones();
+    let site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "202", "call");
+    for (asterisk, new) in [(Asterisk::Own, 1), (Asterisk::Member, 3), (Asterisk::Root, 5)] {
+        eprintln!("{asterisk:?}");
+        site.calls(asterisk, new);
+        let files = site.dropped();
+        assert_eq!(files.len(), 1);
+        let metadata = fs::metadata(&files[0]).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o640, GROUP));
+        let mwid = site.start();
+        proxy.shows("call", &format!("{new}/0 (0/0)"));
+        mwid.until("collected", |_| site.dropped().is_empty());
+        // And while it runs, by its socket.
+        site.calls(asterisk, new + 1);
+        proxy.shows("call", &format!("{}/0 (0/0)", new + 1));
+        mwid.until("done", |_| site.dropped().is_empty());
+        let stats = &mwid.status()["externnotify"];
+        assert_eq!([&stats["calls"], &stats["dropped"], &stats["stuck"]], [2, 1, 0], "{stats}");
+        assert_eq!(mwid.stop().code(), Some(0));
+    }
+}
+
+#[test]
+fn asterisks_user_may_ask_and_its_private_messages_are_counted() {
+    let proxy = Peer::phones();
+    let site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "203", "call");
+    let mwid = site.start();
+    proxy.shows("call", "0/0 (0/0)");
+    // A file that only its owner can read: it is its name that counts.
+    let message = site.house.path("spool/example.com/203/INBOX/msg0000.txt");
+    succeeds(Asterisk::Own.runs(Path::new("touch")).arg(&message));
+    assert_eq!(fs::metadata(&message).unwrap().mode() & 0o777, 0o600);
+    proxy.shows("call", "1/0 (0/0)");
+    assert_eq!(mwid.status()["spool"]["troubles_total"], 0);
+
+    let mut ask = Asterisk::Own.runs(&site.program("mwid"));
+    let output = succeeds(ask.arg("--config").arg(site.house.config()).arg("status"));
+    assert!(output.stdout.starts_with(b"Module ENABLED\n"), "{output:?}");
+    let config = site.program("zonkeymwi.conf");
+    fs::copy(site.house.config(), &config).unwrap();
+    fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
+    let mut ask = Command::new("env");
+    as_user(&mut ask, ASTERISK, OTHER_GROUP, None);
+    let stranger = ask.arg(site.program("mwid")).arg("--config").arg(config).arg("status");
+    let output = stranger.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("no permission for"), "{output:?}");
+}
