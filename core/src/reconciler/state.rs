@@ -165,11 +165,10 @@ impl DialogState {
     }
 
     /// Whether the row counts further than mwid did: the server sent a NOTIFY of its own after
-    /// the one that the phone took, and its empty body may be what the phone has now. Only for what
-    /// was told since the start: a claim that came to nothing before is in the row and in no ledger.
+    /// the one that the phone took, and its empty body may be what the phone has now. After a
+    /// restart it may also be a claim of mwid's own that came to nothing: nobody knows, so the
+    /// phone is told once more.
     pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
-        self.checks > 0
-            && self.delivered.is_some()
-            && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
+        self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
     }
 }
