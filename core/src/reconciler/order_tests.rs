@@ -1,5 +1,6 @@
 //! The order of mwid's NOTIFY and the presence server's own, which has an empty body.
 
+use super::answers::CHECK_AFTER;
 use super::*;
 use crate::dialog::Row;
 

@@ -1,0 +1,226 @@
+//! What came of what the reconciler asked for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::queue::Urgency;
+use super::state::{Pause, Phase};
+use super::{Action, MAX_CHECKS, Reconciler, Verdict};
+use crate::dialog::{Dialog, RowId};
+use crate::mailbox::Account;
+
+/// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
+/// past us (design rule 4). After the last one the dialog waits like any other failure. The first
+/// is 2: a phone that refuses n saw n + 1 or more, and to an equal CSeq many answer 200 and do
+/// nothing, which would be taken for a delivery.
+const JUMPS: [u32; 3] = [2, 10, 100];
+
+/// How long after a phone took a NOTIFY its row is looked at again. Kamailio's notifier processes
+/// come round every 5 s at the latest; the look-up must come after that.
+pub(super) const CHECK_AFTER: Duration = Duration::from_secs(6);
+
+/// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
+/// and an end for a proxy that challenges for ever.
+const AGAIN: u32 = 10;
+
+impl Reconciler {
+    /// The account's live dialogs, newest first, as the database has them now.
+    pub fn handle_dialogs(
+        &mut self,
+        account: &Account,
+        found: Vec<Dialog>,
+        now: Instant,
+        unix: u64,
+    ) {
+        self.unix = unix;
+        self.end_lookup(account);
+        // Released during the look-up: its dialogs are another's.
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = 0;
+        // Whoever still needs a later look is considered below, or scheduled by its own answer.
+        if let Some(due) = state.due.take() {
+            self.timers.remove(&(due, account.clone()));
+        }
+        let acquired = state.acquired.take();
+        self.forget_missing(account, &found);
+        for dialog in found {
+            if dialog.remaining(unix) > 0 {
+                self.consider(account, Arc::new(dialog), acquired, now);
+            }
+        }
+    }
+
+    /// The look-up failed; it is tried again after the growing back-off.
+    pub fn handle_lookup_failure(&mut self, account: &Account, now: Instant) {
+        self.end_lookup(account);
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        state.failures = state.failures.saturating_add(1);
+        let pause = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        self.schedule(account, now + pause);
+    }
+
+    /// A CSeq was claimed, or (`None`) the row is gone. Gives whether a NOTIFY will carry it. When
+    /// none does, the row is ahead of what was sent all the same: whoever remembers what was sent
+    /// must remember that too, or it looks as if the server had counted further.
+    pub fn handle_claim(&mut self, row: RowId, cseq: Option<u32>, now: Instant) -> bool {
+        let Some(state) = self.dialogs.get_mut(&row) else { return false };
+        if state.released {
+            state.high_water = state.high_water.max(cseq.unwrap_or_default());
+            self.end_attempt(row);
+            return false;
+        }
+        let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
+            return false;
+        };
+        let desired = self.accounts.get(&state.account).map(|account| account.desired);
+        let (Some(cseq), Some(summary)) = (cseq, desired) else {
+            self.in_flight -= 1;
+            self.forget(row);
+            return false;
+        };
+        state.high_water = state.high_water.max(cseq);
+        if state.delivered == Some(summary) {
+            // It changed back during the claim.
+            self.in_flight -= 1;
+            return false;
+        }
+        state.last_sent = Some(now);
+        // From here on nobody knows what the phone shows: the answer may get lost.
+        state.delivered = None;
+        state.phase = Phase::InFlight(summary);
+        let account = state.account.clone();
+        self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
+        true
+    }
+
+    /// The claim failed; the account is looked up again after the growing back-off.
+    pub fn handle_claim_failure(&mut self, row: RowId, now: Instant) {
+        self.end_attempt(row);
+        self.retry_later(row, None, now);
+    }
+
+    /// What became of the NOTIFY of a dialog.
+    pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
+        let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
+        match verdict {
+            Verdict::Delivered => {
+                state.delivered = Some(summary);
+                state.failures = 0;
+                state.too_low = 0;
+                // Counted from here: a copy that was sent again arrived later than the first left.
+                state.last_sent = Some(now);
+                let account = state.account.clone();
+                if state.checks < MAX_CHECKS {
+                    state.checks += 1;
+                    self.checks.push_back((now + CHECK_AFTER, account.clone()));
+                }
+                let next = now + self.settings.min_interval;
+                if self.desired(&account) != Some(summary) {
+                    self.schedule(&account, next);
+                }
+            }
+            Verdict::Gone => {
+                state.phase = Phase::Dead;
+                state.failures = 0;
+            }
+            Verdict::TooLow => {
+                let jump = JUMPS.get(state.too_low);
+                let further = jump.unwrap_or(&JUMPS[0]) - 1;
+                state.high_water = state.high_water.saturating_add(further);
+                state.too_low = if jump.is_some() { state.too_low + 1 } else { 0 };
+                match jump {
+                    Some(_) => self.try_again(row),
+                    None => self.retry_later(row, None, now),
+                }
+            }
+            Verdict::Again if state.again > AGAIN => {
+                state.again = 0;
+                self.retry_later(row, None, now);
+            }
+            Verdict::Again => self.try_again(row),
+            Verdict::Later(pause) => self.retry_later(row, pause, now),
+        }
+    }
+
+    /// Ends the look-up of an account; puts it in line again if that was wanted meanwhile.
+    pub(super) fn end_lookup(&mut self, account: &Account) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        if std::mem::replace(&mut state.finding, false) {
+            self.finding -= 1;
+        }
+        if let Some(urgency) = state.again.take() {
+            self.look_up(account, urgency);
+        }
+    }
+
+    /// Rows that are no longer there are forgotten, but for what is still under way.
+    pub(super) fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        let before = std::mem::take(&mut state.dialogs);
+        let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
+        for row in before {
+            let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
+            match own.map(|dialog| dialog.phase.is_working()) {
+                Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
+                // Forgotten by the next look-up, when its attempt has ended.
+                Some(true) => rows.push(row),
+                Some(false) => self.forget(row),
+                None => {}
+            }
+        }
+        if let Some(state) = self.accounts.get_mut(account) {
+            state.dialogs = rows;
+        }
+    }
+
+    /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in, unless its account
+    /// was released meanwhile.
+    pub(super) fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
+        let state = self.dialogs.get_mut(&row)?;
+        if !matches!(state.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
+            return None;
+        }
+        self.in_flight -= 1;
+        let phase = std::mem::replace(&mut state.phase, Phase::Idle);
+        if !std::mem::take(&mut state.released) {
+            return Some(phase);
+        }
+        // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
+        state.delivered = None;
+        let account = state.account.clone();
+        if self.accounts.contains_key(&account) {
+            self.look_up(&account, Urgency::CatchUp);
+        } else {
+            self.forget(row);
+        }
+        None
+    }
+
+    /// At once, but with a fresh reading of the row.
+    pub(super) fn try_again(&mut self, row: RowId) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.last_sent = None;
+        state.pause = None;
+        let account = state.account.clone();
+        self.look_up(&account, Urgency::Fresh);
+    }
+
+    /// After the time that the peer asked for, or after our own growing back-off.
+    pub(super) fn retry_later(&mut self, row: RowId, told: Option<Duration>, now: Instant) {
+        let Some(state) = self.dialogs.get_mut(&row) else { return };
+        state.failures = state.failures.saturating_add(1);
+        let own = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        let pause = match told {
+            Some(told) => Pause::Told(now + told + own.min(told / 10)),
+            None => Pause::Backoff(now + own),
+        };
+        state.pause = Some(pause);
+        let account = state.account.clone();
+        if let Some(state) = self.accounts.get_mut(&account) {
+            state.urgency = Urgency::CatchUp;
+        }
+        self.schedule(&account, pause.until());
+    }
+}

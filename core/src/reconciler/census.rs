@@ -1,0 +1,117 @@
+//! What can be asked of the reconciler: for `status`, `show` and `notify`, not for the hot path.
+
+use std::time::Instant;
+
+use super::Reconciler;
+use super::state::Phase;
+use crate::dialog::{Dialog, RowId};
+use crate::mailbox::Account;
+use crate::summary::Summary;
+
+/// How much there is and how much is left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Accounts whose summary is known.
+    pub accounts: usize,
+    /// Accounts with something left to look up, to send or to retry.
+    pub waiting: usize,
+    /// Dialogs seen at the last look-up of their account.
+    pub dialogs: usize,
+    /// Dialogs whose phone acknowledged the current summary.
+    pub delivered: usize,
+    /// Dialogs with a claim or a NOTIFY under way.
+    pub in_flight: usize,
+    /// Dialogs left alone because their phone said that they are gone.
+    pub dead: usize,
+}
+
+/// How the dialogs of one account stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Live ones.
+    pub dialogs: usize,
+    /// Those whose phone said that they are gone: left alone until they change.
+    pub dead: usize,
+    /// Those that wait before they are tried again.
+    pub paused: usize,
+    /// Those with a claim or a NOTIFY under way.
+    pub working: usize,
+}
+
+impl Reconciler {
+    /// What an account's phones must show; `None` when no source has said it yet.
+    #[must_use]
+    pub fn desired(&self, account: &Account) -> Option<Summary> {
+        self.accounts.get(account).map(|state| state.desired)
+    }
+
+    /// What the phones of an account show, as far as they acknowledged it.
+    pub fn delivered_to(&self, account: &Account) -> impl Iterator<Item = (RowId, Summary)> {
+        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        rows.unwrap_or_default().iter().filter_map(|row| {
+            let delivered = self.dialogs.get(row).and_then(|state| state.delivered);
+            delivered.map(|summary| (*row, summary))
+        })
+    }
+
+    /// Whether nothing of this account is under way or about to be: what is left is to be tried
+    /// again later, or nothing.
+    #[must_use]
+    pub fn is_settled(&self, account: &Account, now: Instant) -> bool {
+        let Some(state) = self.accounts.get(account) else { return true };
+        let soon = now + self.settings.min_interval.max(self.settings.settle);
+        let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
+        !state.queued
+            && !state.finding
+            && state.due.is_none_or(|due| due > soon)
+            && !state.dialogs.iter().any(working)
+    }
+
+    /// Why nothing of an account is under way.
+    #[must_use]
+    pub fn standing(&self, account: &Account, now: Instant) -> Standing {
+        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        let mut standing = Standing::default();
+        for dialog in rows.unwrap_or_default().iter().filter_map(|row| self.dialogs.get(row)) {
+            standing.dialogs += 1;
+            standing.dead += usize::from(dialog.phase == Phase::Dead);
+            standing.working += usize::from(dialog.phase.is_working());
+            let paused = dialog.pause.is_some_and(|pause| pause.until() > now);
+            standing.paused += usize::from(paused);
+        }
+        standing
+    }
+
+    /// Whether this row was seen as it is now: the same dialog, not refreshed since. Then a
+    /// look-up would bring nothing new, for a dead row neither.
+    #[must_use]
+    pub fn knows(&self, dialog: &Dialog) -> bool {
+        self.dialogs.get(&dialog.row).is_some_and(|state| {
+            state.identity == dialog.identity() && state.version == dialog.version()
+        })
+    }
+
+    /// Counts everything: for `status`, not for the hot path.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            accounts: self.accounts.len(),
+            dialogs: self.dialogs.len(),
+            in_flight: self.in_flight,
+            ..Census::default()
+        };
+        for dialog in self.dialogs.values() {
+            let desired = self.desired(&dialog.account);
+            census.dead += usize::from(dialog.phase == Phase::Dead);
+            census.delivered +=
+                usize::from(dialog.delivered.is_some() && dialog.delivered == desired);
+        }
+        for state in self.accounts.values() {
+            let working =
+                |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
+            let waits = state.queued || state.finding || state.due.is_some();
+            census.waiting += usize::from(waits || state.dialogs.iter().any(working));
+        }
+        census
+    }
+}
