@@ -28,8 +28,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/asterisk/zonkeymwi.conf";
 pub enum Command {
     /// Run the daemon in the foreground. SIGHUP reloads, SIGTERM stops.
     Run,
-    /// Check the configuration and print it with every default filled in. Exit code 1 when it is
-    /// refused.
+    /// Check the configuration and print it with every default filled in; the database, the spool and
+    /// the proxy are not asked. Exit code 1 when it is refused.
     Check {
         /// Print JSON.
         #[arg(long)]
@@ -65,8 +65,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "apply")]
         remove: bool,
     },
-    /// Whether everything works. Exit code 0: yes; 1: the database cannot be used; 3: mwid does
-    /// not run.
+    /// How mwid is, and how much is left to do. Exit code 0: the database can be used; 1: it cannot;
+    /// 3: mwid does not run.
     Status {
         /// Print JSON.
         #[arg(long)]

@@ -80,6 +80,11 @@ fn ask(path: &Path, json: bool, command: &control::Command) -> ExitCode {
         }
         Err(error) => {
             say(&mut io::stderr(), &format!("mwid: {error}\n"));
+            if let Err(unread) = File::open(path) {
+                let asked = "so the default socket was asked; name the daemon's with --config";
+                let text = format!("mwid: cannot read {}: {unread}, {asked}\n", path.display());
+                say(&mut io::stderr(), &text);
+            }
             let absent = matches!(error, ClientError::NotRunning { .. });
             ExitCode::from(if absent { NOT_RUNNING } else { 1 })
         }

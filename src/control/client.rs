@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "mwid does not run: nobody listens on {socket} ({source}); start it with `mwid run` or `systemctl start mwid`"
+        "mwid does not run: nobody listens on {socket} ({source}); start it with `mwid run` or `systemctl start mwid`, or name its configuration with --config"
     )]
     NotRunning {
         /// The control socket.

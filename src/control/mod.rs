@@ -13,7 +13,7 @@ pub mod server;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
-    /// Whether everything works, and how much is left to do.
+    /// How mwid is, and how much is left to do.
     Status,
     /// The rows of an account.
     ShowSubscription {

@@ -279,7 +279,10 @@ impl Waiter {
         });
         let mut text = match (results.is_empty(), database) {
             (false, _) => {
-                format!("Notify {who} with {new} new messages and {old} old messages was sent")
+                let fate = if reached == 0 { ", but no phone acknowledged it" } else { "" };
+                format!(
+                    "Notify {who} with {new} new messages and {old} old messages was sent{fate}"
+                )
             }
             (true, Some(error)) => format!("Notify {who} waits: {error}"),
             (true, None) if standing.dialogs == 0 => {
@@ -305,8 +308,11 @@ fn why_quiet(standing: Standing) -> String {
     let mut reasons = vec![format!("{dialogs} subscriptions")];
     for (count, reason) in [
         (working, "under way, not answered yet"),
-        (paused, "waiting to be tried again, as the last answer wants it"),
-        (dead, "left alone until its row changes: the phone said that it is gone"),
+        (paused, "waiting to be tried again"),
+        (
+            dead,
+            "left alone until the row changes: the phone answered that the subscription is gone",
+        ),
     ] {
         if count > 0 {
             reasons.push(format!("{count} {reason}"));

@@ -122,8 +122,8 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
         false => format!("  proxy: {proxies}; not answering: {}", suspended.join(", ")),
     });
     lines.push(format!(
-        "  lamps: {} accounts, {} phones seen, {} of them up to date, {in_flight} NOTIFYs in flight, {} accounts waiting",
-        census.accounts, census.dialogs, census.delivered, census.waiting
+        "  lamps: {} accounts, {} phones seen, {} of them up to date, {} gone by their own word, {in_flight} NOTIFYs in flight, {} accounts waiting",
+        census.accounts, census.dialogs, census.delivered, census.dead, census.waiting
     ));
     data["enabled"] = json!(enabled);
     Answer { text: lines.join("\n"), data, code }

@@ -209,7 +209,7 @@ impl NotifyDelivery {
     /// need not wait for them.
     pub fn abandon_waiting(&mut self) {
         for order in std::mem::take(&mut self.waiting).into_values().flatten() {
-            self.report(order, Verdict::Later(None), words(&Ending::Abandoned));
+            self.report(order, Verdict::Later(None), "given up: mwid stops".to_owned());
         }
     }
 
@@ -246,7 +246,7 @@ impl NotifyDelivery {
             let Some(flight) = self.flights.remove(&completed.id) else { continue };
             let verdict = self.verdict(&flight, &completed, now);
             self.reports.push_back(Report {
-                answer: words(&completed.ending),
+                answer: words(&completed.ending, &flight.name),
                 verdict,
                 copies: completed.copies,
                 elapsed: completed.elapsed,
@@ -329,11 +329,12 @@ impl NotifyDelivery {
     }
 }
 
-fn words(ending: &Ending) -> String {
+/// What happened, in words that say whose fault it is.
+fn words(ending: &Ending, proxy: &HostPort) -> String {
     match ending {
         Ending::Final(response) => format!("{} {}", response.code, response.reason),
-        Ending::TimedOut => "no answer".to_owned(),
-        Ending::Unreachable => "nobody listens (ICMP)".to_owned(),
+        Ending::TimedOut => format!("no answer through the proxy {proxy}"),
+        Ending::Unreachable => format!("the proxy {proxy} does not listen (ICMP)"),
         Ending::NotSent { why } => format!("it could not be sent: {why}"),
         Ending::Abandoned => "given up: mwid stops".to_owned(),
     }
