@@ -26,6 +26,7 @@ fn stopped_and_started(setup: Setup) {
         fleet.rows.start_server();
     });
     let first = fleet.settle(Duration::from_secs(30));
+    fleet.mwid.wait_for_word("the database answers again", 1, SOON);
     assert_eq!(fleet.mwid.said("the database answers again"), 1);
 
     // Once more, and this time mwid is killed and started while there is no database.

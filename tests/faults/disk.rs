@@ -95,6 +95,7 @@ fn a_full_disk_under_the_ledger_stops_no_lamp() {
     // What it said would soon have been wrong; the try after that has left an empty page at most.
     let left = fs::metadata(disk.outside.join("ledger.db")).map_or(0, |ledger| ledger.len());
     assert!(left <= 4096, "{left} bytes of the ledger are left");
+    fleet.mwid.wait_for_word("cannot be written", 1, SOON);
     assert_eq!(fleet.mwid.said("cannot be written"), 1, "said once");
 
     disk.free();
@@ -104,6 +105,7 @@ fn a_full_disk_under_the_ledger_stops_no_lamp() {
     });
     fleet.change(100, step);
     fleet.settle(SOON);
+    fleet.mwid.wait_for_word("is written again", 1, SOON);
     assert_eq!(fleet.mwid.said("is written again"), 1);
 
     // A mwid that starts on a full disk does its work as well.
@@ -114,6 +116,7 @@ fn a_full_disk_under_the_ledger_stops_no_lamp() {
     fleet.change(50, step);
     fleet.settle(SOON);
     assert!(!fleet.mwid.status()["ledger"]["error"].is_null());
+    fleet.mwid.wait_for_word("cannot be written", 2, SOON);
     assert_eq!(fleet.mwid.said("cannot be written"), 2, "once more for this start");
     let names = fs::read_dir(&disk.outside).unwrap().map(|entry| entry.unwrap().file_name());
     let aside = names.filter(|name| name.to_string_lossy().contains("damaged")).count();

@@ -52,6 +52,8 @@ fn a_proxy_that_is_gone_and_comes_back() {
     fleet.board.set_mode(Mode::Up);
     let took = fleet.settle(SOON);
     fleet.report(took, "");
+    // A phone has its NOTIFY a moment before mwid has the answer.
+    fleet.mwid.wait_for_word("answers again", 1, SOON);
     assert_eq!(fleet.mwid.said("answers again"), 1, "once for all NOTIFYs");
     assert_eq!(fleet.mwid.said("does not listen"), 2, "once for each start");
 }
