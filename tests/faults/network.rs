@@ -43,11 +43,11 @@ fn a_proxy_that_is_gone_and_comes_back() {
     fleet.settle(SOON);
     fleet.board.set_mode(Mode::Gone);
     fleet.change(200, STEP);
-    fleet.mwid.wait_for_word("does not listen", 1, SOON);
+    fleet.mwid.wait_for_word("does not listen at", 1, SOON);
     assert_ne!(fleet.mwid.status()["suspended_proxies"].as_array().unwrap().len(), 0);
     // Killed while nobody listens: the next one has no more luck, and keeps trying.
     fleet.kill_and_spawn();
-    fleet.mwid.wait_for_word("does not listen", 2, SOON);
+    fleet.mwid.wait_for_word("does not listen at", 2, SOON);
     assert!(!fleet.wrong().is_empty());
     fleet.board.set_mode(Mode::Up);
     let took = fleet.settle(SOON);
@@ -55,7 +55,7 @@ fn a_proxy_that_is_gone_and_comes_back() {
     // A phone has its NOTIFY a moment before mwid has the answer.
     fleet.mwid.wait_for_word("answers again", 1, SOON);
     assert_eq!(fleet.mwid.said("answers again"), 1, "once for all NOTIFYs");
-    assert_eq!(fleet.mwid.said("does not listen"), 2, "once for each start");
+    assert_eq!(fleet.mwid.said("does not listen at"), 2, "once for each start");
 }
 
 #[test]

@@ -68,8 +68,8 @@ fn notify_fails_when_no_phone_took_it() {
 
     let asked = mwid.ask(&["notify", "202", "example.com", "1", "0"]);
     let expected = format!(
-        "Notify 202@example.com with 1 new messages and 0 old messages was sent\n  \
-         {}: 481 Subscription does not exist (CSeq 2)\n",
+        "Notify 202@example.com with 1 new messages and 0 old messages was sent, \
+         but no phone acknowledged it\n  {}: 481 Subscription does not exist (CSeq 2)\n",
         phone.contact()
     );
     assert_eq!(text(&asked, 1), expected);
