@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use mwid_core::pace;
+
 use super::error::StoreError;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses after a failure of the database.
+pub(super) const PAUSES: pace::Backoff =
+    pace::Backoff { min: Duration::from_millis(200), max: Duration::from_secs(5) };
 
 /// Remembers the last failed connection. While its pause lasts, callers get its error at once and
 /// nobody connects; the pause doubles from 0.2 s to 5 s and ends with the first success.
@@ -17,7 +20,8 @@ pub(super) struct Backoff {
 #[derive(Debug)]
 struct Failure {
     until: Instant,
-    pause: Duration,
+    /// In a row.
+    count: u32,
     error: StoreError,
 }
 
@@ -29,12 +33,13 @@ impl Backoff {
 
     /// A connection failed. Several that were under way at once count as one.
     pub(super) fn failed(&mut self, now: Instant, error: &StoreError) {
-        let pause = match &self.failure {
+        let count = match &self.failure {
             Some(failure) if now < failure.until => return,
-            Some(failure) => (failure.pause * 2).min(LONGEST_PAUSE),
-            None => FIRST_PAUSE,
+            Some(failure) => failure.count.saturating_add(1),
+            None => 1,
         };
-        self.failure = Some(Failure { until: now + pause, pause, error: error.clone() });
+        let until = now + PAUSES.pause(count);
+        self.failure = Some(Failure { until, count, error: error.clone() });
     }
 
     /// A connection was made.
@@ -64,7 +69,7 @@ mod tests {
         }
         backoff.succeeded();
         backoff.failed(now, &error());
-        assert!(backoff.refusal(now + FIRST_PAUSE).is_none());
+        assert!(backoff.refusal(now + PAUSES.min).is_none());
     }
 
     #[test]
@@ -74,6 +79,6 @@ mod tests {
         for _ in 0..4 {
             backoff.failed(now, &error());
         }
-        assert!(backoff.refusal(now + FIRST_PAUSE).is_none());
+        assert!(backoff.refusal(now + PAUSES.min).is_none());
     }
 }

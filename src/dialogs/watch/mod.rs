@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use mwid_core::dialog::Row;
 use mwid_core::mailbox::Account;
-use mwid_core::pace::Backoff;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,6 +24,7 @@ use self::health::Health;
 pub use self::health::{WatchHealth, Way};
 use self::sql::{ALL_PARTS, Number, PageRow};
 use super::DialogStore;
+use super::backoff::PAUSES;
 use super::error::{Cause, StoreError};
 use crate::config::{self, DatabaseUrl, FindBy};
 
@@ -35,9 +35,6 @@ mod postgres;
 mod resync;
 pub(super) mod sql;
 mod window;
-
-/// Pauses after a failure.
-const BACKOFF: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(5) };
 
 /// What a watch tells.
 #[derive(Clone, Debug)]
@@ -211,7 +208,7 @@ impl Watcher {
                     if self.failed(error).await.is_err() {
                         return;
                     }
-                    tokio::time::sleep(BACKOFF.pause(self.failures)).await;
+                    tokio::time::sleep(PAUSES.pause(self.failures)).await;
                 }
             }
         }
