@@ -13,7 +13,8 @@
 //! 8. [`message`]: what the wire brought, in canonical form;
 //! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
 //!
-//! Beside that way: [`ownership`], which of several mwid on one database tells an account.
+//! Beside that way: [`ownership`], which of several mwid on one database tells an account, and
+//! [`publication`], the state of an account that a presence server hands on.
 
 pub mod dialog;
 pub mod endpoint;
@@ -24,6 +25,7 @@ pub mod notify;
 pub mod outcome;
 pub mod ownership;
 pub mod pace;
+pub mod publication;
 pub mod reconciler;
 pub mod summary;
 pub mod timers;
