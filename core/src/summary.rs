@@ -4,6 +4,10 @@ use std::fmt;
 
 use crate::mailbox::Account;
 
+mod read;
+
+pub use read::{BodyError, MAX_BODY};
+
 /// The counts of one account or mailbox (RFC 3842 §3.5).
 ///
 /// `new` and `old` are totals: they **include** the urgent ones, as `Voice-Message: new/old
