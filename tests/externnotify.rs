@@ -12,7 +12,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mwid::config::Control;
-use mwid::source::externnotify::{Call, Externnotify, FileName, Notice, Stats};
+use mwid::source::Call;
+use mwid::source::externnotify::{Externnotify, FileName, Notice, Stats};
 use mwid::unix_socket::SocketError;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;

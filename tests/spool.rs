@@ -461,7 +461,7 @@ fn odbc_storage_the_call_is_believed_when_the_file_does_not_stay() {
     given(&mut rig, counts(5, 1, 0));
     // Heard and deleted; then one that is urgent.
     rig.spool().nudge(mailbox("202"), Some(counts(0, 0, 0)));
-    assert_eq!(rig.expect("202", counts(0, 0, 0)).source, "externnotify");
+    assert_eq!(rig.expect("202", counts(0, 0, 0)).source, "call");
     rig.leave("default/202/Urgent", 0);
     rig.spool().nudge(mailbox("202"), Some(counts(0, 0, 2)));
     fs::remove_file(rig.root().join("default/202/Urgent/msg0000.txt")).unwrap();

@@ -17,6 +17,7 @@ use crate::dialogs::StoreError;
 pub(super) struct Counters {
     pub(super) observed_by_spool: u64,
     pub(super) observed_by_externnotify: u64,
+    pub(super) observed_by_http: u64,
     pub(super) lookups: u64,
     pub(super) claims: u64,
     pub(super) delivered: u64,
@@ -32,8 +33,11 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn observed(&mut self, source: &str) {
         match source {
+            "spool" => self.observed_by_spool += 1,
             "externnotify" => self.observed_by_externnotify += 1,
-            _ => self.observed_by_spool += 1,
+            "http" => self.observed_by_http += 1,
+            // What a call had counted; the call itself was.
+            _ => {}
         }
     }
 }

@@ -7,8 +7,7 @@ use mwid_core::summary::Summary;
 
 use super::Daemon;
 use crate::ledger::{Given, Memory};
-use crate::source::Observation;
-use crate::source::externnotify::Call;
+use crate::source::{Call, Observation};
 
 impl Daemon {
     pub(super) fn remember(&mut self, memory: Memory) {
@@ -39,7 +38,6 @@ impl Daemon {
                 self.counted_here(&mailbox, summary, urgency, false);
             }
             Observation::Given { mailbox, summary } => {
-                self.counters.observed("externnotify");
                 self.counted_here(&mailbox, summary, Urgency::Fresh, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
@@ -81,10 +79,11 @@ impl Daemon {
         }
     }
 
-    /// Asterisk called: the spool counts the mailbox where it has it; where it does not, or there
+    /// Somebody called: the spool counts the mailbox where it has it; where it does not, or there
     /// is no spool, the counts of the call are the truth. Until that is known the ledger has them.
     pub(super) fn call(&mut self, call: Call) {
-        let Call { mailbox, given, stamp, mut receipt } = call;
+        let Call { mailbox, given, stamp, mut receipt, source } = call;
+        self.counters.observed(source);
         if let Some(summary) = given {
             self.given.insert(mailbox.clone(), summary);
             self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
@@ -94,7 +93,7 @@ impl Daemon {
             Some(summary) if !nudged => self.observe(Observation::Given { mailbox, summary }),
             None if self.spool.is_none() => tracing::warn!(
                 %mailbox,
-                "externnotify gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
+                "{source} gave no counts and there is no spool to count; set [spool] enabled, or let Asterisk pass its counts"
             ),
             _ => {}
         }

@@ -29,9 +29,9 @@ use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::Ledger;
 use crate::lock::LockError;
-use crate::source::Observation;
-use crate::source::externnotify::{Call, Externnotify};
+use crate::source::externnotify::Externnotify;
 use crate::source::spool::Spool;
+use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
@@ -91,7 +91,7 @@ pub struct Daemon {
     unsent: Option<Transmit>,
     store: DialogStore,
     ledger: Ledger,
-    /// Mailboxes whose counts externnotify gave, as the ledger has them.
+    /// Mailboxes whose counts a call gave, as the ledger has them.
     given: HashMap<Mailbox, Summary>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,

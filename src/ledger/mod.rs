@@ -1,13 +1,13 @@
 //! The ledger: mwid's own durable memory, one SQLite file.
 //!
 //! It remembers, per dialog, the highest CSeq that was sent and the summary that the phone last
-//! acknowledged, and the counts of mailboxes that only externnotify knows. What must not be
+//! acknowledged, and the counts of mailboxes that only a call gave (externnotify, HTTP). What must not be
 //! forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
 //! damaged ledger is set aside, one that cannot be written is moved away, and neither keeps mwid
-//! from starting. What externnotify gave is the only truth that there is: a call stays in its file
-//! until it is written here ([`Ledger::given`]), a ledger that was moved away
+//! from starting. What a call gave is the only truth that there is: it stays in its file, or its
+//! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use mwid_core::summary::Summary;
 use tokio::sync::oneshot;
 
 use crate::lock::{self, Lock, LockError};
-use crate::source::externnotify::Receipt;
+use crate::source::Receipt;
 
 mod file;
 mod given;
@@ -47,7 +47,7 @@ pub struct Ledger {
 pub struct Memory {
     /// The dialogs.
     pub dialogs: Vec<(Identity, Remembered)>,
-    /// The mailboxes that only externnotify knows.
+    /// The mailboxes that only a call gave.
     pub mailboxes: Vec<Given>,
 }
 
@@ -112,8 +112,8 @@ impl Ledger {
         self.order(Order::Dead { dialog: writer::Facts::of(dialog) });
     }
 
-    /// externnotify gave counts, which are the truth unless the spool has the mailbox. The receipt
-    /// is done as soon as they are written, to the disk, or newer ones have a file of their own.
+    /// A call gave counts, which are the truth unless the spool has the mailbox. The receipt is
+    /// done as soon as they are written, to the disk, or newer ones have a file of their own.
     pub fn given(&self, given: Given, receipt: Option<Receipt>) {
         self.order(Order::Given { given, receipt });
     }

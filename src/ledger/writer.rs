@@ -16,7 +16,7 @@ use super::file::FileError;
 use super::given::AllGiven;
 use super::{Given, Memory, State, file};
 use crate::clock;
-use crate::source::externnotify::Receipt;
+use crate::source::Receipt;
 
 /// What nobody waits for is written within this time.
 const BATCH: Duration = Duration::from_millis(100);
@@ -172,7 +172,7 @@ impl Writer {
         if pruning {
             self.pruned = Instant::now();
         }
-        let forced = self.given.has_files();
+        let forced = self.given.has_receipts();
         let write = |to: &Connection| {
             if pruning {
                 file::prune(to, clock::unix())?;
@@ -274,7 +274,7 @@ fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
                 Err(error) => format!("nor can it be set aside: {error}"),
             };
             tracing::error!(
-                "what externnotify gave cannot be read from {}: {problem}; {fate}",
+                "what calls gave cannot be read from {}: {problem}; {fate}",
                 away.display()
             );
         }
@@ -283,7 +283,11 @@ fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
 
 impl Order {
     fn is_waited_for(&self) -> bool {
-        matches!(self, Self::Sending { .. })
+        match self {
+            Self::Sending { .. } => true,
+            Self::Given { receipt, .. } => receipt.as_ref().is_some_and(Receipt::is_waited_for),
+            _ => false,
+        }
     }
 }
 

@@ -6,7 +6,25 @@ use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
 pub mod externnotify;
+mod receipt;
 pub mod spool;
+
+pub use receipt::Receipt;
+
+/// Somebody outside said that a mailbox changed, and perhaps what it holds now.
+#[derive(Debug)]
+pub struct Call {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    /// Its counts, when they were given.
+    pub given: Option<Summary>,
+    /// When that was, nanoseconds since 1970.
+    pub stamp: u64,
+    /// Who waits until the counts are safe.
+    pub receipt: Option<Receipt>,
+    /// Which source says so, for counters: `externnotify`, `http`.
+    pub source: &'static str,
+}
 
 /// What a source says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,15 +35,15 @@ pub enum Observation {
         mailbox: Mailbox,
         /// Its counts.
         summary: Summary,
-        /// Which source says so, for logs and counters: `spool`, `externnotify`, …
+        /// Why it was counted, for counters: `spool`, or `call` when a call asked for it.
         source: &'static str,
         /// Whether it just changed, or was only counted again.
         urgency: Urgency,
-        /// Counts that externnotify gave need not be remembered any more. False while these
+        /// Counts that a call gave need not be remembered any more. False while these
         /// messages may only be passing through the spool.
         sure: bool,
     },
-    /// externnotify gave the counts of a mailbox that no spool can count: nobody else knows them.
+    /// A call gave the counts of a mailbox that no spool can count: nobody else knows them.
     Given {
         /// The mailbox.
         mailbox: Mailbox,

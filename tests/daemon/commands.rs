@@ -46,6 +46,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
         &[
             "observed_by_spool",
             "observed_by_externnotify",
+            "observed_by_http",
             "lookups",
             "claims",
             "delivered",

@@ -13,14 +13,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::Call;
 use super::collect::Collector;
 use super::drop;
 use super::notice::{MAX_NOTICE, Notice};
-use super::receipt::{Files, Receipt, Taken};
+use super::receipt::{FileReceipt, Files, Taken};
 use super::stamps::Stamps;
 use crate::clock::unix_nanos;
 use crate::config;
+use crate::source::{Call, Receipt};
 use crate::unix_socket::{self, Bound, SocketError};
 
 /// Between two looks into the drop folder.
@@ -60,7 +60,7 @@ struct Counters {
 }
 
 /// The running source. Dropping it stops it, removes the socket and leaves what was not taken yet
-/// in the drop folder for the next start. A [`Receipt`] may be done later.
+/// in the drop folder for the next start. A [`FileReceipt`] may be done later.
 #[derive(Debug)]
 pub struct Externnotify {
     bound: Option<Bound<StdDatagram>>,
@@ -248,12 +248,18 @@ impl Desk {
 
     /// Judges and sends under one lock, so that calls leave in the order of their stamps, whether
     /// they came as datagrams or as files.
-    fn hand_on(&self, permit: mpsc::Permit<'_, Call>, notice: Notice, receipt: Option<Receipt>) {
+    fn hand_on(
+        &self,
+        permit: mpsc::Permit<'_, Call>,
+        notice: Notice,
+        receipt: Option<FileReceipt>,
+    ) {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         if stamps.is_fresh(&notice, unix_nanos(), Instant::now()) {
             self.counters.calls.fetch_add(1, Ordering::Relaxed);
             let (given, stamp) = (notice.given(), notice.stamp);
-            permit.send(Call { mailbox: notice.mailbox, given, stamp, receipt });
+            let (mailbox, receipt) = (notice.mailbox, receipt.map(Receipt::File));
+            permit.send(Call { mailbox, given, stamp, receipt, source: "externnotify" });
             return;
         }
         std::mem::drop(stamps);

@@ -7,13 +7,10 @@
 //! any moment, and still arrives at once.
 //!
 //! The daemon's side ([`Externnotify`]) receives the datagrams and collects the files that came
-//! without one. It hands each on once, with a [`Receipt`]; the file goes when the receipt is done:
+//! without one. It hands each on once, with a [`FileReceipt`]; the file goes when the receipt is done:
 //! when the counts are in the ledger, or when there is nothing to remember.
 
 use std::path::PathBuf;
-
-use mwid_core::mailbox::Mailbox;
-use mwid_core::summary::Summary;
 
 mod arguments;
 mod collect;
@@ -28,7 +25,7 @@ mod stamps;
 pub use file_name::FileName;
 pub use listen::{Externnotify, Stats};
 pub use notice::{MAX_NOTICE, Notice, NoticeError};
-pub use receipt::Receipt;
+pub use receipt::FileReceipt;
 pub use send::main;
 
 /// Where the daemon listens unless it is told otherwise (`[control] externnotify`).
@@ -50,17 +47,4 @@ impl Default for Doors {
     fn default() -> Self {
         Self { socket: DEFAULT_SOCKET.into(), drop: DEFAULT_DROP.into() }
     }
-}
-
-/// What Asterisk said: this mailbox changed.
-#[derive(Debug)]
-pub struct Call {
-    /// The mailbox.
-    pub mailbox: Mailbox,
-    /// Its counts, when they were given.
-    pub given: Option<Summary>,
-    /// When the command was started, nanoseconds since 1970.
-    pub stamp: u64,
-    /// The file that remembers the call until this is done.
-    pub receipt: Option<Receipt>,
 }

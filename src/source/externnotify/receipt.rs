@@ -33,7 +33,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) enum Taken {
     /// It is new.
-    New(Receipt),
+    New(FileReceipt),
     /// It was handed on before.
     Known,
     /// Too many files are handed on already.
@@ -64,7 +64,7 @@ impl Files {
             return Taken::NoRoom;
         }
         known.handed_on.insert(name);
-        Taken::New(Receipt { files: Arc::clone(self), name })
+        Taken::New(FileReceipt { files: Arc::clone(self), name })
     }
 
     /// Files that were handed on and cannot be removed.
@@ -121,12 +121,12 @@ impl Known {
 /// The file of a call. It stays, also over a crash, until the call is [`done`](Self::done); a
 /// receipt that is dropped leaves it for the next start.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct FileReceipt {
     files: Arc<Files>,
     name: FileName,
 }
 
-impl Receipt {
+impl FileReceipt {
     /// What the call said is safe, or of no use any more: removes the file.
     pub fn done(self) {
         self.files.remove(self.name);

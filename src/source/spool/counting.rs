@@ -17,7 +17,7 @@ use crate::source::Observation;
 
 /// How an observation of this source is marked.
 const SPOOL: &str = "spool";
-const EXTERNNOTIFY: &str = "externnotify";
+const CALL: &str = "call";
 
 /// What came of counting a mailbox.
 enum Outcome {
@@ -78,12 +78,8 @@ impl Worker {
             self.beliefs.hear(mailbox, given);
         }
         match (self.count(mailbox, false), given) {
-            (Outcome::Counted(summary), _) => {
-                self.judge(mailbox, summary, EXTERNNOTIFY, Urgency::Fresh)
-            }
-            (Outcome::Emptied, _) => {
-                self.judge(mailbox, Summary::default(), EXTERNNOTIFY, Urgency::Fresh)
-            }
+            (Outcome::Counted(summary), _) => self.judge(mailbox, summary, CALL, Urgency::Fresh),
+            (Outcome::Emptied, _) => self.judge(mailbox, Summary::default(), CALL, Urgency::Fresh),
             (Outcome::Failed | Outcome::NotThere, Some(summary)) => {
                 self.say(Observation::Given { mailbox: mailbox.clone(), summary })
             }
