@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::process::{Command, Output};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 fn demo(arguments: &[&str]) -> Output {
@@ -42,4 +46,26 @@ fn the_demo_in_json_has_a_step_for_each_thing_that_happened() {
     let expected =
         expected.map(|(step, lamp, shown, lost)| (step.into(), lamp, shown.into(), lost));
     assert_eq!(steps.into_iter().map(told).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_mwid"));
+    let demo = demo.arg("demo").env("TMPDIR", temporary.path()).stdout(Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let mut drawn = BufReader::new(demo.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("mwid starts") {
+        line.clear();
+        assert_ne!(drawn.read_line(&mut line).unwrap(), 0, "it ended before it began");
+    }
+    let folders = || fs::read_dir(temporary.path()).unwrap().count();
+    assert_eq!(folders(), 1);
+    kill(Pid::from_raw(demo.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let mut rest = String::new();
+    drawn.read_to_string(&mut rest).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.contains("it was interrupted"), "{rest}");
+    assert_eq!(folders(), 0);
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::json;
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -50,6 +51,9 @@ pub enum DemoError {
     /// The daemon does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Ctrl-C.
+    #[error("it was interrupted")]
+    Interrupted,
     /// The phone did not get the truth.
     #[error("{step}: the phone should show {wanted} and shows {shown}")]
     Untrue {
@@ -119,10 +123,16 @@ fn play(socket: UdpSocket, place: &Place, quiet: bool) -> Result<Vec<Told>, Demo
         .build()
         .map_err(io_error("a runtime"))?;
     runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(io_error("Ctrl-C"))?;
         let (daemon, _requests) = Daemon::start(place.config.clone(), PathBuf::new())?;
         let (stop, stopped) = oneshot::channel();
         let story = async {
-            let told = tell(line, place, &Ladder::new(quiet)).await;
+            let ladder = Ladder::new(quiet);
+            let told = tokio::select! {
+                told = tell(line, place, &ladder) => told,
+                // Leaving by the ordinary way takes the temporary folder along.
+                _ = interrupt.recv() => Err(DemoError::Interrupted),
+            };
             // The daemon is there until it is told to stop.
             let _ = stop.send(());
             told
