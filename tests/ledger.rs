@@ -163,6 +163,20 @@ fn what_ended_long_ago_is_dropped() {
     assert_eq!(left[0].0, dialog(2, 0).identity());
 }
 
+/// The highest CSeq of each dialog must outlive a clock that is years ahead for a while.
+#[test]
+fn a_clock_that_was_set_years_ahead_drops_nothing() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    rig.send(&ledger, &dialog(2, UNIX + 3600), 7);
+    drop(ledger);
+    let (ledger, memory) = Ledger::open(&rig.path(), UNIX + 315_360_000).unwrap();
+    assert_eq!(memory.dialogs.len(), 2);
+    drop(ledger);
+    assert_eq!(rig.memory().dialogs.len(), 2);
+}
+
 #[test]
 fn given_counts_are_kept_until_the_spool_has_the_mailbox() {
     let rig = Rig::new();

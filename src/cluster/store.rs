@@ -15,23 +15,14 @@ pub(super) const PAGE: i64 = 1000;
 /// How many rows one INSERT takes, most first: few lengths, so that each is prepared once.
 const BATCHES: [usize; 3] = [100, 10, 1];
 
-/// This instant by the database's clock, in milliseconds of Unix time. `UTC_TIMESTAMP`, since local
-/// time has an hour twice each autumn.
-fn now(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::MySql => {
-            "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)"
-        }
-        Dialect::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000)::int8",
-        Dialect::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-    }
-}
-
 /// The row may be overwritten: the table `mwid_counts` is there before, `new` is the new row. One's
 /// own row always; the common row only by what was observed later. A time that has not come yet is
 /// that of a clock that was set back since.
 fn replaceable(dialect: Dialect, new: &str, old: &str) -> String {
-    format!("({old}node <> '*' OR {new} >= {old}observed OR {old}observed > {})", now(dialect))
+    format!(
+        "({old}node <> '*' OR {new} >= {old}observed OR {old}observed > {})",
+        dialect.unix_millis()
+    )
 }
 
 /// "I am alive", and the view of this node. Answer: whether another process has this name.
@@ -50,7 +41,7 @@ impl Question for Beat {
     type Answer = bool;
 
     async fn ask<S: Session>(&self, session: &mut S, dialect: Dialect) -> Result<bool, S::Error> {
-        let now = now(dialect);
+        let now = dialect.unix_millis();
         let (node, instance) = (Param::Text(&self.node), Param::Text(&self.instance));
         if self.again {
             let sql = dialect.placed(&format!(
@@ -142,13 +133,13 @@ impl Question for Look {
         let nodes = format!(
             "SELECT node, {} FROM mwid_nodes WHERE ABS({} - seen) <= lease",
             number("view_id"),
-            now(dialect)
+            dialect.unix_millis()
         );
         let nodes = session.rows(&nodes, &[]).await?.into_iter().filter_map(read_node).collect();
         // Read before the rows: what is counted up to here has been committed.
         let counter = format!("SELECT {} FROM mwid_cluster WHERE id = 1", number("revision"));
         let counter = first_number(&session.rows(&counter, &[]).await?);
-        let now = format!("SELECT {}", now(dialect));
+        let now = format!("SELECT {}", dialect.unix_millis());
         let now = first_number(&session.rows(&now, &[]).await?).unwrap_or_default();
         let mut rows = Vec::new();
         if counter.is_some() && counter != self.counter {
@@ -264,7 +255,7 @@ impl Publish {
         batch: &[Count],
         revision: &mut i64,
     ) -> Result<(), S::Error> {
-        let row = format!("(?, ?, ?, #, #, #, #, #, {} - #, #)", now(dialect));
+        let row = format!("(?, ?, ?, #, #, #, #, #, {} - #, #)", dialect.unix_millis());
         let rows = vec![row; batch.len()].join(", ");
         let sql = dialect.placed(&format!(
             "INSERT INTO mwid_counts (node, context, number, new_messages, old_messages, \

@@ -28,6 +28,7 @@ pub(super) struct Counters {
     pub(super) bad_rows: u64,
     pub(super) capped_lookups: u64,
     pub(super) new_subscriptions: u64,
+    pub(super) clock_jumps: u64,
 }
 
 impl Counters {

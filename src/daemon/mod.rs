@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::clock;
+use crate::clock::{self, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, Timers};
 use crate::control::{Answer, Request, server};
@@ -114,6 +114,7 @@ pub struct Daemon {
     waiters: Vec<requests::Waiter>,
     counters: Counters,
     said: Said,
+    jumps: Jumps,
     debug: bool,
     control: server::Server,
 }
@@ -177,6 +178,7 @@ impl Daemon {
             waiters: Vec::new(),
             counters: Counters::default(),
             said: Said::default(),
+            jumps: Jumps::new(clock::since_1970(), Instant::now()),
             debug: false,
             control,
         };
@@ -224,6 +226,7 @@ impl Daemon {
     fn advance(&mut self) {
         self.lapse();
         let now = Instant::now();
+        self.look_at_clock(now);
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
         }
@@ -246,7 +249,22 @@ impl Daemon {
         let reconciler = self.reconciler.poll_timeout(Instant::now());
         let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
         let all = [self.delivery.poll_timeout(), reconciler, waiters, lease];
-        all.into_iter().flatten().min()
+        all.into_iter().flatten().chain([self.jumps.due()]).min()
+    }
+
+    /// Subscriptions end by the wall clock: when that is set, others have ended than before, and
+    /// some that had are live again.
+    fn look_at_clock(&mut self, now: Instant) {
+        if now < self.jumps.due() {
+            return;
+        }
+        let Some(jump) = self.jumps.look(clock::since_1970(), now) else { return };
+        self.counters.clock_jumps += 1;
+        let accounts = self.reconciler.accounts().count();
+        tracing::warn!(
+            "the system clock was set {jump}; subscriptions end by it, so all {accounts} accounts are looked up again"
+        );
+        self.reconciler.look_up_all();
     }
 
     fn transmit(&mut self) {

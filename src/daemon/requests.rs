@@ -349,7 +349,8 @@ fn subscriptions(account: &Account, rows: &[Row], delivered: &[(RowId, Summary)]
         text.push_str(&describe(who, row, shown, problem.as_deref()));
         data.push(json!({
             "id": row.id, "to_tag": row.to_tag, "from_tag": row.from_tag, "callid": row.callid,
-            "expires": row.expires, "local_cseq": row.local_cseq, "contact": row.contact,
+            "expires": row.expires, "remaining_seconds": remaining(row),
+            "local_cseq": row.local_cseq, "contact": row.contact,
             "record_route": row.record_route, "acknowledged": shown.map(|shown| shown.to_string()),
             "problem": problem,
         }));
@@ -361,6 +362,12 @@ fn subscriptions(account: &Account, rows: &[Row], delivered: &[(RowId, Summary)]
     Answer { text: text.trim_end().to_owned(), data, code: u8::from(seen.is_empty()) }
 }
 
+/// Seconds until the subscription ends; negative when it has.
+fn remaining(row: &Row) -> Option<i64> {
+    let now = i64::try_from(unix()).unwrap_or(i64::MAX);
+    row.expires.map(|ends| ends.saturating_sub(now))
+}
+
 fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>) -> String {
     let text = |value: &Option<String>| {
         let value = value.as_deref().unwrap_or("(none)");
@@ -369,7 +376,7 @@ fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>)
     let number = |value: Option<i64>| value.map_or_else(|| "(none)".to_owned(), |n| n.to_string());
     let mut lines = format!(
         "MWI subscription details for {who}:\n  To tag: {}\n  From tag: {}\n  Call-ID: {}\n  \
-         Expires: {}\n  CSeq: {}\n  Contact: {}\n  Phone shows: {}\n",
+         Expires: {}\n  CSeq: {}\n  Contact: {}\n  Phone shows: {}\n  Ends in: {}\n",
         text(&row.to_tag),
         text(&row.from_tag),
         text(&row.callid),
@@ -377,6 +384,7 @@ fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>)
         number(row.local_cseq),
         text(&row.contact),
         shown.map_or_else(|| "not known".to_owned(), |shown| shown.to_string()),
+        remaining(row).map_or_else(|| "(none)".to_owned(), |left| format!("{left} s")),
     );
     if let Some(problem) = problem {
         lines.push_str(&format!("  Problem: {problem}\n"));

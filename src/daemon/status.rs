@@ -19,6 +19,8 @@ pub(super) struct Snapshot {
     in_flight: usize,
     spool: Option<(String, Value)>,
     watch: (String, Value),
+    /// What is wrong with the spool and with the watch of the table.
+    troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
     data: Value,
 }
@@ -35,6 +37,9 @@ impl Daemon {
             (health.to_string(), json!(health))
         });
         let watch = self.watch.health();
+        let mut troubles: Vec<String> =
+            self.spool.iter().filter_map(|it| it.health().trouble()).collect();
+        troubles.extend(watch.trouble());
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -66,18 +71,45 @@ impl Daemon {
             in_flight: self.delivery.in_flight(),
             spool,
             watch: (watch.to_string(), json!(watch)),
+            troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
             data,
         }
     }
 }
 
+/// What is wrong now, in a few words each: the lines of each part say more.
+fn troubles(snapshot: &Snapshot, database: Option<&StoreError>) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut say = |words: &str| all.push(words.to_owned());
+    if database.is_some() {
+        say("the database cannot be used");
+    }
+    snapshot.troubles.iter().for_each(|words| say(words));
+    if snapshot.cluster.as_ref().is_some_and(|(health, _)| health.error.is_some()) {
+        say("the cluster's tables cannot be used");
+    }
+    if snapshot.data["ledger"]["error"].is_string() {
+        say("the ledger cannot be written");
+    }
+    if !snapshot.suspended.is_empty() {
+        say(&format!("{} does not answer", snapshot.suspended.join(", ")));
+    }
+    all
+}
+
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
 pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
-    let Snapshot { database, census, suspended, in_flight, spool, watch, cluster, mut data } =
-        snapshot;
     let enabled = probe.is_ok();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
+    let troubles = troubles(&snapshot, probe.as_ref().err());
+    if !troubles.is_empty() {
+        lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
+    }
+    let Snapshot {
+        database, census, suspended, in_flight, spool, watch, cluster, mut data, ..
+    } = snapshot;
+    data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
     match &probe {
         Ok(probe) => {

@@ -69,6 +69,18 @@ impl Dialect {
         if self == Self::Postgres { format!("{column}::int8") } else { column.to_owned() }
     }
 
+    /// This instant by the database's clock, in milliseconds of Unix time. `UTC_TIMESTAMP`, since
+    /// local time has an hour twice each autumn.
+    pub(crate) fn unix_millis(self) -> &'static str {
+        match self {
+            Self::MySql => {
+                "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)"
+            }
+            Self::Postgres => "(extract(epoch FROM clock_timestamp()) * 1000)::int8",
+            Self::Sqlite => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+        }
+    }
+
     /// Equal to the letter. MySQL compares in the column's collation, most of which ignore case;
     /// Call-IDs are compared byte by byte (RFC 3261 §8.1.1.4), and so is what this row was read as.
     fn same(self, column: &str) -> String {

@@ -39,9 +39,9 @@ const MIGRATIONS: [&str; 2] = [
     "ALTER TABLE mailboxes ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;",
 ];
 
-/// A dialog is forgotten this long after its subscription has ended: by then the presence server
-/// has removed its row.
-const KEEP: u64 = 86_400;
+/// A dialog is forgotten this many seconds after its subscription has ended: by then the presence
+/// server has removed its row.
+const KEEP: i64 = 86_400;
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
@@ -86,10 +86,14 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     Ok((connection, memory))
 }
 
-/// Drops the dialogs whose subscription ended long ago.
+/// Drops the dialogs whose subscription ended long ago: by our clock, and by what the presence
+/// server wrote of the newest one. A clock that was set years ahead drops nothing that way.
 pub(super) fn prune(connection: &Connection, unix: u64) -> Result<usize, rusqlite::Error> {
-    let gone = i64::try_from(unix.saturating_sub(KEEP)).unwrap_or(i64::MAX);
-    connection.execute("DELETE FROM dialogs WHERE expires < ?1", [gone])
+    let unix = i64::try_from(unix).unwrap_or(i64::MAX);
+    connection.execute(
+        "DELETE FROM dialogs WHERE expires < min(?1, (SELECT max(expires) FROM dialogs)) - ?2",
+        [unix, KEEP],
+    )
 }
 
 /// The folder that the ledger and its lock are in.

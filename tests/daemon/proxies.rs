@@ -38,7 +38,10 @@ fn rfc3261_17_1_4_icmp_refused_goes_to_the_next_proxy_at_once() {
     assert!(line.contains(&format!("the proxy {dead} ")), "{line}");
     let status = mwid.settled();
     assert_eq!(status["suspended_proxies"], serde_json::json!([dead]));
-    assert!(house.mwid(&["status"]).out.contains(&format!("; not answering: {dead}\n")));
+    let said = house.mwid(&["status"]).out;
+    assert!(said.contains(&format!("; not answering: {dead}\n")), "{said}");
+    let trouble = format!("Module ENABLED\n  TROUBLE: {dead} does not answer\n");
+    assert!(said.starts_with(&trouble), "{said}");
 
     // While it is suspended the next change goes straight to the other.
     house.messages("example.com/202", 2, 0);

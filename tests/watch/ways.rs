@@ -54,6 +54,9 @@ pub async fn with_triggers_what_a_subscribe_changes_is_seen_and_nothing_else(bed
     assert_eq!(seen.accounts().await, ["299"]);
     let health = seen.watch.health();
     assert_eq!((health.changes, health.rubbish, health.error.clone()), (7, 0, None), "{health}");
+    let words = health.to_string();
+    let way = kind.split_once(", ").unwrap().1;
+    assert!(words.starts_with(&format!("{way}: ")) && words.contains("is told after"), "{words}");
 }
 
 pub async fn without_triggers_new_rows_are_paged_and_refreshed_ones_resynced(bed: Bed) {

@@ -102,7 +102,8 @@ pub enum Verdict {
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
 /// - commands: [`remember`](Self::remember), [`set`](Self::set), [`acquire`](Self::acquire),
-///   [`release`](Self::release), [`look_up`](Self::look_up), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
+///   [`release`](Self::release), [`look_up`](Self::look_up),
+///   [`look_up_all`](Self::look_up_all), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -178,6 +179,11 @@ impl Reconciler {
         for row in rows {
             self.forget(row);
         }
+        self.look_up_all();
+    }
+
+    /// Any account's rows may have changed, or whether they are live: the clock was set.
+    pub fn look_up_all(&mut self) {
         let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);

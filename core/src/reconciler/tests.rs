@@ -311,6 +311,27 @@ fn pauses_grow_while_nothing_helps_and_start_anew_after_a_delivery() {
     assert!(at - last <= 6 * SECOND, "{:?}", at - last);
 }
 
+/// A clock that is years ahead ends every subscription, and none has ended when it is set right.
+#[test]
+fn what_a_wrong_clock_ended_goes_on_when_it_is_right_again() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
+    rig.set("202", 1);
+    rig.set("203", 1);
+    rig.sent();
+    (1..=2).for_each(|row| rig.verdict(row, Verdict::Delivered));
+    let rows = std::mem::take(&mut rig.rows);
+    rig.reconciler.look_up_all();
+    assert_eq!(rig.sent(), []);
+    rig.set("203", 2);
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.reconciler.census().dialogs, 0);
+
+    rig.rows = rows;
+    rig.reconciler.look_up_all();
+    // The other one's phone shows what is true already; no CSeq is used twice.
+    assert_eq!(rig.next().map(|(_, sent)| sent), Some(vec![(2, 2, 3)]));
+}
+
 #[test]
 fn hurry_ends_every_pause() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);

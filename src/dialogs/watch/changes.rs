@@ -51,7 +51,7 @@ pub(super) async fn follow(watcher: &mut Watcher) -> Result<(), Stop> {
             _ = trim.tick() => reader.trim(watcher).await?,
             () = sleep_until(reader.resync.due()) => reader.resync.step(watcher).await?,
             _ = recheck.tick() => {
-                if !watcher.is_installed().await? {
+                if !watcher.recheck().await? {
                     return Ok(());
                 }
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::WatchError;
+use crate::config;
 use crate::dialogs::error::StoreError;
 
 /// How the table is watched.
@@ -47,6 +48,24 @@ pub struct WatchHealth {
     pub resyncs: u64,
     /// Whether it is being read now.
     pub resyncing: bool,
+    /// `[database] watch_poll`, in milliseconds.
+    pub poll_ms: u128,
+    /// `[database] resync`, in seconds.
+    pub resync_seconds: u64,
+    /// How far the database's clock is ahead of this machine's, when that is more than half a minute.
+    pub clock_skew_seconds: i64,
+}
+
+impl WatchHealth {
+    /// What is wrong now, in a few words.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.error, self.clock_skew_seconds) {
+            (Some(_), _) => Some("new subscriptions are not seen".to_owned()),
+            (None, 0) => None,
+            (None, skew) => Some(Skew(skew).to_string()),
+        }
+    }
 }
 
 impl fmt::Display for WatchHealth {
@@ -54,23 +73,36 @@ impl fmt::Display for WatchHealth {
         if let Some(error) = &self.error {
             return write!(f, "new ones are not seen: {error}");
         }
+        let Self { poll_ms, resync_seconds, rows_per_second, .. } = self;
         match self.way {
             None => return f.write_str("waiting for the database"),
-            Some(Way::Listen) => f.write_str("PostgreSQL tells of new ones (LISTEN)")?,
-            Some(Way::ChangeTable) => f.write_str("new ones are read from mwid_changes")?,
-            Some(Way::Paging) => f.write_str(
-                "new ones are looked for every second, refreshed ones by reading the whole table",
+            // Most of a tenth of a second is `[timers] settle`.
+            Some(Way::Listen) => f.write_str(
+                "LISTEN: PostgreSQL tells of each; a phone that subscribes or refreshes is told \
+                 after about 0.1 s",
+            )?,
+            Some(Way::ChangeTable) => write!(
+                f,
+                "change table: mwid_changes is read every {poll_ms} ms; a phone that subscribes or \
+                 refreshes is told after 0.1 to {:.1} s",
+                0.1 + *poll_ms as f64 / 1000.0
+            )?,
+            Some(Way::Paging) => write!(
+                f,
+                "paging: new rows are looked for every second, all rows are read every \
+                 {resync_seconds} s; a phone that subscribes is told after about 1 s, one that \
+                 refreshes after up to {resync_seconds} s"
             )?,
         }
         if let Some(reason) = &self.reason {
-            write!(f, ", because {reason}")?;
+            write!(f, "; why no better way: {reason}")?;
         }
-        if let Some(lag) = self.lag_ms {
-            write!(f, "; seen within {lag:.1} ms")?;
-        }
-        write!(f, "; {:.1} rows read a second", self.rows_per_second)?;
+        write!(f, "; cost: {rows_per_second:.1} rows read a second")?;
         if self.resyncing {
             f.write_str("; the whole table is being read")?;
+        }
+        if self.clock_skew_seconds != 0 {
+            write!(f, "; {}", Skew(self.clock_skew_seconds))?;
         }
         match &self.untrimmed {
             Some(error) => write!(f, "; mwid_changes grows: {error}"),
@@ -78,6 +110,19 @@ impl fmt::Display for WatchHealth {
         }
     }
 }
+
+/// The database's clock beside ours, in seconds; more is ahead.
+struct Skew(i64);
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = if self.0 > 0 { "ahead of" } else { "behind" };
+        write!(f, "the database's clock is {} s {side} this machine's", self.0.unsigned_abs())
+    }
+}
+
+/// Two clocks further apart than this many seconds are worth a word.
+const APART: u64 = 30;
 
 /// What a [`WatchHealth`] is made of.
 #[derive(Debug)]
@@ -93,6 +138,9 @@ pub(super) struct Health {
     untrimmed: Option<String>,
     resyncs: u64,
     resyncing: bool,
+    poll: Duration,
+    resync: Duration,
+    skew: i64,
     rate: Rate,
 }
 
@@ -107,7 +155,7 @@ struct Rate {
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl Health {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(settings: &config::Database) -> Self {
         let now = Instant::now();
         Self {
             way: None,
@@ -121,6 +169,9 @@ impl Health {
             untrimmed: None,
             resyncs: 0,
             resyncing: false,
+            poll: settings.watch_poll,
+            resync: settings.resync,
+            skew: 0,
             rate: Rate { began: now, rows: 0, before: 0.0 },
         }
     }
@@ -178,6 +229,22 @@ impl Health {
         self.resyncing = resyncing;
     }
 
+    /// How many seconds the database's clock is ahead of ours: said when it begins and when it ends.
+    pub(super) fn clocks(&mut self, ahead: i64) {
+        let before = std::mem::replace(&mut self.skew, 0);
+        if ahead.unsigned_abs() > APART {
+            self.skew = ahead;
+            if before == 0 {
+                tracing::warn!(
+                    "{}: subscriptions end by this machine's, so lamps go wrong if the presence server keeps the other time; have all machines set by NTP",
+                    Skew(ahead)
+                );
+            }
+        } else if before != 0 {
+            tracing::info!("the database's clock and this machine's agree again");
+        }
+    }
+
     pub(super) fn report(&mut self) -> WatchHealth {
         let now = Instant::now();
         self.rate.roll(now);
@@ -194,6 +261,9 @@ impl Health {
             untrimmed: self.untrimmed.clone(),
             resyncs: self.resyncs,
             resyncing: self.resyncing,
+            poll_ms: self.poll.as_millis(),
+            resync_seconds: self.resync.as_secs(),
+            clock_skew_seconds: self.skew,
         }
     }
 }

@@ -26,6 +26,7 @@ use self::sql::{ALL_PARTS, Number, PageRow};
 use super::DialogStore;
 use super::backoff::PAUSES;
 use super::error::{Cause, StoreError};
+use crate::clock;
 use crate::config::{self, DatabaseUrl, FindBy};
 
 mod changes;
@@ -165,7 +166,7 @@ impl Watch {
         changes: mpsc::Sender<Change>,
         pace: Pace,
     ) -> Self {
-        let health = Arc::new(Mutex::new(Health::new()));
+        let health = Arc::new(Mutex::new(Health::new(settings)));
         let watcher = Watcher {
             settings: settings.clone(),
             store,
@@ -227,7 +228,7 @@ impl Watcher {
 
     /// Follows the table in the best way there is, until another may be better.
     async fn follow(&mut self) -> Result<(), Stop> {
-        if !self.is_installed().await? {
+        if !self.recheck().await? {
             return paging::follow(self, paging::Reason::NoTriggers).await;
         }
         let url = self.settings.url.clone();
@@ -248,6 +249,15 @@ impl Watcher {
 
     async fn is_installed(&self) -> Result<bool, StoreError> {
         Ok(self.store.number(Number::Parts).await? == Some(ALL_PARTS))
+    }
+
+    /// What is looked at now and then: both clocks, and whether the triggers are there.
+    async fn recheck(&self) -> Result<bool, StoreError> {
+        if let Some(theirs) = self.store.number(Number::Clock).await? {
+            let ours = i64::try_from(clock::since_1970().as_millis()).unwrap_or(i64::MAX);
+            self.health().clocks(theirs.saturating_sub(ours) / 1000);
+        }
+        self.is_installed().await
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {

@@ -25,7 +25,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTriggers => f.write_str(
-                "the triggers of mwid sql are not installed, or not to be seen by this user",
+                "the triggers are not installed, or this user may not see them: run mwid sql --apply",
             ),
             Self::Failed(error) => write!(f, "{error}"),
         }
@@ -49,7 +49,7 @@ pub(super) async fn follow(watcher: &mut Watcher, reason: Reason) -> Result<(), 
                 // Another way begins with a resync: one that failed is tried when that is due.
                 let early = matches!(reason, Reason::Failed(_))
                     && began.elapsed() < watcher.settings.resync;
-                if !early && watcher.is_installed().await? {
+                if watcher.recheck().await? && !early {
                     return Ok(());
                 }
             }

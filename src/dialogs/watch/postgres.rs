@@ -54,7 +54,7 @@ pub(super) async fn follow(watcher: &mut Watcher, server: &config::Server) -> Re
             () = sleep_until(resync.due()), if ear.heard => resync.step(watcher).await?,
             () = until(deadline) => return Err(ear.silent().into()),
             _ = recheck.tick() => {
-                if !watcher.is_installed().await? {
+                if !watcher.recheck().await? {
                     return Ok(());
                 }
                 if ear.ping.is_none() {

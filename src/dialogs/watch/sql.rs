@@ -13,6 +13,7 @@ pub(in crate::dialogs) struct Sql {
     page: String,
     newest_row: String,
     parts: String,
+    clock: String,
     changes: String,
     newest_change: String,
     trim: String,
@@ -33,6 +34,7 @@ impl Sql {
             )),
             newest_row: format!("SELECT {} FROM {quoted}", dialect.number("MAX(id)")),
             parts: parts(dialect, table),
+            clock: format!("SELECT {}", dialect.unix_millis()),
             changes: placed(
                 "SELECT id, presentity_uri, watcher_username, watcher_domain \
                  FROM mwid_changes WHERE id > # ORDER BY id LIMIT #"
@@ -133,6 +135,8 @@ pub(in crate::dialogs) enum Number {
     NewestChange,
     /// How many parts of the script are installed.
     Parts,
+    /// The database's clock, in milliseconds of Unix time.
+    Clock,
 }
 
 impl Question for Number {
@@ -143,6 +147,7 @@ impl Question for Number {
             Self::NewestRow => &schema.watch.newest_row,
             Self::NewestChange => &schema.watch.newest_change,
             Self::Parts => &schema.watch.parts,
+            Self::Clock => &schema.watch.clock,
         }
     }
 

@@ -58,6 +58,7 @@ impl Stamps {
                 then_unix.saturating_add(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
             if unix < expected {
                 self.newest.clear();
+                self.pruned = unix;
             }
         }
         self.clock = Some((unix, now));

@@ -42,6 +42,19 @@ pub struct SpoolHealth {
     pub last_full_count: Option<FullCount>,
 }
 
+impl SpoolHealth {
+    /// What is wrong now, in a few words.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.root, self.troubles_total) {
+            (RootState::Absent { .. }, _) => Some("the spool cannot be read".to_owned()),
+            (RootState::Stopped, _) => Some("the spool is no longer watched".to_owned()),
+            (_, 0) => None,
+            (_, total) => Some(format!("{total} mailboxes or contexts cannot be counted")),
+        }
+    }
+}
+
 /// One line for `mwid status`.
 impl fmt::Display for SpoolHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
