@@ -100,6 +100,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say that the missing mailboxes of a voicemail context are gone for good: their phones go dark.
+    ///
+    /// When the folder of a context is gone, or another one than it was, mwid does not know whether
+    /// it was removed or is only not mounted, and leaves the lamps as they are. `mwid status` says
+    /// so. Exit code 1 when no mailbox of the context is missed.
+    Forget {
+        /// The voicemail context: default.
+        context: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the configuration again. A refused one never replaces the working one.
     Reload {
         /// Print JSON.

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Command::Debug { state, json } => {
             ask(path, json, &control::Command::Debug { on: state == Switch::On })
         }
+        Command::Forget { context, json } => ask(path, json, &control::Command::Forget { context }),
         Command::Reload { json } => ask(path, json, &control::Command::Reload),
     }
 }

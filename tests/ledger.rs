@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mwid::ledger::{Given, Ledger, Memory};
+use mwid::ledger::{Given, Last, Ledger, Member, Memory};
 use mwid::lock::LockError;
 use mwid_core::dialog::{Dialog, Row};
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::summary::Summary;
 use rusqlite::Connection;
 
@@ -78,6 +78,18 @@ fn new(count: u32) -> Summary {
 
 fn given(mailbox: &Mailbox, count: u32, stamp: u64) -> Given {
     Given { mailbox: mailbox.clone(), summary: new(count), stamp }
+}
+
+fn account(user: &str) -> Account {
+    Account::new(user, "example.com").unwrap()
+}
+
+fn member(mailbox: &str, here: bool) -> Member {
+    Member { mailbox: Mailbox::parse(mailbox).unwrap(), here }
+}
+
+fn last(user: &str, count: u32, members: &[Member]) -> Last {
+    Last { account: account(user), summary: new(count), members: members.into() }
 }
 
 #[test]
@@ -292,10 +304,115 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     let (ledger, _) = rig.open();
     ledger.given(given(&one, 4, 10), None);
     drop(ledger);
-    let old = "ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
+    let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
+               ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
     assert_eq!(rig.aside(), [""; 0]);
+}
+
+#[test]
+fn an_account_is_remembered_with_what_lit_it_until_its_phones_are_told_that_it_is_dark() {
+    let rig = Rig::new();
+    let (ledger, memory) = rig.open();
+    assert_eq!(memory.accounts, []);
+    let (one, two) = (member("1", true), member("2@b", false));
+    ledger.lit(&account("boss"), new(3), vec![two.clone(), one.clone()]);
+    ledger.lit(&account("desk"), new(1), vec![one.clone()]);
+    ledger.lit(&account("desk"), new(2), vec![one.clone()]);
+    ledger.dark(&account("nobody"));
+    ledger.context("default", u64::MAX - 1);
+    drop(ledger);
+    let (ledger, memory) = rig.open();
+    let boss = last("boss", 3, &[one.clone(), two.clone()]);
+    assert_eq!(memory.accounts, [boss.clone(), last("desk", 2, std::slice::from_ref(&one))]);
+    assert_eq!(memory.contexts, [("default".into(), u64::MAX - 1)]);
+    let (here, contexts) = ledger.counted_here();
+    assert_eq!((here, contexts), ([one.mailbox.clone()].into(), memory.contexts));
+    // It goes dark; what lit it is remembered until its phones know.
+    ledger.dark(&account("boss"));
+    ledger.told_dark(&account("desk"));
+    assert!(ledger.is_darkening(&account("boss")) && !ledger.is_darkening(&account("desk")));
+    drop(ledger);
+    let (ledger, memory) = rig.open();
+    assert_eq!(memory.accounts, [Last { summary: new(0), ..boss }]);
+    assert!(ledger.is_darkening(&account("boss")));
+    ledger.told_dark(&account("boss"));
+    drop(ledger);
+    let left = rig.memory();
+    assert_eq!((left.accounts, left.contexts), (vec![], vec![]), "nor what nothing was in");
+}
+
+#[test]
+fn what_was_counted_here_before_is_looked_for_here_also_when_others_count_it() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
+    drop(ledger);
+    let (ledger, _) = rig.open();
+    // Others count it, and this one has not looked yet.
+    ledger.lit(&account("boss"), new(4), vec![member("1", false), member("2", false)]);
+    drop(ledger);
+    let members = [member("1", true), member("2", false)];
+    assert_eq!(rig.memory().accounts, [last("boss", 4, &members)]);
+}
+
+/// As the mwid before this one left it, with data.
+#[test]
+fn a_ledger_of_the_second_version_keeps_what_it_has() {
+    let rig = Rig::new();
+    let one = Mailbox::parse("1").unwrap();
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 4, 10), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    ledger.delivered(&dialog(1, UNIX + 60), 7, new(3));
+    ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
+    drop(ledger);
+    let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
+               PRAGMA user_version = 2";
+    Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
+    let (ledger, memory) = rig.open();
+    assert_eq!(memory.mailboxes, [given(&one, 4, 10)]);
+    assert_eq!(memory.dialogs[0].1.delivered, Some(new(3)));
+    assert_eq!((memory.accounts, rig.aside()), (vec![], vec![]));
+    ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
+    drop(ledger);
+    assert_eq!(rig.memory().accounts, [last("boss", 3, &[member("1", true)])]);
+}
+
+#[test]
+fn names_in_the_ledger_that_are_none_are_left_out() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
+    ledger.lit(&account("desk"), new(3), vec![member("1", true)]);
+    drop(ledger);
+    let bad = "UPDATE accounts SET account = 'sip:a b@c' WHERE account = 'sip:desk@example.com';
+               UPDATE members SET account = 'sip:a b@c' WHERE account = 'sip:desk@example.com';
+               INSERT INTO members VALUES ('sip:boss@example.com', 'b', '../../etc', 1);";
+    Connection::open(rig.path()).unwrap().execute_batch(bad).unwrap();
+    assert_eq!(rig.memory().accounts, [last("boss", 3, &[member("1", true)])]);
+}
+
+#[test]
+fn what_accounts_show_outlives_a_ledger_that_could_not_be_written() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    ledger.lit(&account("boss"), new(1), vec![member("1", true)]);
+    ledger.context("default", 7);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    let other = Connection::open(rig.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 8);
+    assert!(!rig.path().exists());
+    drop(ledger);
+    drop(other);
+    for _ in 0..2 {
+        let memory = rig.memory();
+        assert_eq!(memory.accounts, [last("boss", 1, &[member("1", true)])]);
+        assert_eq!(memory.contexts, [("default".into(), 7)]);
+        assert!(!rig.folder.path().join("state/ledger.db.given").exists());
+    }
 }
 
 #[test]

@@ -56,11 +56,13 @@ enum Extent {
 /// Invariant: no sum is given out while one of its mailboxes could not be counted, nor, for an
 /// account with several mailboxes, before the first full count has ended: a missing part would be
 /// a guessed zero. An account of which no mailbox was ever counted has a sum, 0, only when the
-/// configuration names its mailboxes and a full count did not find them.
+/// configuration names its mailboxes and a full count did not find them, or when no mailbox lights
+/// it any more.
 #[derive(Debug)]
 pub struct Mailboxes {
     directory: Directory,
     counts: HashMap<Mailbox, Count>,
+    /// An account without members had some: it is dark.
     members: HashMap<Account, Vec<Mailbox>>,
     extent: Extent,
 }
@@ -153,7 +155,9 @@ impl Mailboxes {
         if std::mem::replace(&mut self.extent, extent) == extent {
             return Vec::new();
         }
-        let held = |members: &[Mailbox]| members.len() > 1 || !self.any_counted(members);
+        let held = |members: &[Mailbox]| {
+            members.len() > 1 || !members.is_empty() && !self.any_counted(members)
+        };
         let held = self.members.iter().filter(|(_, members)| held(members));
         self.sums(held.map(|(account, _)| account.clone()).collect())
     }
@@ -173,9 +177,38 @@ impl Mailboxes {
             }
         }
         let left = old.members.into_keys().filter(|account| !self.members.contains_key(account));
-        let mut sums: Vec<_> = left.map(|account| (account, Summary::default())).collect();
-        sums.extend(self.sums(self.members.keys().cloned().collect()));
+        let left: Vec<Account> = left.collect();
+        let mut sums: Vec<_> = left.into_iter().map(|account| self.darken(account)).collect();
+        let lit = self.members.iter().filter(|(_, members)| !members.is_empty());
+        sums.extend(self.sums(lit.map(|(account, _)| account.clone()).collect()));
         sums
+    }
+
+    /// An account that these mailboxes lit before a restart. Gives its sum, zero, when no mailbox
+    /// lights it any more: each of those is mapped to others now. To be asked when all is counted.
+    pub fn abandon(
+        &mut self,
+        account: &Account,
+        lit_by: impl IntoIterator<Item = Mailbox>,
+    ) -> Option<(Account, Summary)> {
+        let lights = |mailbox: &Mailbox| {
+            self.directory.accounts(mailbox).is_ok_and(|accounts| accounts.contains(account))
+        };
+        let is_lit = self.members.contains_key(account) || lit_by.into_iter().any(|it| lights(&it));
+        (!is_lit).then(|| self.darken(account.clone()))
+    }
+
+    fn darken(&mut self, account: Account) -> (Account, Summary) {
+        self.members.insert(account.clone(), Vec::new());
+        (account, Summary::default())
+    }
+
+    /// The mailboxes that light an account now: those of its mailboxes that hold messages.
+    pub fn lit_by(&self, account: &Account) -> impl Iterator<Item = &Mailbox> {
+        let members = self.members.get(account).map_or(&[][..], Vec::as_slice);
+        members.iter().filter(|mailbox| {
+            self.counts.get(mailbox).is_some_and(|count| count.summary != Summary::default())
+        })
     }
 
     /// The accounts that a mailbox lights; none when it is no account.
@@ -198,6 +231,9 @@ impl Mailboxes {
     #[must_use]
     pub fn sum(&self, account: &Account) -> Option<Summary> {
         let members = self.members.get(account)?;
+        if members.is_empty() {
+            return Some(Summary::default());
+        }
         let sure = match self.extent {
             Extent::Awaited => members.len() == 1 && self.any_counted(members),
             Extent::Open => self.any_counted(members),
@@ -348,6 +384,37 @@ mod tests {
         // Without a spool nobody has looked.
         let mailboxes = Mailboxes::new(directory, true);
         assert_eq!(mailboxes.sum(&boss), None);
+    }
+
+    #[test]
+    fn an_account_that_lost_its_mailboxes_during_a_downtime_is_dark() {
+        let (boss, old) = (account("boss@example.com"), account("1@old.example.com"));
+        let mut mailboxes = Mailboxes::new(shared(), false);
+        mailboxes.observe(&mailbox("1@default"), new(2)).unwrap();
+        mailboxes.complete();
+        assert_eq!(mailboxes.abandon(&boss, [mailbox("1@default")]), None, "it is still lit");
+        assert_eq!(mailboxes.sum(&old), None);
+        let dark = Some((old.clone(), new(0)));
+        assert_eq!(mailboxes.abandon(&old, [mailbox("1@default")]), dark);
+        assert_eq!(mailboxes.sum(&old), Some(new(0)), "whoever takes it over is told");
+        // What lit it is not known to be empty.
+        let unknown = account("7@example.com");
+        assert_eq!(mailboxes.abandon(&unknown, [mailbox("7@default")]), None);
+        assert_eq!(mailboxes.sum(&unknown), None);
+        // Another mapping lights it again.
+        let mut directory = shared();
+        directory.mailboxes.insert(mailbox("1@default"), vec![old.clone()]);
+        assert!(mailboxes.remap(directory).contains(&(old, new(2))));
+    }
+
+    #[test]
+    fn an_account_is_lit_by_those_mailboxes_that_hold_messages() {
+        let mut mailboxes = Mailboxes::new(shared(), true);
+        mailboxes.observe(&mailbox("1@default"), new(0)).unwrap();
+        mailboxes.observe(&mailbox("2@default"), new(3)).unwrap();
+        let boss: Vec<_> = mailboxes.lit_by(&account("boss@example.com")).collect();
+        assert_eq!(boss, [&mailbox("2@default")]);
+        assert_eq!(mailboxes.lit_by(&account("nobody@example.com")).count(), 0);
     }
 
     #[test]

@@ -224,6 +224,20 @@ impl Cluster {
         self.shared.lock().owns(account, now)
     }
 
+    /// Whether all agree that another node tells them.
+    #[must_use]
+    pub fn is_others(&self, account: &Account) -> bool {
+        let state = self.shared.lock();
+        let ownership = &state.ownership;
+        state.loaded && ownership.is_agreed() && ownership.owner(account) != Some(ownership.node())
+    }
+
+    /// Whether this node has counted the mailbox in its own spool.
+    #[must_use]
+    pub fn counts(&self, mailbox: &Mailbox) -> bool {
+        self.shared.lock().local.get(mailbox).is_some_and(|local| !local.given)
+    }
+
     /// Who tells them, as far as is known.
     #[must_use]
     pub fn owner(&self, account: &Account) -> Option<String> {

@@ -38,6 +38,11 @@ pub enum Command {
         /// Whether to print.
         on: bool,
     },
+    /// The mailboxes of this context that are not where they were are gone for good.
+    Forget {
+        /// The voicemail context.
+        context: String,
+    },
     /// Read the configuration again.
     Reload,
 }

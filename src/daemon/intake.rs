@@ -24,8 +24,8 @@ impl Daemon {
                 None => self.counted(&mailbox, summary, Urgency::CatchUp),
                 Some(cluster) => cluster.remember(&mailbox, summary),
             }
-            self.given.insert(mailbox, summary);
         }
+        self.remember_lasts(memory.accounts);
     }
 
     pub(super) fn observe(&mut self, observation: Observation) {
@@ -48,12 +48,16 @@ impl Daemon {
             // With others its last counts stand, as those of a node that is down.
             Observation::Failed(_) if self.cluster.is_some() => {}
             Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
+            Observation::Listed { context, inode } => self.ledger.context(&context, inode),
             Observation::Complete => {
                 if self.spool.is_some() {
                     tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
                 }
                 match &self.cluster {
-                    None => self.hand_over(Mailboxes::complete),
+                    None => {
+                        self.hand_over(Mailboxes::complete);
+                        self.darken_abandoned();
+                    }
                     Some(cluster) if self.spool.is_some() => cluster.counted_all(),
                     Some(_) => {}
                 }

@@ -18,6 +18,7 @@ impl Daemon {
 
     /// An account's phones must show this, if they are ours.
     pub(super) fn desire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
+        self.keep(account, summary);
         let now = Instant::now();
         match &self.cluster {
             None => self.reconciler.set(account, summary, urgency, false),
@@ -57,6 +58,7 @@ impl Daemon {
                 );
                 // A mailbox in nobody's counts may be in a spool that is not counted yet.
                 self.hand_over(Mailboxes::open);
+                self.darken_abandoned();
                 self.reassign();
             }
             Event::Membership => self.reassign(),
@@ -104,6 +106,7 @@ impl Daemon {
         for (account, summary) in &gained {
             self.reconciler.acquire(account, *summary, Urgency::CatchUp, floor);
         }
+        self.forget_others();
         if !lost.is_empty() || !gained.is_empty() {
             let health = cluster.health();
             tracing::info!(

@@ -27,7 +27,7 @@ use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
-use crate::ledger::Ledger;
+use crate::ledger::{Last, Ledger};
 use crate::lock::LockError;
 use crate::source::externnotify::Externnotify;
 use crate::source::spool::Spool;
@@ -37,6 +37,7 @@ use crate::unix_socket::SocketError;
 
 mod counters;
 mod intake;
+mod lasts;
 mod membership;
 mod requests;
 mod status;
@@ -93,6 +94,8 @@ pub struct Daemon {
     ledger: Ledger,
     /// Mailboxes whose counts a call gave, as the ledger has them.
     given: HashMap<Mailbox, Summary>,
+    /// What phones may have shown before a restart: taken when all is known that lights an account.
+    past: Vec<Last>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
     work: JoinSet<Done>,
@@ -140,9 +143,11 @@ impl Daemon {
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
-        let given = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary));
+        let given: HashMap<Mailbox, Summary> =
+            memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect();
+        let past = lasts::expected(&ledger, &given);
         let spool =
-            config.spool.enabled.then(|| Spool::start(&config.spool, given, observe.clone()));
+            config.spool.enabled.then(|| Spool::start(&config.spool, past, observe.clone()));
         let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(
@@ -164,7 +169,8 @@ impl Daemon {
             changes,
             store,
             ledger,
-            given: HashMap::new(),
+            given,
+            past: Vec::new(),
             work: JoinSet::new(),
             deleting: 0,
             cluster,

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, directory, places, settings, status};
+use super::{Daemon, directory, lasts, places, settings, status};
 use crate::clock::unix;
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config};
@@ -65,6 +65,7 @@ impl Daemon {
                 let text = format!("Debug {word}");
                 send(reply, Answer { text, data: json!({ "debug": on }), code: 0 });
             }
+            Command::Forget { context } => send(reply, self.forget(&context)),
             Command::Reload => {
                 let answer = self.reload();
                 if answer.code == 0 {
@@ -117,6 +118,24 @@ impl Daemon {
         self.reconciler.set(&account, summary, Urgency::Fresh, true);
         let deadline = Instant::now() + NOTIFY_PATIENCE;
         self.waiters.push(Waiter { account, summary, results: Vec::new(), reply, deadline });
+    }
+
+    /// What is missing in a context of the spool is gone for good.
+    fn forget(&self, context: &str) -> Answer {
+        let Some(spool) = &self.spool else {
+            return Answer::refused("there is no spool: [spool] enabled = no");
+        };
+        if spool.forget(context) {
+            let text = format!(
+                "The mailboxes of context {context} that are not where they were are empty from now on"
+            );
+            Answer { text, data: json!({ "forgotten": context }), code: 0 }
+        } else {
+            let shown = context.escape_debug();
+            Answer::refused(format!(
+                "no mailbox of context {shown} is missed; mwid status says what is"
+            ))
+        }
     }
 
     pub(super) fn tell_waiters(
@@ -235,12 +254,13 @@ impl Daemon {
             changed.push("[spool]");
             self.spool = None;
             let observe = self.observe.clone();
-            let given = self.given.iter().map(|(mailbox, given)| (mailbox.clone(), *given));
-            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, given, observe));
+            let past = lasts::expected(&self.ledger, &self.given);
+            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, past, observe));
             self.mailboxes.doubt();
             if self.spool.is_none() && self.cluster.is_none() {
                 // No count is to be waited for any more.
                 self.hand_over(Mailboxes::open);
+                self.darken_abandoned();
             }
         }
         if new.accounts != old.accounts {

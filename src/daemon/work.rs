@@ -155,6 +155,7 @@ impl Daemon {
             }
         }
         self.reconciler.handle_dialogs(account, dialogs, now, unix());
+        self.forget_told(account);
     }
 
     /// The watch of the table has seen something. Accounts whose summary is not known are not looked
@@ -231,5 +232,6 @@ impl Daemon {
         }
         self.tell_waiters(&order, verdict, &answer, copies);
         self.reconciler.handle_verdict(order.dialog.row, verdict, now);
+        self.forget_told(&order.account);
     }
 }

@@ -2,24 +2,24 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use mwid_core::dialog::{Facts, Identity};
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
 use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use thiserror::Error;
 
-use super::{Given, Memory};
+use super::{Given, Last, Member, Memory};
 
 /// "mwid" in ASCII: marks the file as ours (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x6d77_6964;
 
 /// Each migration takes the schema one version further (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE dialogs (
         call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
@@ -37,7 +37,24 @@ const MIGRATIONS: [&str; 2] = [
         PRIMARY KEY (context, number)
     ) WITHOUT ROWID;",
     "ALTER TABLE mailboxes ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;",
+    "
+    CREATE TABLE accounts (
+        account TEXT NOT NULL PRIMARY KEY,
+        new INTEGER NOT NULL, old INTEGER NOT NULL,
+        new_urgent INTEGER NOT NULL, old_urgent INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE members (
+        account TEXT NOT NULL, context TEXT NOT NULL, number TEXT NOT NULL,
+        here INTEGER NOT NULL,
+        PRIMARY KEY (account, context, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE contexts (
+        context TEXT NOT NULL PRIMARY KEY, inode INTEGER NOT NULL
+    ) WITHOUT ROWID;",
 ];
+
+/// Since which version the last summary of each account is in it.
+const ACCOUNTS_SINCE: i64 = 3;
 
 /// A dialog is forgotten this many seconds after its subscription has ended: by then the presence
 /// server has removed its row.
@@ -70,6 +87,30 @@ impl FileError {
     }
 }
 
+/// What to do about a file that this user may not write, when that is what is wrong with it.
+pub(super) fn remedy(path: &Path, problem: &FileError) -> Option<String> {
+    use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+    let forbidden = match problem {
+        FileError::Sqlite(error) => {
+            let code = error.sqlite_error_code();
+            code.is_some_and(|code| [CannotOpen, PermissionDenied, ReadOnly].contains(&code))
+        }
+        FileError::Io(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
+    };
+    let own = nix::unistd::geteuid().as_raw();
+    let foreign = |path: &Path| {
+        let owner = fs::metadata(path).ok()?.uid();
+        (owner != own).then(|| format!("{} belongs to user {owner}", path.display()))
+    };
+    let found: Vec<String> =
+        [Some(path), path.parent()].into_iter().flatten().filter_map(foreign).collect();
+    (forbidden && !found.is_empty()).then(|| {
+        let folder = path.parent().unwrap_or(path).display();
+        format!("{}, and mwid is user {own}: chown -R {own} {folder}", found.join(", "))
+    })
+}
+
 /// Opens the file, brings its schema up to date, drops what has ended.
 pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
     make_folder(path)?;
@@ -82,6 +123,8 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     check(&connection)?;
     migrate(&connection)?;
     prune(&connection, unix)?;
+    connection
+        .execute("DELETE FROM contexts WHERE context NOT IN (SELECT context FROM members)", [])?;
     let memory = load(&connection)?;
     Ok((connection, memory))
 }
@@ -105,8 +148,8 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 fn migrate(connection: &Connection) -> Result<(), FileError> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let application = pragma(connection, "application_id")?;
+    let version = pragma(connection, "user_version")?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let ours = application == i64::from(APPLICATION);
@@ -127,13 +170,55 @@ fn migrate(connection: &Connection) -> Result<(), FileError> {
     Ok(())
 }
 
+fn pragma(connection: &Connection, name: &str) -> Result<i64, rusqlite::Error> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
 fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
     let mut dialogs = connection.prepare(
         "SELECT call_id, local_tag, remote_tag, high_water, new, old, new_urgent, old_urgent, dead,
          remote_cseq, expires, contact FROM dialogs",
     )?;
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
-    Ok(Memory { dialogs, mailboxes: mailboxes(connection)? })
+    let (mailboxes, accounts) = (mailboxes(connection)?, accounts(connection)?);
+    Ok(Memory { dialogs, mailboxes, accounts, contexts: contexts(connection)? })
+}
+
+/// Names that are none any more are left out.
+fn accounts(connection: &Connection) -> Result<Vec<Last>, rusqlite::Error> {
+    let mut query = connection.prepare(
+        "SELECT account, new, old, new_urgent, old_urgent, number, context, here
+         FROM accounts LEFT JOIN members USING (account) ORDER BY account",
+    )?;
+    let mut rows = query.query([])?;
+    let mut accounts: Vec<(Account, Summary, Vec<Member>)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str()?;
+        if accounts.last().is_none_or(|(account, ..)| account.as_str() != name) {
+            let read = name.parse::<Account>().ok().zip(summary(row, 1)?);
+            let Some((account, summary)) = read else { continue };
+            accounts.push((account, summary, Vec::new()));
+        }
+        let (Some((.., members)), Some(number)) =
+            (accounts.last_mut(), row.get_ref(5)?.as_str_or_null()?)
+        else {
+            continue;
+        };
+        if let Ok(mailbox) = Mailbox::new(number, row.get_ref(6)?.as_str()?) {
+            members.push(Member { mailbox, here: row.get(7)? });
+        }
+    }
+    let last = |(account, summary, mut members): (_, _, Vec<Member>)| {
+        members.sort_unstable();
+        Last { account, summary, members: members.into() }
+    };
+    Ok(accounts.into_iter().map(last).collect())
+}
+
+fn contexts(connection: &Connection) -> Result<Vec<(Box<str>, u64)>, rusqlite::Error> {
+    let mut contexts = connection.prepare("SELECT context, inode FROM contexts")?;
+    let context = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
+    contexts.query_map([], context)?.collect()
 }
 
 fn mailboxes(connection: &Connection) -> Result<Vec<Given>, rusqlite::Error> {
@@ -143,14 +228,21 @@ fn mailboxes(connection: &Connection) -> Result<Vec<Given>, rusqlite::Error> {
     mailboxes.query_map([], mailbox)?.filter_map(Result::transpose).collect()
 }
 
-/// What is given in a ledger that was moved away: without room on the disk as well.
-pub(super) fn read_given(path: &Path) -> Result<Vec<Given>, FileError> {
+/// What a ledger that was moved away says of mailboxes and accounts; without room on the disk as
+/// well.
+pub(super) fn read_moved(path: &Path) -> Result<Memory, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     // The index of its journal is in memory then, not in a file.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     check(&connection)?;
-    Ok(mailboxes(&connection)?)
+    let mut memory = Memory { mailboxes: mailboxes(&connection)?, ..Memory::default() };
+    // An older mwid has moved it away.
+    if pragma(&connection, "user_version")? >= ACCOUNTS_SINCE {
+        memory.accounts = accounts(&connection)?;
+        memory.contexts = contexts(&connection)?;
+    }
+    Ok(memory)
 }
 
 fn check(connection: &Connection) -> Result<(), FileError> {

@@ -1,7 +1,8 @@
 //! The ledger: mwid's own durable memory, one SQLite file.
 //!
 //! It remembers, per dialog, the highest CSeq that was sent and the summary that the phone last
-//! acknowledged, and the counts of mailboxes that only a call gave (externnotify, HTTP). What must not be
+//! acknowledged, the counts of mailboxes that only a call gave (externnotify, HTTP), and the last
+//! summary of each account with the mailboxes that lit it. What must not be
 //! forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
@@ -10,13 +11,14 @@
 //! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use mwid_core::dialog::{Dialog, Identity};
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
 use tokio::sync::oneshot;
@@ -26,11 +28,16 @@ use crate::source::Receipt;
 
 mod file;
 mod given;
+mod last;
+mod order;
 mod writer;
 
 pub use given::Given;
+pub use last::{Last, Member};
 
-use writer::{Order, Writer};
+use last::Lasts;
+use order::Order;
+use writer::Writer;
 
 /// The ledger, open until dropped. Dropping it writes what is left.
 #[derive(Debug)]
@@ -38,6 +45,7 @@ pub struct Ledger {
     /// `None` only while dropping.
     orders: Option<mpsc::Sender<Order>>,
     state: Arc<Mutex<State>>,
+    lasts: Lasts,
     thread: Option<JoinHandle<()>>,
     _lock: Option<Lock>,
 }
@@ -49,6 +57,10 @@ pub struct Memory {
     pub dialogs: Vec<(Identity, Remembered)>,
     /// The mailboxes that only a call gave.
     pub mailboxes: Vec<Given>,
+    /// The accounts whose phones may show messages.
+    pub accounts: Vec<Last>,
+    /// Which folder each context of the spool was, by its inode.
+    pub contexts: Vec<(Box<str>, u64)>,
 }
 
 /// How the ledger is, for `status`.
@@ -76,21 +88,23 @@ impl Ledger {
             Err(LockError::Io { .. }) => None,
         };
         let state = Arc::new(Mutex::new(State { path: path.to_owned(), error: None }));
-        let mut writer = Writer::new(path.to_owned(), state.clone());
+        let lasts = Lasts::default();
+        let mut writer = Writer::new(path.to_owned(), state.clone(), lasts.clone());
         let memory = writer.open(unix);
         let (orders, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|source| LockError::Io { path: path.to_owned(), source })?;
-        Ok((Self { orders: Some(orders), state, thread: Some(thread), _lock: lock }, memory))
+        let thread = Some(thread);
+        Ok((Self { orders: Some(orders), state, lasts, thread, _lock: lock }, memory))
     }
 
     /// A NOTIFY with this CSeq is about to be sent: from now on it is not known what the phone
     /// shows. Ready when that is written, so that a CSeq that was sent is never sent again.
     pub fn sending(&self, dialog: &Dialog, cseq: u32) -> impl Future<Output = ()> + use<> {
         let (done, written) = oneshot::channel();
-        self.order(Order::Sending { dialog: writer::Facts::of(dialog), cseq, done });
+        self.order(Order::Sending { dialog: order::Facts::of(dialog), cseq, done });
         async move {
             // The writer answers even when it could not write: the lamp comes before the ledger.
             let _ = written.await;
@@ -99,17 +113,17 @@ impl Ledger {
 
     /// This CSeq was claimed and no NOTIFY carries it: the phone still shows what it did.
     pub fn unused(&self, dialog: &Dialog, cseq: u32) {
-        self.order(Order::Unused { dialog: writer::Facts::of(dialog), cseq });
+        self.order(Order::Unused { dialog: order::Facts::of(dialog), cseq });
     }
 
     /// The phone acknowledged the NOTIFY with this CSeq.
     pub fn delivered(&self, dialog: &Dialog, cseq: u32, summary: Summary) {
-        self.order(Order::Delivered { dialog: writer::Facts::of(dialog), cseq, summary });
+        self.order(Order::Delivered { dialog: order::Facts::of(dialog), cseq, summary });
     }
 
     /// The phone said that the subscription is gone.
     pub fn dead(&self, dialog: &Dialog) {
-        self.order(Order::Dead { dialog: writer::Facts::of(dialog) });
+        self.order(Order::Dead { dialog: order::Facts::of(dialog) });
     }
 
     /// A call gave counts, which are the truth unless the spool has the mailbox. The receipt is
@@ -121,6 +135,50 @@ impl Ledger {
     /// The spool has the mailbox after all.
     pub fn not_given(&self, mailbox: &Mailbox) {
         self.order(Order::NotGiven { mailbox: mailbox.clone() });
+    }
+
+    /// The account's phones must show this, because of these mailboxes. Only what changed is written.
+    pub fn lit(&self, account: &Account, summary: Summary, by: Vec<Member>) {
+        let order = self.lasts.lock().light(account, summary, by);
+        order.into_iter().for_each(|order| self.order(order));
+    }
+
+    /// The account's phones must show that there is no message.
+    pub fn dark(&self, account: &Account) {
+        let order = self.lasts.lock().darken(account);
+        order.into_iter().for_each(|order| self.order(order));
+    }
+
+    /// Whether the account has no message, and may have phones that do not show that yet.
+    #[must_use]
+    pub fn is_darkening(&self, account: &Account) -> bool {
+        self.lasts.lock().is_darkening(account)
+    }
+
+    /// All phones of the account show that there is no message, or others see to that.
+    pub fn told_dark(&self, account: &Account) {
+        let order = self.lasts.lock().forget(account);
+        order.into_iter().for_each(|order| self.order(order));
+    }
+
+    /// A context of the spool is the folder with this inode.
+    pub fn context(&self, context: &str, inode: u64) {
+        let order = self.lasts.lock().context(context, inode);
+        order.into_iter().for_each(|order| self.order(order));
+    }
+
+    /// The accounts whose phones may show messages, and what lit them.
+    #[must_use]
+    pub fn lasts(&self) -> Vec<Last> {
+        self.lasts.lock().all().0
+    }
+
+    /// The mailboxes of those accounts that were counted in this mwid's spool, and which folder each
+    /// context of it was.
+    #[must_use]
+    pub fn counted_here(&self) -> (HashSet<Mailbox>, Vec<(Box<str>, u64)>) {
+        let known = self.lasts.lock();
+        (known.counted_here(), known.contexts())
     }
 
     /// How the ledger is now.

@@ -6,17 +6,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mwid_core::dialog::Dialog;
-use mwid_core::mailbox::Mailbox;
-use mwid_core::summary::Summary;
-use rusqlite::{Connection, params};
-use tokio::sync::oneshot;
+use rusqlite::Connection;
 
 use super::file::FileError;
 use super::given::AllGiven;
-use super::{Given, Memory, State, file};
+use super::last::{Last, Lasts};
+use super::order::{Order, apply, give, keep, keep_context};
+use super::{Memory, State, file};
 use crate::clock;
-use crate::source::Receipt;
 
 /// What nobody waits for is written within this time.
 const BATCH: Duration = Duration::from_millis(100);
@@ -30,46 +27,13 @@ const PRUNE: Duration = Duration::from_secs(3600);
 /// Between two tries to make a new ledger after the old one could not be written.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// What the ledger keeps of a dialog.
-#[derive(Debug)]
-pub(super) struct Facts {
-    call_id: Box<str>,
-    local_tag: Box<str>,
-    remote_tag: Box<str>,
-    remote_cseq: u32,
-    expires: u64,
-    contact: Box<str>,
-}
-
-impl Facts {
-    pub(super) fn of(dialog: &Dialog) -> Self {
-        Self {
-            call_id: dialog.call_id.clone(),
-            local_tag: dialog.local_tag.clone(),
-            remote_tag: dialog.remote_tag.clone(),
-            remote_cseq: dialog.remote_cseq,
-            expires: dialog.expires,
-            contact: dialog.remote_target.clone(),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum Order {
-    Sending { dialog: Facts, cseq: u32, done: oneshot::Sender<()> },
-    Unused { dialog: Facts, cseq: u32 },
-    Delivered { dialog: Facts, cseq: u32, summary: Summary },
-    Dead { dialog: Facts },
-    Given { given: Given, receipt: Option<Receipt> },
-    NotGiven { mailbox: Mailbox },
-}
-
 pub(super) struct Writer {
     path: PathBuf,
     state: Arc<Mutex<State>>,
     /// `None` while there is no file that can be written.
     connection: Option<Connection>,
     given: AllGiven,
+    lasts: Lasts,
     /// The file has all that was given until its last commit.
     whole: bool,
     retry: Instant,
@@ -77,9 +41,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>) -> Self {
+    pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>, lasts: Lasts) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, state, connection: None, given, whole: false, retry, pruned: retry }
+        Self { path, state, connection: None, given, lasts, whole: false, retry, pruned: retry }
     }
 
     /// Opens the file; one that cannot be used is put aside and a new one is made. Takes over what
@@ -104,6 +68,7 @@ impl Writer {
             take_over(&away, &mut memory, unix);
         }
         self.given.remember(&memory.mailboxes);
+        self.lasts.lock().remember(&memory);
         match self.connection {
             None => self.renew(unix),
             Some(_) if moved => self.fill(),
@@ -118,6 +83,10 @@ impl Writer {
             return self.give_up(&format!("the disk is full ({problem})"));
         }
         let path = self.path.display();
+        let problem = match file::remedy(&self.path, problem) {
+            Some(remedy) => format!("{problem}: {remedy}"),
+            None => problem.to_string(),
+        };
         match file::set_aside(&self.path, unix) {
             Ok(aside) => tracing::error!(
                 "the ledger {path} cannot be used: {problem}; it is kept as {} and a new one is made: every phone is told once more",
@@ -214,10 +183,21 @@ impl Writer {
         self.say(Some(error.to_owned()));
     }
 
-    /// Brings all that was given into the file. What was moved away has done its work then.
+    /// Brings all that was given and what all accounts show into the file. What was moved away has
+    /// done its work then.
     fn fill(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        match commit(connection, true, |to| self.given.iter().try_for_each(|it| give(to, &it))) {
+        // Copied: the daemon's loop must not wait for the disk.
+        let (lasts, contexts) = self.lasts.lock().all();
+        let given = &self.given;
+        let write = |to: &Connection| {
+            given.iter().try_for_each(|it| give(to, &it))?;
+            for Last { account, summary, members } in &lasts {
+                keep(to, account, *summary, Some(members))?;
+            }
+            contexts.iter().try_for_each(|(it, inode)| keep_context(to, it, *inode).map(drop))
+        };
+        match commit(connection, true, write) {
             Ok(()) => {
                 self.whole = true;
                 self.given.written();
@@ -229,7 +209,7 @@ impl Writer {
         }
     }
 
-    /// Makes a new ledger, with all that was given. What mwid knows of dialogs stays in its memory;
+    /// Makes a new ledger, with all that `fill` brings. What mwid knows of dialogs stays in its memory;
     /// what it does next is written.
     fn renew(&mut self, unix: u64) {
         self.retry = Instant::now() + RETRY;
@@ -243,7 +223,11 @@ impl Writer {
                 self.fill();
             }
             Err(error) => {
-                if !self.say(Some(error.to_string())) {
+                let error = match file::remedy(&self.path, &error) {
+                    Some(remedy) => format!("{error}: {remedy}"),
+                    None => error.to_string(),
+                };
+                if !self.say(Some(error.clone())) {
                     tracing::error!(
                         "there is no ledger at {}: {error}; mwid goes on without: after a restart every phone is told once more",
                         self.path.display()
@@ -260,13 +244,19 @@ impl Writer {
     }
 }
 
-/// What is given in a ledger that was moved away, unless the new one knows better.
+/// What a ledger that was moved away says of mailboxes and accounts, unless the new one knows better.
 fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
-    match file::read_given(away) {
+    match file::read_moved(away) {
         Ok(mut old) => {
             let known: HashSet<_> = memory.mailboxes.iter().map(|it| it.mailbox.clone()).collect();
-            old.retain(|given| !known.contains(&given.mailbox));
-            memory.mailboxes.extend(old);
+            old.mailboxes.retain(|given| !known.contains(&given.mailbox));
+            memory.mailboxes.append(&mut old.mailboxes);
+            let known: HashSet<_> = memory.accounts.iter().map(|it| it.account.clone()).collect();
+            old.accounts.retain(|last| !known.contains(&last.account));
+            memory.accounts.append(&mut old.accounts);
+            // Of two the last is believed.
+            old.contexts.append(&mut memory.contexts);
+            memory.contexts = old.contexts;
         }
         Err(problem) => {
             let fate = match file::set_aside(away, unix) {
@@ -281,16 +271,6 @@ fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
     }
 }
 
-impl Order {
-    fn is_waited_for(&self) -> bool {
-        match self {
-            Self::Sending { .. } => true,
-            Self::Given { receipt, .. } => receipt.as_ref().is_some_and(Receipt::is_waited_for),
-            _ => false,
-        }
-    }
-}
-
 /// One transaction. `forced`: it is on the disk when this returns, which takes its time.
 fn commit(
     connection: &mut Connection,
@@ -301,82 +281,4 @@ fn commit(
     let transaction = connection.transaction()?;
     work(&transaction)?;
     transaction.commit()
-}
-
-fn apply(connection: &Connection, order: &Order) -> Result<(), rusqlite::Error> {
-    match order {
-        Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq)?,
-        Order::Unused { dialog, cseq } => connection
-            .prepare_cached(
-                "UPDATE dialogs SET high_water = max(high_water, ?4)
-                 WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3",
-            )?
-            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq])?,
-        Order::Delivered { dialog, cseq, summary } => {
-            let Summary { new, old, new_urgent, old_urgent } = summary;
-            connection
-                .prepare_cached(
-                    "UPDATE dialogs SET new = ?5, old = ?6, new_urgent = ?7, old_urgent = ?8
-                     WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3 AND high_water = ?4",
-                )?
-                .execute(params![
-                    dialog.call_id,
-                    dialog.local_tag,
-                    dialog.remote_tag,
-                    cseq,
-                    new,
-                    old,
-                    new_urgent,
-                    old_urgent
-                ])?
-        }
-        Order::Dead { dialog } => connection
-            .prepare_cached(
-                "UPDATE dialogs SET dead = 1
-                 WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3",
-            )?
-            .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag])?,
-        Order::Given { given, .. } => return give(connection, given),
-        Order::NotGiven { mailbox } => connection
-            .prepare_cached("DELETE FROM mailboxes WHERE context = ?1 AND number = ?2")?
-            .execute(params![mailbox.context(), mailbox.number()])?,
-    };
-    Ok(())
-}
-
-fn give(connection: &Connection, given: &Given) -> Result<(), rusqlite::Error> {
-    let Given { mailbox, summary, stamp } = given;
-    let Summary { new, old, new_urgent, old_urgent } = summary;
-    let stamp = i64::try_from(*stamp).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO mailboxes
-             (context, number, new, old, new_urgent, old_urgent, stamp)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            mailbox.context(),
-            mailbox.number(),
-            new,
-            old,
-            new_urgent,
-            old_urgent,
-            stamp
-        ])?;
-    Ok(())
-}
-
-fn upsert(connection: &Connection, dialog: &Facts, cseq: u32) -> Result<usize, rusqlite::Error> {
-    connection
-        .prepare_cached(
-            "INSERT INTO dialogs (call_id, local_tag, remote_tag, high_water, remote_cseq, expires, contact)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET high_water = max(high_water, ?4), remote_cseq = ?5,
-             expires = ?6, contact = ?7, dead = 0,
-             new = NULL, old = NULL, new_urgent = NULL, old_urgent = NULL",
-        )?
-        .execute(params![
-            dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq, dialog.remote_cseq,
-            i64::try_from(dialog.expires).unwrap_or(i64::MAX), dialog.contact
-        ])
 }

@@ -52,6 +52,14 @@ pub enum Observation {
     },
     /// A mailbox could not be counted; its last counts are no longer sure.
     Failed(Mailbox),
+    /// A context of the spool is the folder with this inode: after a restart that tells it from
+    /// another one, an empty mount point for example.
+    Listed {
+        /// The context.
+        context: Box<str>,
+        /// Its folder.
+        inode: u64,
+    },
     /// The first full count has ended: what was not seen is not there.
     Complete,
 }

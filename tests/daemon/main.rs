@@ -14,6 +14,7 @@ mod commands;
 mod control_socket;
 mod credentials;
 mod database;
+mod downtime;
 mod externnotify;
 mod file_first;
 mod hostile;

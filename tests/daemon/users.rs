@@ -171,3 +171,42 @@ fn asterisks_user_may_ask_and_its_private_messages_are_counted() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("no permission for"), "{output:?}");
 }
+
+#[test]
+fn a_ledger_of_another_user_is_said_with_its_remedy_and_stops_no_lamp() {
+    let proxy = Peer::phones();
+    let site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "203", "call");
+    let ledger = site.house.path("state/ledger.db");
+    let mut house = site.house;
+    house.set("state", "path", ledger.to_str().unwrap());
+    own(&house.config(), 0, 0o640);
+    let site = Site { house, programs: site.programs };
+    let folder = site.house.path("state");
+    fs::create_dir(&folder).unwrap();
+    // Left behind by a mwid that root once started by hand.
+    fs::write(&ledger, "").unwrap();
+    fs::set_permissions(&ledger, Permissions::from_mode(0o600)).unwrap();
+    let remedy = format!("and mwid is user {MWID_USER}: chown -R {MWID_USER} {}", folder.display());
+
+    // Its folder is root's as well: nothing can be written.
+    let mwid = site.start();
+    let said = mwid.log(&remedy);
+    assert!(said.contains("state/ledger.db belongs to user 0"), "{said}");
+    mwid.log("mwid goes on without");
+    proxy.shows("call", "0/0 (0/0)");
+    mwid.until("told", |status| {
+        status["ledger"]["error"].as_str().is_some_and(|error| error.contains(&remedy))
+    });
+    assert_eq!(mwid.stop().code(), Some(0));
+    assert!(ledger.exists());
+
+    // Only the file is: it is kept, and a new one is made.
+    own(&folder, MWID_USER, 0o750);
+    let mwid = site.start();
+    mwid.log("and a new one is made");
+    mwid.log(&remedy);
+    assert_eq!(mwid.settled()["ledger"]["error"], serde_json::Value::Null);
+    assert_eq!(mwid.stop().code(), Some(0));
+    assert_eq!(fs::metadata(&ledger).unwrap().uid(), MWID_USER);
+}

@@ -67,6 +67,20 @@ impl Reconciler {
             && !state.dialogs.iter().any(working)
     }
 
+    /// Whether every phone of this account that was found has acknowledged what it must show, or
+    /// said that it is gone. False for an account that is not told here.
+    #[must_use]
+    pub fn is_told(&self, account: &Account) -> bool {
+        let Some(state) = self.accounts.get(account) else { return false };
+        let told = |row| {
+            self.dialogs.get(row).is_none_or(|dialog| {
+                dialog.phase == Phase::Dead
+                    || !dialog.phase.is_working() && dialog.delivered == Some(state.desired)
+            })
+        };
+        !state.queued && !state.finding && state.dialogs.iter().all(told)
+    }
+
     /// Why nothing of an account is under way.
     #[must_use]
     pub fn standing(&self, account: &Account, now: Instant) -> Standing {

@@ -110,7 +110,7 @@ pub enum Verdict {
 ///   [`handle_verdict`](Self::handle_verdict)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census)
+///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
 /// and dialog, the first of a burst at once and the last always; what has not been sent is

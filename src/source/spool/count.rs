@@ -95,6 +95,11 @@ impl Identity {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
+
+    /// Its inode alone: a device may get another number when the machine starts again.
+    pub(super) fn inode(self) -> u64 {
+        self.1
+    }
 }
 
 /// Whether a file of this name is one message: `msg` and, at offset 8, `txt`, in any case. That is

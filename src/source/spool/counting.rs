@@ -47,6 +47,11 @@ impl Worker {
         }
     }
 
+    /// A mailbox that was removed holds nothing.
+    pub(super) fn emptied(&mut self, mailbox: &Mailbox) -> Result<(), Closed> {
+        self.judge(mailbox, Summary::default(), SPOOL, Urgency::Fresh)
+    }
+
     /// Counts a mailbox if its folders changed and says what it holds if that changed.
     pub(super) fn sweep(&mut self, mailbox: &Mailbox) -> Result<(), Closed> {
         let before = self.tree.get(mailbox).unwrap_or_default();
@@ -57,10 +62,10 @@ impl Worker {
         }
         match self.count(mailbox, false) {
             Outcome::Failed => self.say(Observation::Failed(mailbox.clone())),
-            Outcome::Counted(summary) if before.lost || before.summary != Some(summary) => {
+            Outcome::Counted(summary) if before.is_news(summary) => {
                 self.judge(mailbox, summary, SPOOL, Urgency::Fresh)
             }
-            Outcome::Emptied if before.summary != Some(Summary::default()) => {
+            Outcome::Emptied if before.is_news(Summary::default()) => {
                 self.judge(mailbox, Summary::default(), SPOOL, Urgency::Fresh)
             }
             _ => Ok(()),
@@ -194,7 +199,7 @@ impl Worker {
             entry.summary = Some(counts.summary());
         }
         entry.seen = counts.seen;
-        entry.lost = false;
+        (entry.lost, entry.remembered) = (false, false);
         self.tree.put(mailbox, entry);
         match (counts.any(), was_counted) {
             (true, _) => Outcome::Counted(counts.summary()),
@@ -224,6 +229,9 @@ impl Worker {
         }
         (entry.lost, entry.watched) = (true, [false; 4]);
         self.tree.put(mailbox, entry);
+        // Until the next look at it: nothing is complete without it.
+        let error = format!("{}: it is gone, or not the folder that it was", context.display());
+        self.condition.trouble(Subject::Context(mailbox.context().into()), error);
         self.next_pulse = Instant::now();
         Outcome::NotThere
     }

@@ -15,8 +15,9 @@ use super::count::{Identity, Seen, look};
 use super::health::{RootState, Subject};
 use super::place::Places;
 use super::watch::Watches;
-use super::worker::{Walk, Worker};
+use super::worker::{Closed, Walk, Worker};
 use crate::config::Watch;
+use crate::source::Observation;
 
 /// A folder, or a link that should lead to one.
 struct Folder {
@@ -136,7 +137,7 @@ impl Worker {
         }
         let error = format!(
             "{}: {error}; the {lost} mailboxes that were in it keep their last state. \
-             Restart mwid if they are gone for good",
+             `mwid forget {name}` if they are gone for good",
             path.display()
         );
         self.condition.trouble(subject, error);
@@ -190,7 +191,7 @@ impl Worker {
             Ok(folders) => {
                 let context = self.tree.contexts.entry(name.into()).or_default();
                 (context.identity, context.seen) = (Some(identity), seen);
-                let due = self.mailboxes_of(name, folders, walk);
+                let due = self.mailboxes_of(name, folders, walk, identity.inode());
                 self.say_what_is_lost(name);
                 due
             }
@@ -220,7 +221,13 @@ impl Worker {
     }
 
     /// Takes in the listing of a context.
-    fn mailboxes_of(&mut self, context: &str, folders: Vec<Folder>, walk: Walk) -> Vec<Mailbox> {
+    fn mailboxes_of(
+        &mut self,
+        context: &str,
+        folders: Vec<Folder>,
+        walk: Walk,
+        inode: u64,
+    ) -> Vec<Mailbox> {
         self.tree.listings = self.tree.listings.wrapping_add(1);
         let listing = self.tree.listings;
         let mut due = Vec::new();
@@ -245,6 +252,7 @@ impl Worker {
                 due.push(mailbox);
             }
         }
+        self.tree.believe(context, inode);
         let Some(context) = self.tree.contexts.get(context) else { return due };
         let gone =
             |(_, entry): &(&Mailbox, &super::tree::Entry)| entry.listing != listing && !entry.lost;
@@ -275,15 +283,40 @@ impl Worker {
             .count();
         let subject = Subject::Context(name.into());
         if lost == 0 {
-            return self.condition.well(&subject);
+            self.condition.well(&subject);
+            return self.note_folder(name);
         }
         let error = format!(
             "{}: it is not the folder that it was, and {lost} mailboxes are not in it; they keep \
-             their last state. Is it mounted? Restart mwid if they are gone for good",
+             their last state. Is it mounted? `mwid forget {name}` if they are gone for good",
             self.settings.path.join(name).display()
         );
         self.condition.trouble(subject, error);
         self.next_pulse = Instant::now();
+    }
+
+    /// All that was in a context is in this folder: by it the context is known after a restart.
+    fn note_folder(&mut self, name: &str) {
+        let Some(context) = self.tree.contexts.get_mut(name) else { return };
+        let inode = context.identity.map(Identity::inode);
+        if let Some(inode) = inode.filter(|_| context.inode != inode) {
+            context.inode = Some(inode);
+            self.noted.push(Observation::Listed { context: name.into(), inode });
+        }
+    }
+
+    /// What is lost in a context is gone for good, says an operator.
+    pub(super) fn forget(&mut self, name: &str) -> Result<(), Closed> {
+        let lost = self.tree.forget_lost(name);
+        tracing::info!(context = name, mailboxes = lost.len(), "gone for good, says the operator");
+        for mailbox in &lost {
+            self.emptied(mailbox)?;
+        }
+        self.condition.well(&Subject::Context(name.into()));
+        self.next_pulse = Instant::now();
+        // Complete, perhaps, without them.
+        self.start(Walk::Full);
+        Ok(())
     }
 }
 

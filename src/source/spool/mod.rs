@@ -12,6 +12,7 @@
 //! | the folder of a mailbox was removed from its context | 0 messages, once |
 //! | a folder is there and cannot be read | nothing, until it can |
 //! | the root or a context is gone, empty after an unmount, or another folder than before | nothing, until it is back |
+//! | the same, seen from before a restart: a mailbox or context that was there is not | the same |
 //! | a call counted messages, and the mailbox has none | what the call counted (belief.rs) |
 //! | a mailbox has none of its three folders and never had | nothing: its messages are elsewhere |
 
@@ -42,9 +43,21 @@ mod worker;
 pub use health::{FullCount, RootState, SpoolHealth, Trouble};
 
 use belief::Beliefs;
-use health::Condition;
+use health::{Condition, Subject};
 use signals::Signals;
+use tree::Tree;
 use worker::Worker;
+
+/// What is known from before a restart.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// What calls said and no folder has confirmed.
+    pub given: Vec<(Mailbox, Summary)>,
+    /// Mailboxes that held messages: looked for, and counted as empty where they are gone.
+    pub mailboxes: Vec<Mailbox>,
+    /// Which folder each context was, by its inode.
+    pub contexts: Vec<(Box<str>, u64)>,
+}
 
 /// The running source. Dropping it ends its thread, at the latest when the receiver of the
 /// observations takes one or is dropped.
@@ -58,15 +71,15 @@ pub struct Spool {
 impl Spool {
     /// Starts to count and to watch. This never fails: a spool that is not there yet is a state
     /// ([`RootState::Absent`]), not an error. Observations wait while `observations` is full.
-    /// `given`: what calls said before and no folder has confirmed.
     #[must_use]
     pub fn start(
         settings: &config::Spool,
-        given: impl IntoIterator<Item = (Mailbox, Summary)>,
+        past: Past,
         observations: mpsc::Sender<Observation>,
     ) -> Self {
         let mut beliefs = Beliefs::default();
-        given.into_iter().for_each(|(mailbox, given)| beliefs.hear(&mailbox, given));
+        past.given.iter().for_each(|(mailbox, given)| beliefs.hear(mailbox, *given));
+        let tree = Tree::expecting(past.mailboxes, past.contexts);
         let mut settings = settings.clone();
         settings.path = path::absolute(&settings.path).unwrap_or(settings.path);
         let signals = Arc::new(Signals::default());
@@ -74,7 +87,7 @@ impl Spool {
         let (heard, shown) = (Arc::clone(&signals), Arc::clone(&condition));
         let thread = thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || Worker::new(settings, heard, shown, beliefs, observations).run())
+            .spawn(move || Worker::new(settings, heard, shown, (beliefs, tree), observations).run())
             .inspect_err(|error| tracing::error!(%error, "no thread for the spool"))
             .ok();
         Self { signals, condition, thread }
@@ -90,6 +103,16 @@ impl Spool {
     /// Counts everything now and says all of it.
     pub fn rescan(&self) {
         self.signals.tell(|batch| batch.rescan = true);
+    }
+
+    /// The mailboxes of this context that are not where they were are gone for good: they are
+    /// observed as empty. False: none is missed there.
+    pub fn forget(&self, context: &str) -> bool {
+        let is_missed = self.condition.is_troubled(&Subject::Context(context.into()));
+        if is_missed {
+            self.signals.tell(|batch| batch.forget(context));
+        }
+        is_missed
     }
 
     /// How the source is now.

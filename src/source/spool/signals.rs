@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) root: bool,
     /// What externnotify said.
     pub(super) nudges: HashMap<Mailbox, Option<Summary>>,
+    /// Contexts whose missing mailboxes are gone for good.
+    pub(super) forgotten: HashSet<Box<str>>,
     /// Count everything.
     pub(super) rescan: bool,
     /// End the thread.
@@ -40,6 +42,7 @@ impl Batch {
             && self.appeared.is_empty()
             && self.contexts.is_empty()
             && self.nudges.is_empty()
+            && self.forgotten.is_empty()
     }
 
     /// An arrival counts at once only if nothing else happened in the mailbox.
@@ -74,6 +77,12 @@ impl Batch {
         } else {
             self.rescan = true;
         }
+    }
+
+    /// An operator says that what is missing in a context is gone for good. Bounded by those that
+    /// are missed.
+    pub(super) fn forget(&mut self, context: &str) {
+        self.forgotten.insert(context.into());
     }
 
     /// False: there was no room for the counts given.

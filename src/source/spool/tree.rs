@@ -21,11 +21,27 @@ pub(super) struct Entry {
     pub(super) watched: [bool; 4],
     /// It went away with its context: that is no reason to believe that it is empty.
     pub(super) lost: bool,
+    /// It held messages before a restart and has not been counted since.
+    pub(super) remembered: bool,
     /// The listing of the context in which it was last found.
     pub(super) listing: u32,
 }
 
 impl Entry {
+    /// Of before a restart. Lost until the folder of its context proves to be the one that it was.
+    fn remembered() -> Self {
+        Self { summary: Some(Summary::default()), lost: true, remembered: true, ..Self::default() }
+    }
+
+    /// Whether these counts say anything new.
+    pub(super) fn is_news(&self, summary: Summary) -> bool {
+        self.lost || self.remembered || self.summary != Some(summary)
+    }
+
+    fn is_counted(&self) -> bool {
+        self.summary.is_some() && !self.remembered
+    }
+
     fn folders_watched(&self) -> usize {
         self.watched.iter().filter(|&&watched| watched).count()
     }
@@ -36,6 +52,8 @@ impl Entry {
 pub(super) struct Context {
     /// Which folder it was.
     pub(super) identity: Option<Identity>,
+    /// The inode that is remembered for the next start.
+    pub(super) inode: Option<u64>,
     /// What the folder looked like when it was last listed.
     pub(super) seen: Seen,
     /// Whether the kernel watches the folder.
@@ -58,6 +76,19 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// What is there is not known yet, but what was.
+    pub(super) fn expecting(mailboxes: Vec<Mailbox>, contexts: Vec<(Box<str>, u64)>) -> Self {
+        let mut tree = Self::default();
+        mailboxes.iter().for_each(|mailbox| tree.put(mailbox, Entry::remembered()));
+        for (name, inode) in contexts {
+            // One without mailboxes is not missed.
+            if let Some(context) = tree.contexts.get_mut(&name) {
+                context.inode = Some(inode);
+            }
+        }
+        tree
+    }
+
     /// A mailbox.
     pub(super) fn get(&self, mailbox: &Mailbox) -> Option<Entry> {
         self.contexts.get(mailbox.context())?.mailboxes.get(mailbox).copied()
@@ -101,6 +132,34 @@ impl Tree {
         context.mailboxes.retain(|_, entry| entry.summary.is_some());
     }
 
+    /// A context was listed for the first time since a restart: whether its folder, with this inode,
+    /// is the one that it was. Then what is missing in it has been removed, and is looked for no
+    /// more. Another folder may be the same one restored or moved, which has most of the mailboxes;
+    /// or one under a mount that failed, which has none, or a few that Asterisk has made since.
+    pub(super) fn believe(&mut self, context: &str, inode: u64) {
+        let listing = self.listings;
+        let Some(context) = self.contexts.get_mut(context) else { return };
+        let remembered = context.mailboxes.values().filter(|entry| entry.remembered);
+        let (mut all, mut found) = (0_usize, 0_usize);
+        for entry in remembered {
+            all += 1;
+            found += usize::from(entry.listing == listing);
+        }
+        if context.inode == Some(inode) || found * 2 >= all {
+            let remembered = context.mailboxes.values_mut().filter(|entry| entry.remembered);
+            remembered.for_each(|entry| entry.lost = false);
+        }
+    }
+
+    /// Forgets the mailboxes of a context that were lost. Gives them.
+    pub(super) fn forget_lost(&mut self, context: &str) -> Vec<Mailbox> {
+        let mailboxes = self.contexts.get(context).map(|context| &context.mailboxes);
+        let lost = mailboxes.into_iter().flatten().filter(|(_, entry)| entry.lost);
+        let lost: Vec<Mailbox> = lost.map(|(mailbox, _)| mailbox.clone()).collect();
+        lost.iter().for_each(|mailbox| self.remove(mailbox));
+        lost
+    }
+
     /// The watcher is gone.
     pub(super) fn unwatch(&mut self) {
         for context in self.contexts.values_mut() {
@@ -140,7 +199,7 @@ impl Tree {
     }
 
     fn account(&mut self, entry: Entry, added: bool) {
-        let (folders, counted) = (entry.folders_watched(), usize::from(entry.summary.is_some()));
+        let (folders, counted) = (entry.folders_watched(), usize::from(entry.is_counted()));
         if added {
             self.folders_watched += folders;
             self.mailboxes_counted += counted;

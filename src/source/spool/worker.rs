@@ -64,6 +64,8 @@ pub(super) struct Worker {
     pub(super) pending: Pending,
     pub(super) beliefs: Beliefs,
     pub(super) bad_names: super::names::BadNames,
+    /// To be said after this turn.
+    pub(super) noted: Vec<Observation>,
     out: mpsc::Sender<Observation>,
     progress: Option<Progress>,
     /// Another full count was asked for during one.
@@ -74,12 +76,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker that has looked at nothing yet.
+    /// A worker that has looked at nothing yet, and what is known from before a restart.
     pub(super) fn new(
         settings: config::Spool,
         signals: Arc<Signals>,
         condition: Arc<Condition>,
-        beliefs: Beliefs,
+        (beliefs, tree): (Beliefs, Tree),
         out: mpsc::Sender<Observation>,
     ) -> Self {
         let now = Instant::now();
@@ -89,10 +91,11 @@ impl Worker {
             signals,
             condition,
             watches: None,
-            tree: Tree::default(),
+            tree,
             pending: Pending::default(),
             beliefs,
             bad_names: super::names::BadNames::default(),
+            noted: Vec::new(),
             out,
             progress: None,
             full_again: false,
@@ -120,6 +123,9 @@ impl Worker {
             self.recount(&mailbox, false, Urgency::Fresh)?;
         }
         self.step()?;
+        for noted in std::mem::take(&mut self.noted) {
+            self.say(noted)?;
+        }
         let (mailboxes, folders) = (self.tree.mailboxes_counted(), self.tree.folders_watched());
         let bad_names = self.bad_names.len();
         self.condition.set(|health| {
@@ -158,7 +164,7 @@ impl Worker {
     }
 
     /// Starts a walk; a full count takes the place of any other.
-    fn start(&mut self, walk: Walk) {
+    pub(super) fn start(&mut self, walk: Walk) {
         match &self.progress {
             Some(progress) if walk == Walk::Full && progress.walk == Walk::Full => {
                 self.full_again = true;
@@ -266,6 +272,9 @@ impl Worker {
             for mailbox in self.list_context(&context, Walk::Pulse) {
                 self.recount(&mailbox, true, Urgency::Fresh)?;
             }
+        }
+        for context in batch.forgotten {
+            self.forget(&context)?;
         }
         if batch.root {
             self.next_pulse = now;

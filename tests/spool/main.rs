@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use mwid::config;
 use mwid::source;
-use mwid::source::spool::{RootState, Spool, SpoolHealth};
+use mwid::source::spool::{Past, RootState, Spool, SpoolHealth};
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 use tokio::sync::mpsc;
+
+mod restart;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -28,11 +30,14 @@ struct Observation {
 
 struct Rig {
     dir: tempfile::TempDir,
+    /// What the next start knows from before.
+    past: Past,
     spool: Option<Spool>,
     observations: mpsc::Receiver<source::Observation>,
     runtime: tokio::runtime::Runtime,
     markers: u32,
     failed: Vec<Mailbox>,
+    listed: Vec<(Box<str>, u64)>,
     complete: u32,
 }
 
@@ -63,11 +68,13 @@ impl Rig {
         let (_, observations) = mpsc::channel(1);
         Self {
             dir: tempfile::tempdir().unwrap(),
+            past: Past::default(),
             spool: None,
             observations,
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
             markers: 0,
             failed: Vec::new(),
+            listed: Vec::new(),
             complete: 0,
         }
     }
@@ -94,7 +101,7 @@ impl Rig {
         let path = self.root();
         let settings = config::Spool { path, watch, poll, rescan, ..config::Spool::default() };
         self.observations = observations;
-        self.spool = Some(Spool::start(&settings, [], sender));
+        self.spool = Some(Spool::start(&settings, std::mem::take(&mut self.past), sender));
     }
 
     fn spool(&self) -> &Spool {
@@ -119,6 +126,9 @@ impl Rig {
                     return Some(Observation { mailbox, summary, source: "given" });
                 }
                 source::Observation::Failed(mailbox) => self.failed.push(mailbox),
+                source::Observation::Listed { context, inode } => {
+                    self.listed.push((context, inode));
+                }
                 source::Observation::Complete => self.complete += 1,
             }
         }
@@ -494,7 +504,8 @@ fn what_a_call_said_before_a_restart_is_still_believed() {
     let settings = config::Spool { path: rig.root(), ..config::Config::default().spool };
     let given = [(mailbox("202"), counts(2, 0, 0)), (mailbox("203"), counts(7, 0, 0))];
     rig.observations = observations;
-    rig.spool = Some(Spool::start(&settings, given, sender));
+    let past = Past { given: given.to_vec(), ..Past::default() };
+    rig.spool = Some(Spool::start(&settings, past, sender));
     assert_eq!(rig.expect("202", counts(2, 0, 0)).source, "given");
     let mut seen = rig.expect("203", counts(1, 0, 0));
     while seen.source != "spool" {

@@ -1,0 +1,136 @@
+//! The last summary of each account, as the ledger has it or will have it: so that no lamp stays lit
+//! because its mailbox or its mapping went away while mwid did not run.
+//!
+//! An account stands here from its first message until all its phones were told that there is none.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::summary::Summary;
+
+use super::Memory;
+use super::order::Order;
+
+/// A mailbox that lights an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    /// It was counted in this mwid's own spool: there it can be looked for.
+    pub here: bool,
+}
+
+/// What the phones of an account must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// The account.
+    pub account: Account,
+    /// Its last summary.
+    pub summary: Summary,
+    /// The mailboxes that lit it last, in their order.
+    pub members: Arc<[Member]>,
+}
+
+/// Shared by the daemon, which changes it, and the writer, which fills a new file with it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lasts(Arc<Mutex<Known>>);
+
+/// Everything that is remembered of accounts and of the folders of contexts.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    accounts: HashMap<Account, (Summary, Arc<[Member]>)>,
+    contexts: HashMap<Box<str>, u64>,
+}
+
+impl Lasts {
+    /// The data behind this lock is whole at every moment.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// From before a restart.
+    pub(super) fn remember(&mut self, memory: &Memory) {
+        for Last { account, summary, members } in &memory.accounts {
+            self.accounts.insert(account.clone(), (*summary, members.clone()));
+        }
+        self.contexts.extend(memory.contexts.iter().cloned());
+    }
+
+    /// All of it, to fill a file with.
+    pub(super) fn all(&self) -> (Vec<Last>, Vec<(Box<str>, u64)>) {
+        let last = |(account, (summary, members)): (&Account, &(Summary, Arc<[Member]>))| Last {
+            account: account.clone(),
+            summary: *summary,
+            members: members.clone(),
+        };
+        (self.accounts.iter().map(last).collect(), self.contexts())
+    }
+
+    /// Which folder each context was.
+    pub(super) fn contexts(&self) -> Vec<(Box<str>, u64)> {
+        self.contexts.iter().map(|(context, inode)| (context.clone(), *inode)).collect()
+    }
+
+    /// The mailboxes that were counted here.
+    pub(super) fn counted_here(&self) -> HashSet<Mailbox> {
+        let members = self.accounts.values().flat_map(|(_, members)| members.iter());
+        members.filter(|member| member.here).map(|member| member.mailbox.clone()).collect()
+    }
+
+    /// These mailboxes light the account now. Gives what is to be written, if anything is.
+    pub(super) fn light(
+        &mut self,
+        account: &Account,
+        summary: Summary,
+        mut members: Vec<Member>,
+    ) -> Option<Order> {
+        members.sort_unstable();
+        let before = self.accounts.get(account);
+        for member in members.iter_mut().filter(|member| !member.here) {
+            // Counted here before a restart: whoever else counts it too, it is looked for here.
+            member.here = before.is_some_and(|(_, before)| {
+                let found = before.binary_search_by(|it| it.mailbox.cmp(&member.mailbox));
+                found.is_ok_and(|index| before[index].here)
+            });
+        }
+        let same = before.filter(|(_, before)| **before == *members);
+        if same.is_some_and(|(before, _)| *before == summary) {
+            return None;
+        }
+        let others = same.is_none();
+        let members = same.map_or_else(|| Arc::from(members), |(_, before)| before.clone());
+        self.accounts.insert(account.clone(), (summary, members.clone()));
+        Some(Order::Last { account: account.clone(), summary, members: others.then_some(members) })
+    }
+
+    /// The account has no messages any more. Gives what is to be written, if it had some.
+    pub(super) fn darken(&mut self, account: &Account) -> Option<Order> {
+        let (last, _) = self.accounts.get_mut(account)?;
+        let summary = Summary::default();
+        (std::mem::replace(last, summary) != summary).then(|| Order::Last {
+            account: account.clone(),
+            summary,
+            members: None,
+        })
+    }
+
+    /// Nobody needs to know any more what the account shows.
+    pub(super) fn forget(&mut self, account: &Account) -> Option<Order> {
+        self.accounts.remove(account)?;
+        Some(Order::NoLast { account: account.clone() })
+    }
+
+    /// Whether the account has no messages, and not all its phones are known to show that.
+    pub(super) fn is_darkening(&self, account: &Account) -> bool {
+        self.accounts.get(account).is_some_and(|(last, _)| *last == Summary::default())
+    }
+
+    /// A context is this folder. Gives what is to be written, if it was another one.
+    pub(super) fn context(&mut self, context: &str, inode: u64) -> Option<Order> {
+        let before = self.contexts.insert(context.into(), inode);
+        (before != Some(inode)).then(|| Order::Context { context: context.into(), inode })
+    }
+}
