@@ -1,6 +1,7 @@
 //! The reconciler against a model of everything around it, in virtual time: a database, a presence
 //! server that counts its own CSeq (and rolls the row back, as OpenSIPS does), phones that reboot,
-//! a network that loses, a mwid that is killed and starts again with its ledger. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
+//! a network that loses, a mwid that is killed and starts again with its ledger, mailboxes that are
+//! removed meanwhile. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
 //! reconciler_model` replays it alone.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -68,7 +69,9 @@ struct World {
     reconciler: Reconciler,
     /// What the ledger has written.
     ledger: HashMap<Identity, Remembered>,
-    truth: HashMap<Account, Summary>,
+    /// And what the accounts showed last, until their phones were told that there is nothing.
+    lasts: BTreeMap<Account, Summary>,
+    truth: BTreeMap<Account, Summary>,
     rows: BTreeMap<i64, Subscription>,
     next_row: i64,
     pending: Vec<(Instant, Pending)>,
@@ -106,7 +109,8 @@ impl World {
             flavour,
             reconciler: Reconciler::new(settings(), seed),
             ledger: HashMap::new(),
-            truth: HashMap::new(),
+            lasts: BTreeMap::new(),
+            truth: BTreeMap::new(),
             rows: BTreeMap::new(),
             next_row: 1,
             pending: Vec::new(),
@@ -190,7 +194,22 @@ impl World {
         let mut count = |bound| u32::try_from(self.random.below(bound)).unwrap();
         let summary = Summary::from_asterisk(count(4), count(3), 0);
         self.truth.insert(account.clone(), summary);
-        self.reconciler.set(account, summary, Urgency::Fresh, false);
+        self.desire(account, summary, Urgency::Fresh);
+    }
+
+    fn desire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
+        if summary != Summary::default() || self.lasts.contains_key(account) {
+            self.lasts.insert(account.clone(), summary);
+        }
+        self.reconciler.set(account, summary, urgency, false);
+    }
+
+    /// Something came of an account: it need not be remembered when all phones show that it is dark.
+    fn forget_told(&mut self, account: &Account) {
+        let is_dark = self.lasts.get(account) == Some(&Summary::default());
+        if is_dark && self.reconciler.is_told(account) {
+            self.lasts.remove(account);
+        }
     }
 
     fn disturb(&mut self) {
@@ -332,8 +351,15 @@ impl World {
         self.now += Duration::from_secs(1);
         self.reconciler = Reconciler::new(settings(), self.seed);
         self.reconciler.remember(self.ledger.iter().map(|(identity, past)| (*identity, *past)));
-        for (account, summary) in &self.truth {
-            self.reconciler.set(account, *summary, Urgency::CatchUp, false);
+        // Now and then a mailbox was removed, so that no source speaks of it any more.
+        self.truth.retain(|_, _| self.random.below(8) > 0);
+        for (account, summary) in self.truth.clone() {
+            self.desire(&account, summary, Urgency::CatchUp);
+        }
+        let lasts: Vec<Account> = self.lasts.keys().cloned().collect();
+        for account in lasts.iter().filter(|account| !self.truth.contains_key(account)) {
+            self.reconciler.set(account, Summary::default(), Urgency::CatchUp, false);
+            self.lasts.insert(account.clone(), Summary::default());
         }
     }
 
@@ -346,6 +372,7 @@ impl World {
             Pending::Find(account, found) => {
                 let unix = self.unix();
                 self.reconciler.handle_dialogs(&account, found, self.now, unix);
+                self.forget_told(&account);
             }
             Pending::Claim(row, _) if !database_up => {
                 self.reconciler.handle_claim_failure(row, self.now);
@@ -366,6 +393,7 @@ impl World {
                 self.in_flight.insert(dialog.row, 0);
                 self.note(&dialog, verdict, summary, cseq);
                 self.reconciler.handle_verdict(dialog.row, verdict, self.now);
+                self.forget_told(&dialog.account);
             }
         }
     }
@@ -400,8 +428,9 @@ impl World {
         }
         self.database_down_until = self.now;
         self.proxy_down_until = self.now;
-        for number in 0..5 {
-            self.change_in_flight(&Self::account(number));
+        // Those that no source speaks of any more stay as they are.
+        for account in self.truth.keys().cloned().collect::<Vec<_>>() {
+            self.change_in_flight(&account);
         }
         let until = self.now + Duration::from_secs(300);
         while self.now < until {
@@ -431,16 +460,20 @@ impl World {
         for (id, subscription) in &self.rows {
             let account: Account =
                 subscription.row.presentity_uri.as_deref().unwrap().parse().unwrap();
-            let truth = self.truth.get(&account).copied();
-            if subscription.phone.gone || truth.is_none() {
-                continue;
-            }
-            assert_eq!(
-                subscription.phone.shows, truth,
-                "seed {}: the phone of row {id} does not show the truth",
+            let (phone, truth) = (&subscription.phone, self.truth.get(&account));
+            // Where no source speaks of an account its phones show nothing, or what they were told.
+            let shown = phone.shows.unwrap_or_default();
+            let is_right = match truth {
+                Some(truth) => phone.shows == Some(*truth),
+                None => shown == Summary::default(),
+            };
+            assert!(
+                phone.gone || is_right,
+                "seed {}: the phone of row {id} shows {shown} and not {truth:?}",
                 self.seed
             );
         }
+        assert!(self.lasts.values().all(|last| *last != Summary::default()), "seed {}", self.seed);
         let census = self.reconciler.census();
         assert_eq!(census.in_flight, 0, "seed {}: {census:?}", self.seed);
         assert_eq!(census.waiting, 0, "seed {}: {census:?}", self.seed);

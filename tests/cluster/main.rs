@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod downtime;
 mod membership;
 mod outage;
 mod platform;
