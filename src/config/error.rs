@@ -219,6 +219,9 @@ pub enum SecretError {
     /// A password for a database without one.
     #[error("the database of url has no password; remove this line")]
     NotWanted,
+    /// A password for a database that is not named here.
+    #[error("a password without url; write url, or remove this line: [database] has its own")]
+    NoUrl,
     /// A password and nobody whose it is.
     #[error("a password without auth_user; write auth_user = name")]
     NoUser,

@@ -5,12 +5,12 @@ use super::error::{ConfigError, Problem, SecretError};
 use super::parse::{Entry, Environment, Given};
 use super::secret::MASK;
 use super::value::{self, AbsolutePath, Codec};
-use super::{Config, Credentials, Origin, Secret};
+use super::{Config, Credentials, DatabaseUrl, Origin, Secret};
 
 /// The largest password file that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Fetches the passwords of `[general]` and `[database]` and puts them where they belong.
+/// Fetches the passwords of `[general]`, `[database]` and `[cluster]` and puts them where they belong.
 pub(super) fn fetch(
     config: &mut Config,
     given: &Given,
@@ -22,9 +22,8 @@ pub(super) fn fetch(
         Ok(credentials) => config.general.credentials = credentials,
         Err(error) => errors.push(error),
     }
-    if let Err(error) = search.database(config) {
-        errors.push(error);
-    }
+    errors.extend(search.url("database", Some(&mut config.database.url)).err());
+    errors.extend(search.url("cluster", config.cluster.url.as_mut()).err());
 }
 
 /// The password of `[general]`.
@@ -67,8 +66,8 @@ impl Search<'_> {
         }
     }
 
-    fn database(&self, config: &mut Config) -> Result<(), ConfigError> {
-        let section = "database";
+    /// The password of the url of a section; `None`: a section without one.
+    fn url(&self, section: &'static str, url: Option<&mut DatabaseUrl>) -> Result<(), ConfigError> {
         let Some((key, entry, secret)) =
             self.one_of(section, &["password_file", "password_env"])?
         else {
@@ -77,7 +76,10 @@ impl Search<'_> {
         if self.given.refused(section, "url") {
             return Ok(());
         }
-        match config.database.url.server_mut() {
+        let Some(url) = url else {
+            return Err(error(section, key, entry, SecretError::NoUrl));
+        };
+        match url.server_mut() {
             None => Err(error(section, key, entry, SecretError::NotWanted)),
             Some(server) if server.password.is_some() => {
                 let problem = Problem::TwoSecrets { section, key, first: "url" };

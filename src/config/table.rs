@@ -13,7 +13,7 @@ use mwid_core::mailbox::{Account, Mailbox};
 use serde_json::Value as Json;
 
 use super::secret::MASK;
-use super::secrets::{of_database, of_general};
+use super::secrets::{of_cluster, of_database, of_general};
 use super::value::{
     AbsolutePath, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError, bind_host,
     header, itself, milliseconds, node_name, number, seconds, sip_user, table_name, user_agent,
@@ -169,6 +169,10 @@ section! { CLUSTER = cluster: Cluster,
         "Name of this mwid, another on each. Default: the host name.";
     url: Optional(itself()), "" like "mysql://mwid:secret@db.example.com/mwid",
         "Database of the tables mwid_nodes and mwid_counts. Default: that of [database].";
+    password_file => |config| file(of_cluster(config)), "" like "/etc/mwid/cluster.password",
+        "File with the password of url.";
+    password_env => |config| variable(of_cluster(config)), "" like "MWID_CLUSTER_PASSWORD",
+        "Environment variable with the password of url.";
     lease: seconds(1, 3600), "30", "Seconds after which the accounts of a silent mwid are taken over.";
     poll: milliseconds(10, 60_000), "200", "Milliseconds between two looks at what the others count.";
 } }

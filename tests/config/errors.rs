@@ -191,6 +191,14 @@ const PASSWORDS: &[(&str, &str)] = &[
         "4: [database] password_env: the database of url has no password; remove this line",
     ),
     (
+        "[cluster]\npassword_env=MWID_PASSWORD",
+        "4: [cluster] password_env: a password without url; write url, or remove this line: [database] has its own",
+    ),
+    (
+        "[cluster]\nurl=mysql://u:hunter2@h/d\npassword_file=/etc/mwid/password",
+        "5: [cluster] password_file: the password is already given by url; keep one of them",
+    ),
+    (
         "auth_user=u\nauth_password_file=/etc/mwid/none",
         "4: [general] auth_password_file: cannot read /etc/mwid/none: entity not found",
     ),

@@ -43,6 +43,8 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("database", "watch_poll", "100", "watch_poll = 1000", "1000"),
     ("cluster", "node", "null", "node = vm-1.example_com", r#""vm-1.example_com""#),
     ("cluster", "url", "null", "url = postgres://u:p@h/d", r#""postgres://u:********@h/d""#),
+    ("cluster", "password_file", "null", "url = mysql://u@h/d\npassword_file = /etc/mwid/password", r#""/etc/mwid/password""#),
+    ("cluster", "password_env", "null", "url = mysql://u@h/d\npassword_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
     ("cluster", "lease", "30", "lease = 5", "5"),
     ("cluster", "poll", "200", "poll = 50", "50"),
     ("timers", "t1", "500", "t1 = 50", "50"),
@@ -85,8 +87,10 @@ fn fields_hold_what_the_file_says_in_their_own_units() {
         "[general]\nproxy = p\nauth_user = u\nauth_password = s;e\\;cret\n\
          [spool]\npoll = 7\n[timers]\nt1 = 70\nretry_min = 7\n\
          [database]\nurl = postgres://u@h/d\npassword_file = /etc/mwid/password\n\
+         [cluster]\nurl = postgres://u@h/d\npassword_file = /etc/mwid/password\n\
          [control]\nsocket = /s",
     );
+    assert_eq!(config.cluster.url.as_ref(), Some(&config.database.url));
     let credentials = config.general.credentials.unwrap();
     assert_eq!((credentials.user.as_str(), credentials.password.reveal()), ("u", "s;e;cret"));
     assert_eq!(config.spool.poll, Duration::from_secs(7));

@@ -276,6 +276,28 @@ fn an_account_whose_phones_are_all_told_waits_for_nothing() {
 }
 
 #[test]
+fn an_account_is_told_when_each_of_its_phones_has_the_truth_or_is_gone() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "202", 0)]);
+    let (known, nobody) = (account("202"), account("203"));
+    assert!(!rig.reconciler.is_told(&known), "not told here");
+    rig.set("202", 3);
+    rig.set("203", 1);
+    assert!(!rig.reconciler.is_told(&nobody), "not looked up yet");
+    assert_eq!(rig.sent().len(), 2);
+    assert!(rig.reconciler.is_told(&nobody), "it has no phone");
+    rig.verdict(1, Verdict::Delivered);
+    assert!(!rig.reconciler.is_told(&known), "one is in flight");
+    rig.verdict(2, Verdict::Later(None));
+    assert!(!rig.reconciler.is_told(&known), "one has to be tried again");
+    rig.later(10 * SECOND);
+    assert_eq!(rig.sent().len(), 1);
+    rig.verdict(2, Verdict::Gone);
+    assert!(rig.reconciler.is_told(&known));
+    rig.set("202", 0);
+    assert!(!rig.reconciler.is_told(&known), "something else is true now");
+}
+
+#[test]
 fn news_during_a_long_retry_after_do_not_pile_up() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
     rig.set("202", 1);
