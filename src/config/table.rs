@@ -233,7 +233,7 @@ section! { STATE = state: State, "What mwid remembers by itself." {
 } }
 
 section! { CONTROL = control: Control, "Where other processes reach mwid." {
-    socket: SocketPath, "/run/mwid/control.sock", "Socket of mwid status, show, notify, debug, reload.";
+    socket: SocketPath, "/run/mwid/control.sock", "Socket of mwid status, show, notify, debug, forget, reload.";
     externnotify: SocketPath, "/run/mwid/externnotify.sock", "Socket of mwid-externnotify.";
     drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves each call until mwid has it safe.";
 } }
