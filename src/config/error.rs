@@ -222,12 +222,20 @@ pub enum SecretError {
     /// A password for a database that is not named here.
     #[error("a password without url; write url, or remove this line: [database] has its own")]
     NoUrl,
-    /// A password and nobody whose it is.
-    #[error("a password without auth_user; write auth_user = name")]
-    NoUser,
+    /// A password, or a server that asks for one, and nobody whose it is.
+    #[error("{what} without {user}; write {user} = name")]
+    NoUser {
+        /// What is there.
+        what: &'static str,
+        /// The key of the user.
+        user: &'static str,
+    },
     /// A user and no password.
-    #[error("no password; write one of auth_password, auth_password_file, auth_password_env")]
-    NoPassword,
+    #[error("no password; write one of {}", keys.join(", "))]
+    NoPassword {
+        /// The keys that give one.
+        keys: [&'static str; 3],
+    },
 }
 
 /// A file that could not be read.

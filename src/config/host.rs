@@ -17,7 +17,7 @@ const MAX_HOST: usize = 253;
 pub struct HostPort {
     /// Host name, IPv4 address, or IPv6 address without brackets.
     pub host: String,
-    /// UDP port.
+    /// UDP port of a proxy, TCP port of a manager.
     pub port: u16,
 }
 
@@ -67,9 +67,19 @@ impl FromStr for HostPort {
 
     /// Reads `host`, `host:port`, `[IPv6]` or `[IPv6]:port`; the port is 5060 unless given.
     fn from_str(text: &str) -> Result<Self, HostPortError> {
+        Self::with_default(text, SIP_PORT)
+    }
+}
+
+impl HostPort {
+    /// Reads it like [`FromStr`], with another port for a host without one.
+    ///
+    /// # Errors
+    /// [`HostPortError`] says what is wrong with it.
+    pub fn with_default(text: &str, default: u16) -> Result<Self, HostPortError> {
         let (host, port) = split(text)?;
         let port = match port {
-            None => SIP_PORT,
+            None => default,
             Some(digits) => parse_port(digits)?,
         };
         Ok(Self { host, port })

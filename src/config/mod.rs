@@ -49,6 +49,8 @@ pub struct Config {
     pub general: General,
     /// `[spool]`
     pub spool: Spool,
+    /// `[ami]`
+    pub ami: Ami,
     /// `[database]`
     pub database: Database,
     /// `[cluster]`
@@ -114,10 +116,10 @@ pub enum Cleanup {
     Delete,
 }
 
-/// A user and password for digest authentication (RFC 8760).
+/// A user and a password: for digest authentication (RFC 8760), for Asterisk's manager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
-    /// `auth_user`
+    /// `auth_user`, `user`
     pub user: String,
     /// The password, from the file, the environment or the ini.
     pub password: Secret,
@@ -158,6 +160,17 @@ pub enum Watch {
     Inotify,
     /// A sweep compares the times of the folders.
     Poll,
+}
+
+/// `[ami]`: Asterisk's manager, which tells of changed mailboxes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ami {
+    /// `host`: host and TCP port, 5038 unless given. Default: none, the manager is not asked.
+    pub host: Option<HostPort>,
+    /// `user`, `secret` (or `secret_file`, `secret_env`). There whenever `host` is.
+    pub login: Option<Credentials>,
+    /// `timeout`: seconds for a connection or an answer. Default 5.
+    pub timeout: Duration,
 }
 
 /// `[database]`: where `active_watchers` is.

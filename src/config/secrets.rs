@@ -7,10 +7,14 @@ use super::secret::MASK;
 use super::value::{self, AbsolutePath, Codec};
 use super::{Config, Credentials, DatabaseUrl, Origin, Secret};
 
+const AUTH_PASSWORD: [&str; 3] = ["auth_password", "auth_password_file", "auth_password_env"];
+const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
+
 /// The largest password file that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Fetches the passwords of `[general]`, `[database]` and `[cluster]` and puts them where they belong.
+/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and puts them where
+/// they belong.
 pub(super) fn fetch(
     config: &mut Config,
     given: &Given,
@@ -18,8 +22,12 @@ pub(super) fn fetch(
     errors: &mut Vec<ConfigError>,
 ) {
     let search = Search { given, environment };
-    match search.credentials() {
+    match search.credentials("general", "auth_user", AUTH_PASSWORD) {
         Ok(credentials) => config.general.credentials = credentials,
+        Err(error) => errors.push(error),
+    }
+    match search.manager(config) {
+        Ok(login) => config.ami.login = login,
         Err(error) => errors.push(error),
     }
     errors.extend(search.url("database", Some(&mut config.database.url)).err());
@@ -29,6 +37,11 @@ pub(super) fn fetch(
 /// The password of `[general]`.
 pub(super) fn of_general(config: &Config) -> Option<&Secret> {
     config.general.credentials.as_ref().map(|credentials| &credentials.password)
+}
+
+/// The password of `[ami]`.
+pub(super) fn of_ami(config: &Config) -> Option<&Secret> {
+    config.ami.login.as_ref().map(|login| &login.password)
 }
 
 /// The password of `[database]`.
@@ -47,22 +60,39 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn credentials(&self) -> Result<Option<Credentials>, ConfigError> {
-        let section = "general";
-        let password =
-            self.one_of(section, &["auth_password", "auth_password_file", "auth_password_env"])?;
-        let Some(user) = self.given.get(section, "auth_user") else {
+    /// A user, named by the key `user`, and the password that one of `keys` gives.
+    fn credentials(
+        &self,
+        section: &'static str,
+        user: &'static str,
+        keys: [&'static str; 3],
+    ) -> Result<Option<Credentials>, ConfigError> {
+        let password = self.one_of(section, &keys)?;
+        let Some(entry) = self.given.get(section, user) else {
+            let alone = SecretError::NoUser { what: "a password", user };
             return match password {
                 None => Ok(None),
-                Some((key, entry, _)) => Err(error(section, key, entry, SecretError::NoUser)),
+                Some((key, entry, _)) => Err(error(section, key, entry, alone)),
             };
         };
-        let problem = |problem| Problem::Value { section, key: "auth_user".to_owned(), problem };
-        let name = value::header(&user.value)
-            .map_err(|cause| ConfigError::at(user.line, problem(cause)))?;
+        let problem = |problem| Problem::Value { section, key: user.to_owned(), problem };
+        let name = value::header(&entry.value)
+            .map_err(|cause| ConfigError::at(entry.line, problem(cause)))?;
         match password {
             Some((_, _, password)) => Ok(Some(Credentials { user: name, password })),
-            None => Err(error(section, "auth_user", user, SecretError::NoPassword)),
+            None => Err(error(section, user, entry, SecretError::NoPassword { keys })),
+        }
+    }
+
+    /// The login of `[ami]`, without which no manager lets anybody in.
+    fn manager(&self, config: &Config) -> Result<Option<Credentials>, ConfigError> {
+        let (section, key, user) = ("ami", "host", "user");
+        let login = self.credentials(section, user, SECRET)?;
+        match self.given.get(section, key) {
+            Some(entry) if login.is_none() && config.ami.host.is_some() => {
+                Err(error(section, key, entry, SecretError::NoUser { what: "a host", user }))
+            }
+            _ => Ok(login),
         }
     }
 

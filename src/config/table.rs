@@ -13,19 +13,20 @@ use mwid_core::mailbox::{Account, Mailbox};
 use serde_json::Value as Json;
 
 use super::secret::MASK;
-use super::secrets::{of_cluster, of_database, of_general};
+use super::secrets::{of_ami, of_cluster, of_database, of_general};
 use super::value::{
-    AbsolutePath, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError, bind_host,
-    header, itself, milliseconds, node_name, number, seconds, sip_user, table_name, user_agent,
+    AbsolutePath, Address, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError,
+    bind_host, header, itself, milliseconds, node_name, number, seconds, sip_user, table_name,
+    user_agent,
 };
 use super::{
-    Cleanup, Cluster, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri,
+    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri,
     Route, Scope, Secret, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
 pub(super) static SECTIONS: &[Section] =
-    &[GENERAL, SPOOL, DATABASE, CLUSTER, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
+    &[GENERAL, SPOOL, AMI, DATABASE, CLUSTER, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
 
 /// A section of the file.
 pub(super) struct Section {
@@ -141,6 +142,20 @@ section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {
     scope: OneOf(&[("single", Scope::Single), ("own", Scope::Own), ("shared", Scope::Shared)]), "single",
         "single: one mwid. own: several, each with its own messages. shared: several, all see the same.";
 } }
+
+section! { AMI = ami: Ami, "Asterisk's manager: tells at once of every change of a mailbox, also without a spool." {
+    host: Optional(Address { port: 5038 }), "" like "127.0.0.1:5038",
+        "host[:port], port 5038 unless given. Default: the manager is not asked.";
+    user => |config| shown(config.ami.login.as_ref().map(|it| it.user.as_str())),
+        "" like "mwid", "User of manager.conf, with read = call and write = reporting.";
+    secret => |config| written(of_ami(config)), "" like "secret",
+        "Its secret; or name a file or an environment variable that holds it:";
+    secret_file => |config| file(of_ami(config)), "" like "/etc/mwid/ami.secret",
+        "File with the secret of user.";
+    secret_env => |config| variable(of_ami(config)), "" like "MWID_AMI_SECRET",
+        "Environment variable with the secret of user.";
+    timeout: seconds(1, 300), "5", "Seconds for a connection or an answer of the manager.";
+} and login = None }
 
 section! { DATABASE = database: Database,
     "Where active_watchers is: the database of OpenSIPS's or Kamailio's presence server." {

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use super::error::Cut;
-use crate::config::{HostPortError, UrlError, host};
+use crate::config::{HostPort, HostPortError, UrlError, host};
 
 /// The longest path of a Unix socket (`sun_path` without its NUL), in bytes.
 const MAX_SOCKET_PATH: usize = 107;
@@ -335,6 +335,24 @@ pub fn node_name(text: &str) -> Result<String, ValueError> {
             Err(ValueError::Length { length: text.len(), limit: MAX_NODE })
         }
         None => Ok(text.to_owned()),
+    }
+}
+
+/// A host and a port, which may be left out.
+pub(super) struct Address {
+    /// The port of a host without one.
+    pub(super) port: u16,
+}
+
+impl Codec for Address {
+    type Value = HostPort;
+
+    fn parse(&self, text: &str) -> Result<HostPort, ValueError> {
+        Ok(HostPort::with_default(text, self.port)?)
+    }
+
+    fn show(&self, value: &HostPort) -> Json {
+        Json::from(value.to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use mwid_core::mailbox::Mailbox;
 use thiserror::Error;
 
 use super::parse::Given;
-use super::secrets::{of_cluster, of_database, of_general};
+use super::secrets::{of_ami, of_cluster, of_database, of_general};
 use super::{Config, Control, FindBy, Origin, RequestUri, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
@@ -192,15 +192,16 @@ fn quoted(path: &Path) -> String {
 
 /// Warns of files with passwords that everybody may read.
 pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
-    let mut paths: Vec<_> = [of_general(config), of_database(config), of_cluster(config)]
-        .into_iter()
-        .flatten()
-        .filter_map(|secret| match Secret::origin(secret) {
-            Origin::Written => Some(file),
-            Origin::File(path) => Some(path),
-            Origin::Environment(_) => None,
-        })
-        .collect();
+    let mut paths: Vec<_> =
+        [of_general(config), of_ami(config), of_database(config), of_cluster(config)]
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| match Secret::origin(secret) {
+                Origin::Written => Some(file),
+                Origin::File(path) => Some(path),
+                Origin::Environment(_) => None,
+            })
+            .collect();
     paths.dedup();
     let open = |path: &&Path| {
         // It was just read; if it is gone by now, there is nothing left to warn of.

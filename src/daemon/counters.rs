@@ -18,6 +18,7 @@ pub(super) struct Counters {
     pub(super) observed_by_spool: u64,
     pub(super) observed_by_externnotify: u64,
     pub(super) observed_by_http: u64,
+    pub(super) observed_by_ami: u64,
     pub(super) lookups: u64,
     pub(super) claims: u64,
     pub(super) delivered: u64,
@@ -37,6 +38,7 @@ impl Counters {
             "spool" => self.observed_by_spool += 1,
             "externnotify" => self.observed_by_externnotify += 1,
             "http" => self.observed_by_http += 1,
+            "ami" => self.observed_by_ami += 1,
             // What a call had counted; the call itself was.
             _ => {}
         }

@@ -7,6 +7,7 @@ use mwid_core::summary::Summary;
 
 use super::Daemon;
 use crate::ledger::{Given, Memory};
+use crate::source::ami::AMI;
 use crate::source::{Call, Observation};
 
 impl Daemon {
@@ -89,6 +90,9 @@ impl Daemon {
         let Call { mailbox, given, stamp, mut receipt, source } = call;
         self.counters.observed(source);
         if let Some(summary) = given {
+            if let Some(externnotify) = self.externnotify.as_ref().filter(|_| source == AMI) {
+                externnotify.overtake(&mailbox, stamp);
+            }
             self.given.insert(mailbox.clone(), summary);
             self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
         }
@@ -104,18 +108,6 @@ impl Daemon {
         // Without counts there is nothing to remember: the spool is counted at every start.
         if let Some(receipt) = receipt {
             receipt.done();
-        }
-    }
-
-    /// Stops the sources and takes in what they have said.
-    pub(super) fn close_sources(&mut self) {
-        self.externnotify = None;
-        while let Ok(call) = self.calls.try_recv() {
-            self.call(call);
-        }
-        self.spool = None;
-        while let Ok(observation) = self.observations.try_recv() {
-            self.observe(observation);
         }
     }
 }

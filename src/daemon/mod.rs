@@ -29,6 +29,7 @@ use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::ledger::{Last, Ledger};
 use crate::lock::LockError;
+use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
 use crate::source::spool::Spool;
 use crate::source::{Call, Observation};
@@ -40,6 +41,7 @@ mod intake;
 mod lasts;
 mod membership;
 mod requests;
+mod sources;
 mod status;
 mod work;
 
@@ -110,6 +112,8 @@ pub struct Daemon {
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
+    ami: Option<Ami>,
+    call: mpsc::Sender<Call>,
     observe: mpsc::Sender<Observation>,
     observations: mpsc::Receiver<Observation>,
     calls: mpsc::Receiver<Call>,
@@ -142,7 +146,7 @@ impl Daemon {
         let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
-        let externnotify = Some(Externnotify::start(&config.control, call, stamps)?);
+        let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
         let given: HashMap<Mailbox, Summary> =
             memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect();
         let past = lasts::expected(&ledger, &given);
@@ -155,10 +159,7 @@ impl Daemon {
                 spool.is_none() && cluster.is_none(),
             ),
             reconciler: Reconciler::new(settings(&config.timers), random()),
-            delivery: NotifyDelivery::new(
-                &config,
-                u128::from(random()) << 64 | u128::from(random()),
-            ),
+            delivery: NotifyDelivery::new(&config, random_128()),
             places: Arc::new(Semaphore::new(places(&config))),
             config: Arc::new(config),
             path,
@@ -177,6 +178,8 @@ impl Daemon {
             events,
             spool,
             externnotify,
+            ami: None,
+            call,
             observe,
             observations,
             calls,
@@ -189,6 +192,7 @@ impl Daemon {
             control,
         };
         daemon.remember(memory);
+        daemon.replace_ami(&Arc::clone(&daemon.config));
         Ok((daemon, request))
     }
 
@@ -398,6 +402,10 @@ async fn sleep_until(at: Option<Instant>) {
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
+}
+
+fn random_128() -> u128 {
+    u128::from(random()) << 64 | u128::from(random())
 }
 
 fn directory(accounts: &Accounts) -> Directory {

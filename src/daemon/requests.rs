@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
-use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::{Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::work::Done;
-use super::{Daemon, directory, lasts, places, settings, status};
+use super::{Daemon, directory, places, settings, status};
 use crate::clock::unix;
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config};
@@ -21,7 +20,6 @@ use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
 use crate::dialogs::watch::Watch;
-use crate::source::spool::Spool;
 use crate::transport::Transport;
 
 /// How long `notify` waits for answers: Timer F of a default T1 and a little. What is still under
@@ -252,16 +250,11 @@ impl Daemon {
         }
         if new.spool != old.spool {
             changed.push("[spool]");
-            self.spool = None;
-            let observe = self.observe.clone();
-            let past = lasts::expected(&self.ledger, &self.given);
-            self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, past, observe));
-            self.mailboxes.doubt();
-            if self.spool.is_none() && self.cluster.is_none() {
-                // No count is to be waited for any more.
-                self.hand_over(Mailboxes::open);
-                self.darken_abandoned();
-            }
+            self.replace_spool(&new);
+        }
+        if new.ami != old.ami {
+            changed.push("[ami]");
+            self.replace_ami(&new);
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");

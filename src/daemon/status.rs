@@ -9,7 +9,9 @@ use super::Daemon;
 use crate::cluster::Health;
 use crate::control::Answer;
 use crate::dialogs::{Probe, StoreError};
+use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
+use crate::source::spool::Spool;
 
 /// What the loop knows; the database is asked beside it.
 pub(super) struct Snapshot {
@@ -17,9 +19,10 @@ pub(super) struct Snapshot {
     census: Census,
     suspended: Vec<String>,
     in_flight: usize,
-    spool: Option<(String, Value)>,
+    /// Each source, and how it is.
+    sources: Vec<(&'static str, String, Value)>,
     watch: (String, Value),
-    /// What is wrong with the spool and with the watch of the table.
+    /// What is wrong with the spool, the manager and the watch of the table.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
     data: Value,
@@ -32,13 +35,15 @@ impl Daemon {
         let suspended = self.delivery.suspended(now);
         let sip = self.delivery.stats();
         let proxies = self.config.general.proxy.iter().map(ToString::to_string);
-        let spool = self.spool.as_ref().map(|spool| {
-            let health = spool.health();
-            (health.to_string(), json!(health))
-        });
+        let spool = self.spool.as_ref().map(Spool::health);
+        let ami = self.ami.as_ref().map(Ami::health);
+        let unused = || ("spool", "not used".to_owned(), Value::Null);
+        let spool_line =
+            spool.as_ref().map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
+        let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
         let watch = self.watch.health();
-        let mut troubles: Vec<String> =
-            self.spool.iter().filter_map(|it| it.health().trouble()).collect();
+        let mut troubles: Vec<String> = spool.iter().filter_map(|spool| spool.trouble()).collect();
+        troubles.extend(ami.and_then(|ami| ami.trouble()));
         troubles.extend(watch.trouble());
         let ledger = self.ledger.state();
         let data = json!({
@@ -69,7 +74,7 @@ impl Daemon {
             census,
             suspended,
             in_flight: self.delivery.in_flight(),
-            spool,
+            sources: [spool_line].into_iter().chain(ami_line).collect(),
             watch: (watch.to_string(), json!(watch)),
             troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
@@ -107,7 +112,7 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }
     let Snapshot {
-        database, census, suspended, in_flight, spool, watch, cluster, mut data, ..
+        database, census, suspended, in_flight, sources, watch, cluster, mut data, ..
     } = snapshot;
     data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -129,12 +134,11 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
     }
     lines.push(format!("  subscriptions: {}", watch.0));
     data["watch"] = watch.1;
-    match spool {
-        Some((text, health)) => {
-            lines.push(format!("  spool: {text}"));
-            data["spool"] = health;
+    for (name, text, health) in sources {
+        lines.push(format!("  {name}: {text}"));
+        if !health.is_null() {
+            data[name] = health;
         }
-        None => lines.push("  spool: not used".to_owned()),
     }
     let mut code = u8::from(!enabled);
     if let Some((health, owned)) = cluster {

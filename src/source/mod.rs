@@ -5,6 +5,7 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
+pub mod ami;
 pub mod externnotify;
 mod receipt;
 pub mod spool;
@@ -18,11 +19,11 @@ pub struct Call {
     pub mailbox: Mailbox,
     /// Its counts, when they were given.
     pub given: Option<Summary>,
-    /// When that was, nanoseconds since 1970.
+    /// When that was, nanoseconds since 1970; they may be newer.
     pub stamp: u64,
     /// Who waits until the counts are safe.
     pub receipt: Option<Receipt>,
-    /// Which source says so, for counters: `externnotify`, `http`.
+    /// Which source says so, for counters: `externnotify`, `http`, `ami`.
     pub source: &'static str,
 }
 

@@ -47,6 +47,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
             "observed_by_spool",
             "observed_by_externnotify",
             "observed_by_http",
+            "observed_by_ami",
             "lookups",
             "claims",
             "delivered",

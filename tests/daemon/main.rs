@@ -18,6 +18,7 @@ mod downtime;
 mod externnotify;
 mod file_first;
 mod hostile;
+mod manager;
 mod pace;
 mod proxies;
 mod reload;

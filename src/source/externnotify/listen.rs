@@ -65,6 +65,7 @@ struct Counters {
 pub struct Externnotify {
     bound: Option<Bound<StdDatagram>>,
     files: Arc<Files>,
+    stamps: Arc<Mutex<Stamps>>,
     counters: Arc<Counters>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -106,10 +107,11 @@ impl Externnotify {
         })?;
         let counters = Arc::new(Counters::default());
         let files = Arc::new(Files::new(settings.drop.clone()));
+        let stamps = Arc::new(Mutex::new(Stamps::new(past, unix_nanos())));
         let desk = Desk {
             calls,
             files: Arc::clone(&files),
-            stamps: Arc::new(Mutex::new(Stamps::new(past, unix_nanos()))),
+            stamps: Arc::clone(&stamps),
             counters: Arc::clone(&counters),
             crowd: Arc::default(),
         };
@@ -117,7 +119,14 @@ impl Externnotify {
             tokio::spawn(desk.clone().listen(socket)),
             tokio::spawn(desk.collect(Collector::new(Arc::clone(&files)))),
         ];
-        Ok(Self { bound: Some(bound), files, counters, tasks })
+        Ok(Self { bound: Some(bound), files, stamps, counters, tasks })
+    }
+
+    /// Somebody else counted a mailbox, not before `stamp` (nanoseconds since 1970). What the
+    /// command was started for earlier and comes now is stale.
+    pub fn overtake(&self, mailbox: &Mailbox, stamp: u64) {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.overtake(mailbox, stamp, unix_nanos(), Instant::now());
     }
 
     /// What came in since the start.

@@ -50,6 +50,14 @@ impl Stamps {
         true
     }
 
+    /// Somebody else counted a mailbox, not before `stamp`: older notices say nothing new.
+    pub(super) fn overtake(&mut self, mailbox: &Mailbox, stamp: u64, unix: u64, now: Instant) {
+        self.follow_clock(unix, now);
+        self.prune(unix);
+        let newest = self.newest.entry(mailbox.clone()).or_default();
+        *newest = stamp.min(unix).max(*newest);
+    }
+
     /// When the clock is set back, what was remembered would block what comes.
     fn follow_clock(&mut self, unix: u64, now: Instant) {
         if let Some((then_unix, then)) = self.clock {
