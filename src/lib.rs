@@ -6,7 +6,8 @@
 //! way: [`config`] is what an operator can say before, [`cluster`] what several
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
-//! [`demo`] the whole house on one page, [`clock`] the time that the core is told.
+//! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
+//! what is asked by HTTP.
 
 pub mod cli;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod demo;
 pub mod dialogs;
+pub mod http_client;
 pub mod ledger;
 pub mod lock;
 pub mod run;

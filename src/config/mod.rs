@@ -10,7 +10,7 @@
 //! 3. `secrets`: passwords are fetched from where the file says that they are;
 //! 4. `warning`: what is allowed but deserves a second look.
 //!
-//! To add a key: a field here, a row in `table`, its line in `etc/zonkeymwi.conf`. The compiler asks
+//! To add a key: a field here (or in `ways`), a row in `table`, its line in `etc/zonkeymwi.conf`. The compiler asks
 //! for the row, a test for the line, another for a test of the key.
 
 use std::net::IpAddr;
@@ -24,6 +24,7 @@ pub mod check;
 mod dialect;
 mod error;
 mod host;
+mod http_url;
 mod parse;
 mod print;
 mod secret;
@@ -32,15 +33,20 @@ mod table;
 mod url;
 mod value;
 mod warning;
+mod ways;
 
 pub use error::{ConfigError, ConfigErrors, Problem, ReadError, SecretError};
 pub use host::{HostPort, HostPortError};
+pub use http_url::{HttpUrl, HttpUrlError, HttpUser};
 pub use parse::{Environment, Loaded, Process, control, load, parse};
 pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};
 pub use value::{ValueError, node_name};
 pub use warning::{Warning, WarningKind};
+pub use ways::{
+    ExtraHeaders, KamailioRpc, MiUrl, OpensipsMi, RpcFormat, Sipx, SipxBody, SipxMethod,
+};
 
 /// Everything that the ini file says, defaults filled in. Its own `Default` lacks only the `proxy`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +63,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// `[contexts]` and `[mailboxes]`
     pub accounts: Accounts,
+    /// `[opensips-mi]`
+    pub opensips_mi: OpensipsMi,
+    /// `[kamailio-rpc]`
+    pub kamailio_rpc: KamailioRpc,
+    /// `[sipx]`
+    pub sipx: Sipx,
     /// `[timers]`
     pub timers: Timers,
     /// `[state]`

@@ -5,7 +5,7 @@ use super::error::{ConfigError, Problem, SecretError};
 use super::parse::{Entry, Environment, Given};
 use super::secret::MASK;
 use super::value::{self, AbsolutePath, Codec};
-use super::{Config, Credentials, DatabaseUrl, Origin, Secret};
+use super::{Config, Credentials, DatabaseUrl, MiUrl, Origin, Secret, Sipx};
 
 const AUTH_PASSWORD: [&str; 3] = ["auth_password", "auth_password_file", "auth_password_env"];
 const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
@@ -52,6 +52,17 @@ pub(super) fn of_database(config: &Config) -> Option<&Secret> {
 /// The password of `[cluster]`.
 pub(super) fn of_cluster(config: &Config) -> Option<&Secret> {
     config.cluster.url.as_ref()?.server()?.password.as_ref()
+}
+
+/// The passwords of the addresses that are asked by HTTP.
+pub(super) fn of_http(config: &Config) -> impl Iterator<Item = &Secret> {
+    let mi = match &config.opensips_mi.url {
+        Some(MiUrl::Http(url)) => Some(url),
+        _ => None,
+    };
+    let Sipx { publisher, voicemail, .. } = &config.sipx;
+    let urls = [mi, config.kamailio_rpc.url.as_ref(), publisher.as_ref(), voicemail.as_ref()];
+    urls.into_iter().flatten().filter_map(|url| url.user.as_ref()?.password.as_ref())
 }
 
 struct Search<'a> {

@@ -16,17 +16,31 @@ use super::secret::MASK;
 use super::secrets::{of_ami, of_cluster, of_database, of_general};
 use super::value::{
     AbsolutePath, Address, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError,
-    bind_host, header, itself, milliseconds, node_name, number, seconds, sip_user, table_name,
-    user_agent,
+    bind_host, header, itself, milliseconds, node_name, number, seconds, sip_uri, sip_user,
+    table_name, user_agent,
 };
 use super::{
-    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, NextHop, Origin, RequestUri,
-    Route, Scope, Secret, Spool, State, Timers, Watch,
+    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, KamailioRpc, NextHop,
+    OpensipsMi, Origin, RequestUri, Route, RpcFormat, Scope, Secret, Sipx, SipxBody, SipxMethod,
+    Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
-pub(super) static SECTIONS: &[Section] =
-    &[GENERAL, SPOOL, AMI, DATABASE, CLUSTER, CONTEXTS, MAILBOXES, TIMERS, STATE, CONTROL];
+pub(super) static SECTIONS: &[Section] = &[
+    GENERAL,
+    SPOOL,
+    AMI,
+    DATABASE,
+    CLUSTER,
+    CONTEXTS,
+    MAILBOXES,
+    OPENSIPS_MI,
+    KAMAILIO_RPC,
+    SIPX,
+    TIMERS,
+    STATE,
+    CONTROL,
+];
 
 /// A section of the file.
 pub(super) struct Section {
@@ -68,11 +82,14 @@ pub(super) struct Names {
 }
 
 macro_rules! section {
-    ($table:ident = $part:ident: $type:ident, $about:literal {
+    ($table:ident = $part:ident: $type:ident, $about:literal {$($rest:tt)*} $($more:tt)*) => {
+        section! { $table = $part as (stringify!($part)): $type, $about {$($rest)*} $($more)* }
+    };
+    ($table:ident = $part:ident as $name:tt: $type:ident, $about:literal {
         $($key:ident $(: $codec:expr)? $(=> $show:expr)?, $default:literal $(like $example:literal)?, $doc:literal;)*
     } $(and $other:ident = $value:expr)?) => {
         const $table: Section = Section {
-            name: stringify!($part),
+            name: $name,
             about: $about,
             body: Body::Keys(&[$(Key {
                 name: stringify!($key),
@@ -228,6 +245,46 @@ const MAILBOXES: Section = Section {
         },
     }),
 };
+
+section! { OPENSIPS_MI = opensips_mi as ("opensips-mi"): OpensipsMi,
+    "OpenSIPS that publishes for mwid by pua_publish of its management interface (module pua_mi)." {
+    url: Optional(itself()), "" like "http://127.0.0.1:8888/mi",
+        "http://host:8888/mi (OpenSIPS 3), or fifo:/path, udp:host:port, unixgram:/path (1 and 2).";
+    expires: seconds(1, 31_536_000), "3600", "Seconds that the presence server is to keep a state; renewed before.";
+    timeout: seconds(1, 300), "10", "Seconds for an answer.";
+    extra_headers: itself(), "" like "P-Flags: 0 | X-Site: 7",
+        "Headers that OpenSIPS writes into its PUBLISH, with | between them.";
+    reply_folder: AbsolutePath, "/tmp", "fifo and unixgram: where OpenSIPS looks for reply FIFOs and sockets.";
+} }
+
+section! { KAMAILIO_RPC = kamailio_rpc as ("kamailio-rpc"): KamailioRpc,
+    "Kamailio that publishes for mwid by pua.publish of its RPC (module pua_rpc)." {
+    url: Optional(itself()), "" like "http://127.0.0.1:5060/RPC",
+        "Where xhttp and jsonrpcs answer, or xmlrpc.";
+    format: OneOf(&[("json", RpcFormat::Json), ("xml", RpcFormat::Xml)]), "json",
+        "json: JSON-RPC (jsonrpcs). xml: XML-RPC (xmlrpc).";
+    expires: seconds(1, 31_536_000), "3600", "Seconds that the presence server is to keep a state; renewed before.";
+    timeout: seconds(1, 300), "10", "Seconds for an answer.";
+    id: Text(node_name), "mwid", "Name of mwid's states; the same on all mwid of one platform.";
+    outbound_proxy: Optional(Text(sip_uri)), "" like "sip:127.0.0.1:5060",
+        "Where Kamailio sends the PUBLISH. Default: as DNS has it for the account's domain.";
+    extra_headers: itself(), "" like "P-Flags: 0 | X-Site: 7",
+        "Headers that Kamailio writes into its PUBLISH, with | between them.";
+} }
+
+section! { SIPX = sipx: Sipx,
+    "sipX: a sipXpublisher that is told of each change, a voicemail system that is asked." {
+    publisher: Optional(itself()), "" like "http://sipx.example.com:8100/cgi/StatusEvent.cgi",
+        "StatusEvent.cgi of the sipXpublisher.";
+    method: OneOf(&[("get", SipxMethod::Get), ("post", SipxMethod::Post)]), "get",
+        "get: a GET with a body, as sipX has it. post: the same as a POST.";
+    body: OneOf(&[("rfc3842", SipxBody::Rfc3842), ("2.4", SipxBody::V24)]), "rfc3842",
+        "rfc3842: with Message-Account. 2.4: without, for SIPxchange 2.4 and earlier.";
+    voicemail: Optional(itself()), "" like "http://vm.example.com/cgi-bin/voicemail/mwi.cgi",
+        "Asked for the counts of an account that has a subscription and that no source knows.";
+    ask_again: seconds(1, 86_400), "300", "Seconds before an account that is still unknown is asked for again.";
+    timeout: seconds(1, 300), "10", "Seconds for an answer.";
+} }
 
 section! { TIMERS = timers: Timers, "Times and rates." {
     t1: milliseconds(1, 10_000), "500", "Milliseconds, RFC 3261: first retransmission; 64 times this is the end.";

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 
 use super::error::Cut;
-use crate::config::{HostPort, HostPortError, UrlError, host};
+use crate::config::{HostPort, HostPortError, HttpUrlError, UrlError, host};
 
 /// The longest path of a Unix socket (`sun_path` without its NUL), in bytes.
 const MAX_SOCKET_PATH: usize = 107;
@@ -99,6 +99,23 @@ pub enum ValueError {
     /// A bad database address.
     #[error("the address {0}")]
     Url(#[from] UrlError),
+    /// A bad HTTP address.
+    #[error("the address {0}")]
+    HttpUrl(#[from] HttpUrlError),
+    /// Not a header, or one that is written already.
+    #[error(
+        "{found:?} is no header that can be added; write Name: value, without quotes and backslashes, several with | between them"
+    )]
+    ExtraHeader {
+        /// What stands there, cut short.
+        found: String,
+    },
+    /// Not a SIP URI.
+    #[error("{found:?} is no SIP URI; write sip:host:port")]
+    SipUri {
+        /// What stands there, cut short.
+        found: String,
+    },
 }
 
 /// How one kind of value is read and shown.
@@ -306,6 +323,16 @@ pub(super) fn header(text: &str) -> Result<String, ValueError> {
 /// The user part of a SIP URI (RFC 3261 §25.1).
 pub(super) fn sip_user(text: &str) -> Result<String, ValueError> {
     Ok(Account::new(text, "host").map(|account| account.user().to_owned())?)
+}
+
+/// A SIP URI as a whole, `sip:proxy.example.com:5060;transport=tcp`.
+pub(super) fn sip_uri(text: &str) -> Result<String, ValueError> {
+    let is_uri_char = |c: char| c.is_ascii_graphic() && !"<>\"\\^`{|}".contains(c);
+    let rest = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:"));
+    match rest {
+        Some(rest) if !rest.is_empty() && rest.chars().all(is_uri_char) => header(text),
+        _ => Err(ValueError::SipUri { found: Cut(text).to_string() }),
+    }
 }
 
 /// A host for Via and Contact.

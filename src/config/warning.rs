@@ -7,7 +7,7 @@ use mwid_core::mailbox::Mailbox;
 use thiserror::Error;
 
 use super::parse::Given;
-use super::secrets::{of_ami, of_cluster, of_database, of_general};
+use super::secrets::{of_ami, of_cluster, of_database, of_general, of_http};
 use super::{Config, Control, FindBy, Origin, RequestUri, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
@@ -196,6 +196,7 @@ pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
         [of_general(config), of_ami(config), of_database(config), of_cluster(config)]
             .into_iter()
             .flatten()
+            .chain(of_http(config))
             .filter_map(|secret| match Secret::origin(secret) {
                 Origin::Written => Some(file),
                 Origin::File(path) => Some(path),

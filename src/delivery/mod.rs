@@ -6,14 +6,23 @@ use std::time::Duration;
 
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::Account;
+use mwid_core::publication::Outcome;
 use mwid_core::reconciler::Verdict;
 use mwid_core::summary::Summary;
 
 mod credentials;
 pub(crate) use credentials::masked;
 mod hops;
+mod json_rpc;
+pub mod kamailio_rpc;
+mod mi_lines;
+mod mi_transport;
 pub mod notify;
+pub mod opensips_mi;
 mod prompt;
+mod pua;
+pub mod sipx;
+mod xml_rpc;
 
 /// One summary for one dialog, with the CSeq that was claimed for it.
 #[derive(Clone, Debug)]
@@ -41,4 +50,21 @@ pub struct Report {
     pub copies: u32,
     /// From the first copy to the end.
     pub elapsed: Duration,
+}
+
+/// What became of an order of the core for a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// What the reconciler does about it.
+    pub outcome: Outcome,
+    /// What happened, in words.
+    pub answer: String,
+}
+
+/// How much of a strange answer goes into the log, in characters.
+const MAX_SHOWN: usize = 120;
+
+/// The beginning of what a server said, on one line.
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

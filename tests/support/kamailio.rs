@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::group::Group;
-use super::net::UdpPort;
+use super::net::{TcpPort, UdpPort};
 use super::tables::Tables;
 use super::{SOON, wait_for};
 
@@ -23,12 +23,13 @@ pub struct Setup {
     database: String,
     aliases: Vec<SocketAddr>,
     nat: bool,
+    rpc: bool,
 }
 
 impl Setup {
     /// On these tables.
     pub fn on(tables: &Tables) -> Self {
-        Self { database: tables.url().to_owned(), aliases: Vec::new(), nat: false }
+        Self { database: tables.url().to_owned(), aliases: Vec::new(), nat: false, rpc: false }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.
@@ -45,10 +46,19 @@ impl Setup {
         self
     }
 
+    /// It publishes what it is told by RPC (`etc/kamailio/rpc.cfg`).
+    #[must_use]
+    pub fn with_rpc(mut self) -> Self {
+        self.rpc = true;
+        self
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(self) -> Kamailio {
         let folder = TempDir::with_prefix("mwid-kamailio-").expect("a temporary folder");
-        let mut kamailio = Kamailio { setup: self, port: UdpPort::claim(), folder, group: None };
+        let rpc = self.rpc.then(TcpPort::claim);
+        let port = UdpPort::claim();
+        let mut kamailio = Kamailio { setup: self, port, rpc, folder, group: None };
         kamailio.start();
         kamailio
     }
@@ -59,6 +69,7 @@ impl Setup {
 pub struct Kamailio {
     setup: Setup,
     port: UdpPort,
+    rpc: Option<TcpPort>,
     folder: TempDir,
     group: Option<Group>,
 }
@@ -67,6 +78,12 @@ impl Kamailio {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
+    }
+
+    /// Where its RPC is: `http://127.0.0.1:port`.
+    pub fn rpc(&self) -> String {
+        let port = self.rpc.as_ref().expect("it was set up with_rpc");
+        format!("http://127.0.0.1:{}", port.number())
     }
 
     /// Its leader and process group, while it runs.
@@ -121,6 +138,10 @@ impl Kamailio {
         command.arg("-A").arg(format!("MWID_TEST_DB_URL=\"{}\"", self.setup.database));
         if module == "db_postgres.so" {
             command.arg("-A").arg("MWID_TEST_POSTGRES");
+        }
+        if let Some(rpc) = &self.rpc {
+            command.arg("-l").arg(format!("tcp:127.0.0.1:{}", rpc.number()));
+            command.args(["-A", "MWID_TEST_RPC"]);
         }
         if self.setup.nat {
             command.arg("-A").arg("WITH_NAT");

@@ -7,10 +7,12 @@
 
 pub mod fleet;
 pub mod group;
+pub mod http;
 pub mod kamailio;
 pub mod mariadb;
 pub mod mwid;
 pub mod net;
+pub mod opensips_mi;
 pub mod phone;
 pub mod postgres;
 pub mod process;
@@ -26,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// How long a step may take that takes milliseconds on an idle machine.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// The type of message summaries (RFC 3842 §3.4).
+pub const SUMMARY: &str = "application/simple-message-summary";
 
 /// The user of every test database.
 pub const USER: &str = "mwid";

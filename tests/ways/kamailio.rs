@@ -1,0 +1,175 @@
+//! `pua.publish` of the real Kamailio, by JSON-RPC and by XML-RPC, with real phones.
+
+use std::time::Duration;
+
+use mwid::delivery::Published;
+use mwid::delivery::kamailio_rpc::KamailioRpc;
+use mwid_core::publication::{ETag, Order, Outcome, Way, Wish};
+use mwid_core::summary::Summary;
+
+use crate::support::SOON;
+use crate::support::kamailio::{self, Kamailio};
+use crate::support::phone::Phone;
+use crate::support::tables::Tables;
+use crate::{Runtime, accepted, config, new, order};
+
+struct Agent {
+    runtime: Runtime,
+    client: KamailioRpc,
+}
+
+impl Agent {
+    fn of(kamailio: &Kamailio, format: &str) -> Self {
+        let path = if format == "xml" { "RPC2" } else { "RPC" };
+        let config = config(&format!(
+            "[kamailio-rpc]\nurl = {}/{path}\nformat = {format}\noutbound_proxy = sip:{}\n\
+             extra_headers = P-Flags: 0 & <1>\n",
+            kamailio.rpc(),
+            kamailio.address()
+        ));
+        let runtime = Runtime::new();
+        let client = runtime.wait(async { KamailioRpc::new(&config.kamailio_rpc, None) });
+        Self { runtime, client: client.unwrap().unwrap() }
+    }
+
+    fn deliver(&self, order: &Order) -> Published {
+        self.runtime.wait(self.client.deliver(order))
+    }
+
+    fn publish(&self, wish: Wish, etag: Option<ETag>) -> Option<ETag> {
+        accepted(&self.deliver(&order(Way::KamailioRpc, wish, etag))).0
+    }
+}
+
+/// The accounts with a published state, one for each row.
+fn presentities(tables: &Tables) -> Vec<String> {
+    let rows = tables.sql("SELECT CONCAT(username, '@', domain) FROM presentity;");
+    rows.lines().map(str::to_owned).collect()
+}
+
+fn on_mariadb() -> (Tables, Kamailio) {
+    let tables = Tables::on_mariadb();
+    let kamailio = kamailio::Setup::on(&tables).with_rpc().start();
+    (tables, kamailio)
+}
+
+#[test]
+fn a_state_is_published_changed_renewed_and_removed_by_json() {
+    a_state_is_published_changed_renewed_and_removed("json");
+}
+
+#[test]
+fn a_state_is_published_changed_renewed_and_removed_by_xml() {
+    a_state_is_published_changed_renewed_and_removed("xml");
+}
+
+fn a_state_is_published_changed_renewed_and_removed(format: &str) {
+    let (tables, kamailio) = on_mariadb();
+    let agent = Agent::of(&kamailio, format);
+    let early = Phone::subscribe(&kamailio, "202", "example.com");
+
+    let etag = agent.publish(new(1), None);
+    let lit = early.wait_for_lamp("1/0 (0/0)", SOON);
+    assert_eq!(
+        lit.body,
+        "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\nVoice-Message: 1/0 (0/0)\r\n"
+    );
+    let late = Phone::subscribe(&kamailio, "202", "example.com");
+    assert_eq!(late.notifies()[0].summary_line("Voice-Message"), Some("1/0 (0/0)"));
+
+    let etag = agent.publish(new(2), etag);
+    early.wait_for_lamp("2/0 (0/0)", SOON);
+    let renewed = Wish::Refresh(Summary { new: 2, ..Summary::default() });
+    let published = agent.deliver(&order(Way::KamailioRpc, renewed, etag));
+    let (etag, expires) = accepted(&published);
+    assert_eq!(expires, Some(Duration::from_secs(3601)), "Kamailio's pua adds a second");
+    assert_eq!(presentities(&tables), ["202@example.com"]);
+
+    assert_eq!(agent.publish(Wish::Remove, etag), None);
+    assert_eq!(presentities(&tables), [""; 0]);
+    let dark = Phone::subscribe(&kamailio, "202", "example.com");
+    assert_eq!(dark.notifies()[0].body, "");
+}
+
+#[test]
+fn one_row_after_100_changes_restarts_and_lost_memories() {
+    let (tables, mut kamailio) = on_mariadb();
+    let mut etag = None;
+    for change in 1..=100 {
+        // What format, and whether mwid has just been started, makes no difference.
+        let agent = Agent::of(&kamailio, if change % 2 == 0 { "json" } else { "xml" });
+        match change {
+            20 | 70 => {
+                kamailio.stop();
+                kamailio.start();
+            }
+            // As with db_mode 0, or another Kamailio: pua knows nothing any more.
+            40 => assert_eq!(tables.sql("DELETE FROM pua;"), ""),
+            // Another mwid of the platform, which has no tag.
+            60 => etag = None,
+            // A tag of before: Kamailio's pua renewed it by itself.
+            80 => etag = Some(ETag::new("a.1.1.1.1").unwrap()),
+            _ => {}
+        }
+        etag = agent.publish(new(change), etag);
+        assert_eq!(presentities(&tables), ["202@example.com"], "after change {change}");
+    }
+    let phone = Phone::subscribe(&kamailio, "202", "example.com");
+    assert_eq!(phone.notifies()[0].summary_line("Voice-Message"), Some("100/0 (0/0)"));
+    assert_eq!(tables.sql("DELETE FROM pua;"), "");
+    assert_eq!(Agent::of(&kamailio, "json").publish(Wish::Remove, etag), None);
+    assert_eq!(presentities(&tables), [""; 0], "removed, though pua had forgotten it");
+}
+
+#[test]
+fn accounts_do_not_touch_each_other() {
+    let (tables, kamailio) = on_mariadb();
+    let agent = Agent::of(&kamailio, "json");
+    let other = |wish| {
+        let account = "203@example.com".parse().unwrap();
+        Order { account, ..order(Way::KamailioRpc, wish, None) }
+    };
+    let etag = agent.publish(new(1), None);
+    // Nothing of it is there to be removed, nor is anything of another account.
+    accepted(&agent.deliver(&other(Wish::Remove)));
+    accepted(&agent.deliver(&other(new(7))));
+    agent.publish(new(2), etag);
+    let mut all = presentities(&tables);
+    all.sort();
+    assert_eq!(all, ["202@example.com", "203@example.com"]);
+}
+
+#[test]
+fn a_tag_that_the_presence_server_forgot_is_stale() {
+    let (tables, kamailio) = on_mariadb();
+    let agents = ["json", "xml"].map(|format| Agent::of(&kamailio, format));
+    for agent in &agents {
+        let etag = agent.publish(new(1), None);
+        assert_eq!(tables.sql("DELETE FROM presentity;"), "");
+        let stale = agent.deliver(&order(Way::KamailioRpc, new(2), etag.clone()));
+        assert_eq!(stale.outcome, Outcome::Stale, "{stale:?}");
+        let removed = agent.deliver(&order(Way::KamailioRpc, Wish::Remove, etag));
+        assert_eq!(removed.outcome, Outcome::Stale, "{removed:?}");
+        agent.publish(new(2), None);
+        assert_eq!(presentities(&tables), ["202@example.com"]);
+        assert_eq!(tables.sql("DELETE FROM presentity; DELETE FROM pua;"), "");
+    }
+}
+
+#[test]
+fn a_method_that_is_not_there_is_said() {
+    let (_tables, kamailio) = on_mariadb();
+    for (path, format) in [("RPC2", "json"), ("RPC", "xml"), ("other", "json")] {
+        let text = format!(
+            "[kamailio-rpc]\nurl = {}/{path}\nformat = {format}\ntimeout = 2",
+            kamailio.rpc()
+        );
+        let config = config(&text);
+        let published = Runtime::new().wait(async {
+            let client = KamailioRpc::new(&config.kamailio_rpc, None).unwrap().unwrap();
+            client.deliver(&order(Way::KamailioRpc, new(1), None)).await
+        });
+        assert_eq!(published.outcome, Outcome::Later(None), "{published:?}");
+        assert!(!published.answer.is_empty());
+    }
+}
