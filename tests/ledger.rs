@@ -328,7 +328,7 @@ fn an_account_is_remembered_with_what_lit_it_until_its_phones_are_told_that_it_i
     assert_eq!(memory.accounts, [boss.clone(), last("desk", 2, std::slice::from_ref(&one))]);
     assert_eq!(memory.contexts, [("default".into(), u64::MAX - 1)]);
     let (here, contexts) = ledger.counted_here();
-    assert_eq!((here, contexts), ([one.mailbox.clone()].into(), memory.contexts));
+    assert_eq!((here, contexts), (vec![one.mailbox.clone(); 2], memory.contexts));
     // It goes dark; what lit it is remembered until its phones know.
     ledger.dark(&account("boss"));
     ledger.told_dark(&account("desk"));

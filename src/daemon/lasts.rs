@@ -17,7 +17,7 @@ pub(super) fn expected(ledger: &Ledger, given: &HashMap<Mailbox, Summary>) -> Pa
     mailboxes.retain(|mailbox| !given.contains_key(mailbox));
     Past {
         given: given.iter().map(|(mailbox, given)| (mailbox.clone(), *given)).collect(),
-        mailboxes: mailboxes.into_iter().collect(),
+        mailboxes,
         contexts,
     }
 }
@@ -30,12 +30,17 @@ impl Daemon {
         if self.cluster.is_some() {
             return;
         }
-        let expected = expected(&self.ledger, &self.given).mailboxes;
-        expected.iter().for_each(|mailbox| self.mailboxes.fail(mailbox));
+        let mut held = 0_usize;
+        for Last { members, .. } in &self.past {
+            let here = |it: &&Member| it.here && !self.given.contains_key(&it.mailbox);
+            let expected: Vec<&Member> = members.iter().filter(here).collect();
+            expected.iter().for_each(|it| self.mailboxes.fail(&it.mailbox));
+            held += usize::from(!expected.is_empty());
+        }
         if self.spool.is_none() {
-            if !expected.is_empty() {
+            if held > 0 {
                 tracing::warn!(
-                    mailboxes = expected.len(),
+                    accounts = held,
                     "there were mailboxes in a spool, and now there is none to count them in: their \
                      lamps stay as they are until Asterisk calls for them"
                 );

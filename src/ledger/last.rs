@@ -3,7 +3,7 @@
 //!
 //! An account stands here from its first message until all its phones were told that there is none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mwid_core::mailbox::{Account, Mailbox};
@@ -74,8 +74,8 @@ impl Known {
         self.contexts.iter().map(|(context, inode)| (context.clone(), *inode)).collect()
     }
 
-    /// The mailboxes that were counted here.
-    pub(super) fn counted_here(&self) -> HashSet<Mailbox> {
+    /// The mailboxes that were counted here, each once for every account that it lights.
+    pub(super) fn counted_here(&self) -> Vec<Mailbox> {
         let members = self.accounts.values().flat_map(|(_, members)| members.iter());
         members.filter(|member| member.here).map(|member| member.mailbox.clone()).collect()
     }

@@ -11,7 +11,6 @@
 //! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -173,10 +172,10 @@ impl Ledger {
         self.lasts.lock().all().0
     }
 
-    /// The mailboxes of those accounts that were counted in this mwid's spool, and which folder each
-    /// context of it was.
+    /// The mailboxes of those accounts that were counted in this mwid's spool, each once for every
+    /// account that it lights, and which folder each context of it was.
     #[must_use]
-    pub fn counted_here(&self) -> (HashSet<Mailbox>, Vec<(Box<str>, u64)>) {
+    pub fn counted_here(&self) -> (Vec<Mailbox>, Vec<(Box<str>, u64)>) {
         let known = self.lasts.lock();
         (known.counted_here(), known.contexts())
     }
