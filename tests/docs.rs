@@ -9,12 +9,13 @@ use clap::{CommandFactory, Parser};
 use mwid::cli::Cli;
 
 /// The pages that a reader gets.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/dependencies.md",
+    "docs/http.md",
     "docs/performance.md",
 ];
 

@@ -217,6 +217,22 @@ impl Mailboxes {
         self.directory.accounts(mailbox).unwrap_or_default()
     }
 
+    /// The mailboxes that make up an account, each with what it holds; `None` for one that was not
+    /// counted, or could not be.
+    pub fn members(&self, account: &Account) -> impl Iterator<Item = (&Mailbox, Option<Summary>)> {
+        let members = self.members.get(account).map(Vec::as_slice).unwrap_or_default();
+        members.iter().map(|mailbox| {
+            let count = self.counts.get(mailbox).filter(|count| !count.failed);
+            (mailbox, count.map(|count| count.summary))
+        })
+    }
+
+    /// Whether the first full count is still to come: who has no mailbox now may have one then.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.extent == Extent::Awaited
+    }
+
     /// Every account with its sum, those left out that are not sure.
     pub fn all(&self) -> impl Iterator<Item = (&Account, Summary)> {
         self.members.keys().filter_map(|account| Some((account, self.sum(account)?)))

@@ -57,13 +57,28 @@ impl Summary {
     /// one the account itself is named.
     pub fn write_body(&self, out: &mut Vec<u8>, account: &Account, voicemail: Option<&str>) {
         let user = voicemail.unwrap_or(account.user());
-        out.extend_from_slice(b"Messages-Waiting: ");
-        out.extend_from_slice(if self.waiting() { b"yes" } else { b"no" });
-        out.extend_from_slice(b"\r\nMessage-Account: sip:");
+        self.write_status(out);
+        out.extend_from_slice(b"Message-Account: sip:");
         out.extend_from_slice(user.as_bytes());
         out.push(b'@');
         out.extend_from_slice(account.domain().as_bytes());
-        out.extend_from_slice(b"\r\nVoice-Message: ");
+        out.extend_from_slice(b"\r\n");
+        self.write_counts(out);
+    }
+
+    /// Writes the body as SIPxchange 2.4 and earlier had it: without `Message-Account`.
+    pub fn write_old_body(&self, out: &mut Vec<u8>) {
+        self.write_status(out);
+        self.write_counts(out);
+    }
+
+    fn write_status(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Messages-Waiting: ");
+        out.extend_from_slice(if self.waiting() { b"yes\r\n" } else { b"no\r\n" });
+    }
+
+    fn write_counts(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Voice-Message: ");
         out.extend_from_slice(self.to_string().as_bytes());
         out.extend_from_slice(b"\r\n");
     }
@@ -97,6 +112,13 @@ mod tests {
             body(Summary::default(), None),
             "Messages-Waiting: no\r\nMessage-Account: sip:202@example.com\r\nVoice-Message: 0/0 (0/0)\r\n"
         );
+    }
+
+    #[test]
+    fn the_body_of_sipxchange_2_4_has_two_lines() {
+        let mut out = Vec::new();
+        Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 }.write_old_body(&mut out);
+        assert_eq!(out, b"Messages-Waiting: yes\r\nVoice-Message: 3/5 (1/0)\r\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -163,6 +164,22 @@ pub enum Problem {
         /// Than this one.
         greater: &'static str,
     },
+    /// HTTP for everybody in the network.
+    #[error(
+        "[http] listen: {address} can be reached from other machines, so clients must show a token; write one of token, token_file, token_env, or listen on 127.0.0.1"
+    )]
+    NoToken {
+        /// The address that is not loopback.
+        address: SocketAddr,
+    },
+    /// Half of what TLS needs.
+    #[error("[http] {given} without {missing}; write both, or neither for plain HTTP")]
+    HalfTls {
+        /// The key that is there.
+        given: &'static str,
+        /// The key that is not.
+        missing: &'static str,
+    },
     /// Two sources of one password.
     #[error("[{section}] {key}: the password is already given by {first}; keep one of them")]
     TwoSecrets {
@@ -216,6 +233,9 @@ pub enum SecretError {
     /// What the effective configuration prints in place of a password.
     #[error("{MASK} is what mwid prints in place of a password; write the password itself")]
     Mask,
+    /// A token that no header can carry.
+    #[error("a token has letters, digits and -._~+/ only, and perhaps = at its end")]
+    Token,
     /// A password for a database without one.
     #[error("the database of url has no password; remove this line")]
     NotWanted,

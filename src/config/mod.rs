@@ -13,7 +13,8 @@
 //! To add a key: a field here (or in `ways`), a row in `table`, its line in `etc/zonkeymwi.conf`. The compiler asks
 //! for the row, a test for the line, another for a test of the key.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub state: State,
     /// `[control]`
     pub control: Control,
+    /// `[http]`
+    pub http: Http,
 }
 
 /// `[general]`: the SIP side.
@@ -280,6 +283,38 @@ pub struct Control {
     pub externnotify: PathBuf,
     /// `drop`: where it leaves each call until the daemon has it safe. Default `/var/lib/mwid/drop`.
     pub drop: PathBuf,
+}
+
+/// `[http]`: the HTTP door.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// `listen`: addresses and TCP ports, none for no HTTP. Default none.
+    pub listen: Vec<SocketAddr>,
+    /// `token` (or `token_file`, `token_env`): what a client shows as `Authorization: Bearer`.
+    /// Without one, `listen` is loopback.
+    pub token: Option<Secret>,
+    /// `tls_cert`: PEM file with the certificate and those that it depends on. With `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// `tls_key`: PEM file with its private key.
+    pub tls_key: Option<PathBuf>,
+    /// `domains`: of the accounts that may be asked for. Default: those of `[contexts]` and
+    /// `[mailboxes]`; any where these name none.
+    pub domains: Vec<String>,
+}
+
+impl Config {
+    /// The domains of the accounts that may be named over HTTP; `None`: any.
+    #[must_use]
+    pub fn http_domains(&self) -> Option<BTreeSet<String>> {
+        let contexts = self.accounts.contexts.iter().map(|(_, domain)| domain.as_str());
+        let accounts = self.accounts.mailboxes.iter().flat_map(|(_, accounts)| accounts);
+        let of_accounts = contexts.chain(accounts.map(Account::domain));
+        let domains: BTreeSet<String> = match self.http.domains.is_empty() {
+            true => of_accounts.map(str::to_owned).collect(),
+            false => self.http.domains.iter().cloned().collect(),
+        };
+        (!domains.is_empty()).then_some(domains)
+    }
 }
 
 impl General {

@@ -281,5 +281,27 @@ fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError> {
             errors.push(ConfigError { line, problem });
         }
     }
+    errors.extend(of_http(config, given));
+    errors
+}
+
+fn of_http(config: &Config, given: &Given) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    // A token that could not be fetched has its own error.
+    let wants_token = secrets::TOKEN.iter().any(|key| given.get("http", key).is_some());
+    let outside = config.http.listen.iter().find(|address| !address.ip().is_loopback());
+    if let Some(&address) = outside.filter(|_| !wants_token) {
+        let line = given.line("http", "listen");
+        errors.push(ConfigError { line, problem: Problem::NoToken { address } });
+    }
+    let [cert, key] = ["tls_cert", "tls_key"].map(|key| given.get("http", key).map(|it| it.line));
+    let (half, given, missing) = match (cert, key) {
+        (Some(line), None) => (Some(line), "tls_cert", "tls_key"),
+        (None, line) => (line, "tls_key", "tls_cert"),
+        (Some(_), Some(_)) => (None, "", ""),
+    };
+    if let Some(line) = half {
+        errors.push(ConfigError::at(line, Problem::HalfTls { given, missing }));
+    }
     errors
 }

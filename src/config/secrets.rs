@@ -13,8 +13,8 @@ const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
 /// The largest password file that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and puts them where
-/// they belong.
+/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and the token of
+/// `[http]`, and puts them where they belong.
 pub(super) fn fetch(
     config: &mut Config,
     given: &Given,
@@ -32,6 +32,10 @@ pub(super) fn fetch(
     }
     errors.extend(search.url("database", Some(&mut config.database.url)).err());
     errors.extend(search.url("cluster", config.cluster.url.as_mut()).err());
+    match search.token() {
+        Ok(token) => config.http.token = token,
+        Err(error) => errors.push(error),
+    }
 }
 
 /// The password of `[general]`.
@@ -64,6 +68,14 @@ pub(super) fn of_http(config: &Config) -> impl Iterator<Item = &Secret> {
     let urls = [mi, config.kamailio_rpc.url.as_ref(), publisher.as_ref(), voicemail.as_ref()];
     urls.into_iter().flatten().filter_map(|url| url.user.as_ref()?.password.as_ref())
 }
+
+/// The token of `[http]`.
+pub(super) fn of_door(config: &Config) -> Option<&Secret> {
+    config.http.token.as_ref()
+}
+
+/// The keys that give the token of `[http]`.
+pub(super) const TOKEN: [&str; 3] = ["token", "token_file", "token_env"];
 
 struct Search<'a> {
     given: &'a Given,
@@ -133,6 +145,16 @@ impl Search<'_> {
         }
     }
 
+    fn token(&self) -> Result<Option<Secret>, ConfigError> {
+        let section = "http";
+        match self.one_of(section, &TOKEN)? {
+            Some((key, entry, token)) if !is_token68(token.reveal()) => {
+                Err(error(section, key, entry, SecretError::Token))
+            }
+            found => Ok(found.map(|(.., token)| token)),
+        }
+    }
+
     /// The password that one of these keys gives, and which one it was.
     fn one_of(
         &self,
@@ -171,6 +193,13 @@ impl Search<'_> {
         }
         secret(value, "the value", Origin::Written)
     }
+}
+
+/// What can stand behind `Bearer` (RFC 9110 §11.2).
+fn is_token68(text: &str) -> bool {
+    let letters = text.trim_end_matches('=');
+    !letters.is_empty()
+        && letters.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
 }
 
 fn secret(clear: &str, place: &str, origin: Origin) -> Result<Secret, SecretError> {

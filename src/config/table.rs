@@ -13,14 +13,14 @@ use mwid_core::mailbox::{Account, Mailbox};
 use serde_json::Value as Json;
 
 use super::secret::MASK;
-use super::secrets::{of_ami, of_cluster, of_database, of_general};
+use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general};
 use super::value::{
-    AbsolutePath, Address, Codec, Flag, List, OneOf, Optional, SocketPath, Text, ValueError,
-    bind_host, header, itself, milliseconds, node_name, number, seconds, sip_uri, sip_user,
-    table_name, user_agent,
+    AbsolutePath, Address, Codec, Flag, List, Listen, OneOf, Optional, SocketPath, Text,
+    ValueError, bind_host, header, itself, milliseconds, node_name, number, seconds, sip_domain,
+    sip_uri, sip_user, table_name, user_agent,
 };
 use super::{
-    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, KamailioRpc, NextHop,
+    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc, NextHop,
     OpensipsMi, Origin, RequestUri, Route, RpcFormat, Scope, Secret, Sipx, SipxBody, SipxMethod,
     Spool, State, Timers, Watch,
 };
@@ -40,6 +40,7 @@ pub(super) static SECTIONS: &[Section] = &[
     TIMERS,
     STATE,
     CONTROL,
+    HTTP,
 ];
 
 /// A section of the file.
@@ -309,6 +310,22 @@ section! { CONTROL = control: Control, "Where other processes reach mwid." {
     externnotify: SocketPath, "/run/mwid/externnotify.sock", "Socket of mwid-externnotify.";
     drop: AbsolutePath, "/var/lib/mwid/drop", "Where mwid-externnotify leaves each call until mwid has it safe.";
 } }
+
+section! { HTTP = http: Http, "HTTP, for voicemail systems and scripts that say or ask what waits: docs/http.md." {
+    listen: List(Listen), "" like "127.0.0.1:8080",
+        "Address:port, several with commas. Default: no HTTP. Without a token only loopback.";
+    token => |config| written(of_door(config)), "" like "secret",
+        "What clients must show: Authorization: Bearer secret. Or name where it is:";
+    token_file => |config| file(of_door(config)), "" like "/etc/mwid/http.token",
+        "File with the token.";
+    token_env => |config| variable(of_door(config)), "" like "MWID_HTTP_TOKEN",
+        "Environment variable with the token.";
+    tls_cert: Optional(AbsolutePath), "" like "/etc/mwid/http.crt",
+        "PEM file with the certificate and its chain: HTTPS only. Read again by mwid reload.";
+    tls_key: Optional(AbsolutePath), "" like "/etc/mwid/http.key", "PEM file with its private key.";
+    domains: List(Text(sip_domain)), "" like "example.com",
+        "Only accounts of these domains. Default: the domains of [contexts] and [mailboxes], or any.";
+} and token = None }
 
 fn shown(text: Option<&str>) -> Json {
     text.map_or(Json::Null, Json::from)

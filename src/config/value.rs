@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -49,6 +50,12 @@ pub enum ValueError {
         found: String,
         /// The words.
         valid: String,
+    },
+    /// Not an address of this machine and a port.
+    #[error("{found:?} is not address:port; write 127.0.0.1:8080 or [::1]:8080")]
+    SocketAddress {
+        /// The value.
+        found: String,
     },
     /// A path that does not start at the root.
     #[error("{found:?} is not an absolute path; start it with /")]
@@ -286,6 +293,21 @@ impl Codec for SocketPath {
     }
 }
 
+/// An address of this machine and a port, 0 for any.
+pub(super) struct Listen;
+
+impl Codec for Listen {
+    type Value = SocketAddr;
+
+    fn parse(&self, text: &str) -> Result<SocketAddr, ValueError> {
+        text.parse().map_err(|_| ValueError::SocketAddress { found: Cut(text).to_string() })
+    }
+
+    fn show(&self, address: &SocketAddr) -> Json {
+        Json::from(address.to_string())
+    }
+}
+
 /// A text that a function checks and may bring into another form.
 pub(super) struct Text(pub(super) fn(&str) -> Result<String, ValueError>);
 
@@ -333,6 +355,11 @@ pub(super) fn sip_uri(text: &str) -> Result<String, ValueError> {
         Some(rest) if !rest.is_empty() && rest.chars().all(is_uri_char) => header(text),
         _ => Err(ValueError::SipUri { found: Cut(text).to_string() }),
     }
+}
+
+/// The host part of a SIP URI of an account.
+pub(super) fn sip_domain(text: &str) -> Result<String, ValueError> {
+    Ok(Account::new("0", text).map(|account| account.domain().to_owned())?)
 }
 
 /// A host for Via and Contact.

@@ -1,5 +1,6 @@
 //! What a configuration may say, but an operator should know the price of.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use mwid_core::mailbox::Mailbox;
 use thiserror::Error;
 
 use super::parse::Given;
-use super::secrets::{of_ami, of_cluster, of_database, of_general, of_http};
+use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general, of_http};
 use super::{Config, Control, FindBy, Origin, RequestUri, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
@@ -101,6 +102,14 @@ pub enum WarningKind {
         /// The length of the command.
         length: usize,
     },
+    /// A token that everybody on the way can read.
+    #[error(
+        "[http] {address} without TLS: everybody on the way can read the token; set tls_cert and tls_key, or put a proxy with TLS in front of 127.0.0.1"
+    )]
+    ClearToken {
+        /// The address that is not loopback.
+        address: SocketAddr,
+    },
     /// A file with a password that everybody may read.
     #[error("{} holds a password and everybody may read it; chmod 0640 it", path.display())]
     WorldReadable {
@@ -146,6 +155,10 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     for (mailbox, _) in config.accounts.mailboxes.iter().filter(|(_, to)| to.is_empty()) {
         let kind = WarningKind::MailboxWithoutAccount { mailbox: mailbox.clone() };
         push("mailboxes", &mailbox.to_string(), kind);
+    }
+    let outside = config.http.listen.iter().find(|address| !address.ip().is_loopback());
+    if let Some(&address) = outside.filter(|_| config.http.tls_cert.is_none()) {
+        push("http", "listen", WarningKind::ClearToken { address });
     }
     if let Some(command) = externnotify(&config.control) {
         let length = command.len();
@@ -196,6 +209,7 @@ pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
         [of_general(config), of_ami(config), of_database(config), of_cluster(config)]
             .into_iter()
             .flatten()
+            .chain(of_door(config))
             .chain(of_http(config))
             .filter_map(|secret| match Secret::origin(secret) {
                 Origin::Written => Some(file),

@@ -8,6 +8,7 @@ use mwid_core::summary::Summary;
 use super::Daemon;
 use crate::ledger::{Given, Memory};
 use crate::source::ami::AMI;
+use crate::source::http::HTTP;
 use crate::source::{Call, Observation};
 
 impl Daemon {
@@ -90,7 +91,9 @@ impl Daemon {
         let Call { mailbox, given, stamp, mut receipt, source } = call;
         self.counters.observed(source);
         if let Some(summary) = given {
-            if let Some(externnotify) = self.externnotify.as_ref().filter(|_| source == AMI) {
+            if let Some(externnotify) =
+                self.externnotify.as_ref().filter(|_| [AMI, HTTP].contains(&source))
+            {
                 externnotify.overtake(&mailbox, stamp);
             }
             self.given.insert(mailbox.clone(), summary);

@@ -31,12 +31,14 @@ use crate::ledger::{Last, Ledger};
 use crate::lock::LockError;
 use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
+use crate::source::http::HttpError;
 use crate::source::spool::Spool;
 use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
 mod counters;
+mod http;
 mod intake;
 mod lasts;
 mod membership;
@@ -46,6 +48,7 @@ mod status;
 mod work;
 
 use counters::{Counters, Said};
+use http::Doorway;
 use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
@@ -78,6 +81,9 @@ pub enum StartError {
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No place to listen for HTTP, or no certificate for it.
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 /// The running daemon. [`run`](Self::run) is all that there is to do with it.
@@ -124,6 +130,7 @@ pub struct Daemon {
     jumps: Jumps,
     debug: bool,
     control: server::Server,
+    doorway: Doorway,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -145,6 +152,7 @@ impl Daemon {
         let (cluster, events) = join(&config)?;
         let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
+        let doorway = Doorway::open(&config, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
         let given: HashMap<Mailbox, Summary> =
@@ -152,12 +160,10 @@ impl Daemon {
         let past = lasts::expected(&ledger, &given);
         let spool =
             config.spool.enabled.then(|| Spool::start(&config.spool, past, observe.clone()));
+        let complete = spool.is_none() && cluster.is_none();
         let mut daemon = Self {
             started: Instant::now(),
-            mailboxes: Mailboxes::new(
-                directory(&config.accounts),
-                spool.is_none() && cluster.is_none(),
-            ),
+            mailboxes: Mailboxes::new(directory(&config.accounts), complete),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: NotifyDelivery::new(&config, random_128()),
             places: Arc::new(Semaphore::new(places(&config))),
@@ -190,6 +196,7 @@ impl Daemon {
             jumps: Jumps::new(clock::since_1970(), Instant::now()),
             debug: false,
             control,
+            doorway,
         };
         daemon.remember(memory);
         daemon.replace_ami(&Arc::clone(&daemon.config));
@@ -228,6 +235,7 @@ impl Daemon {
             Some(event) = self.events.recv() => self.cluster_event(event),
             Some(change) = self.changes.recv() => self.change(change),
             Some(request) = self.requests.recv() => self.request(request),
+            Some(ask) = self.doorway.asks.recv() => self.http(ask),
             () = sleep_until(timeout) => self.delivery.handle_timeout(Instant::now()),
         }
     }
@@ -335,6 +343,7 @@ impl Daemon {
             // Now: whoever takes the accounts over counts further than what is still in flight.
             cluster.let_go();
         }
+        self.doorway.refuse();
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             requests::send(request.reply, Answer::refused("mwid is stopping"));
@@ -368,6 +377,7 @@ impl Daemon {
         if let Some(cluster) = self.cluster.take() {
             cluster.goodbye().await;
         }
+        self.doorway.close().await;
         self.control.flush().await;
         tracing::info!("stopped");
     }

@@ -232,6 +232,7 @@ impl Daemon {
         let transport = transport.map_err(|error| error.to_string())?;
         let store = (new.database != old.database).then(|| DialogStore::new(&new.database));
         let store = store.transpose().map_err(|error| error.to_string())?;
+        let door = self.doorway.prepare(&new).map_err(|error| error.to_string())?;
 
         let mut changed = Vec::new();
         if let Some(transport) = transport {
@@ -255,6 +256,9 @@ impl Daemon {
         if new.ami != old.ami {
             changed.push("[ami]");
             self.replace_ami(&new);
+        }
+        if self.doorway.replace(door) || new.http != old.http {
+            changed.push("[http]");
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");

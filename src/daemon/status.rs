@@ -66,6 +66,7 @@ impl Daemon {
                 "requests": sip.requests, "garbage": sip.garbage,
             },
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
+            "http": self.doorway.stats(),
             "counters": self.counters,
             "debug": self.debug,
         });

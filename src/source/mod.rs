@@ -7,6 +7,7 @@ use mwid_core::summary::Summary;
 
 pub mod ami;
 pub mod externnotify;
+pub mod http;
 mod receipt;
 pub mod spool;
 

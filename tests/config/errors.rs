@@ -7,7 +7,7 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
     let text = "[generl]\nx=1\n[timers]\nt1 = 0\nt3 = 1\nrate\n[general]\n[timers]\nt1 = 1\n";
     assert_eq!(
         parse(text).unwrap_err().to_string(),
-        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control\n\
+        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control, http\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
          t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
@@ -21,7 +21,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
     for (text, error) in [
         (
             "[databse]",
-            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control",
+            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control, http",
         ),
         (
             "[control]\nsockt = /a",
@@ -119,6 +119,42 @@ fn bad_values_are_refused_with_what_is_valid() {
         ),
         ("[timers]\nt2 = 499", "4: [timers] t1 must not be greater than t2"),
         ("[timers]\nretry_min = 601", "4: [timers] retry_min must not be greater than retry_max"),
+    ] {
+        assert_eq!(errors_below_proxy(text), format!("t.conf:{error}"));
+    }
+}
+
+#[test]
+fn a_door_that_is_open_for_everybody_or_half_locked_is_refused() {
+    for (text, error) in [
+        (
+            "[http]\nlisten = localhost:80",
+            "4: [http] listen: \"localhost:80\" is not address:port; write 127.0.0.1:8080 or [::1]:8080",
+        ),
+        (
+            "[http]\nlisten = 127.0.0.1:80, 0.0.0.0:80",
+            "4: [http] listen: 0.0.0.0:80 can be reached from other machines, so clients must show a token; write one of token, token_file, token_env, or listen on 127.0.0.1",
+        ),
+        (
+            "[http]\nlisten = 0.0.0.0:80\ntoken = a b",
+            "5: [http] token: a token has letters, digits and -._~+/ only, and perhaps = at its end",
+        ),
+        (
+            "[http]\ntoken = x\ntoken_env = MWID_TOKEN",
+            "5: [http] token_env: the password is already given by token; keep one of them",
+        ),
+        (
+            "[http]\ntls_cert = /c",
+            "4: [http] tls_cert without tls_key; write both, or neither for plain HTTP",
+        ),
+        (
+            "[http]\ntls_key = /k",
+            "4: [http] tls_key without tls_cert; write both, or neither for plain HTTP",
+        ),
+        (
+            "[http]\ndomains = a b",
+            "4: [http] domains: the domain \"a b\" contains ' ', which is not allowed there",
+        ),
     ] {
         assert_eq!(errors_below_proxy(text), format!("t.conf:{error}"));
     }

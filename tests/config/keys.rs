@@ -84,6 +84,13 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("control", "socket", r#""/run/mwid/control.sock""#, "socket = /c", r#""/c""#),
     ("control", "externnotify", r#""/run/mwid/externnotify.sock""#, "externnotify = /e", r#""/e""#),
     ("control", "drop", r#""/var/lib/mwid/drop""#, "drop = /d", r#""/d""#),
+    ("http", "listen", "[]", "listen = 127.0.0.1:8080, [::1]:8080", r#"["127.0.0.1:8080", "[::1]:8080"]"#),
+    ("http", "token", "null", "listen = [::1]:80\ntoken = x", r#""********""#),
+    ("http", "token_file", "null", "listen = [::1]:80\ntoken_file = /etc/mwid/token", r#""/etc/mwid/token""#),
+    ("http", "token_env", "null", "listen = [::1]:80\ntoken_env = MWID_TOKEN", r#""MWID_TOKEN""#),
+    ("http", "tls_cert", "null", "tls_cert = /c\ntls_key = /k", r#""/c""#),
+    ("http", "tls_key", "null", "tls_cert = /c\ntls_key = /k", r#""/k""#),
+    ("http", "domains", "[]", "domains = a.example, b.example", r#"["a.example", "b.example"]"#),
 ];
 
 #[test]
@@ -125,6 +132,21 @@ fn fields_hold_what_the_file_says_in_their_own_units() {
     assert_eq!(server.password.unwrap().reveal(), "from file");
     assert_eq!(config.control, Control { socket: "/s".into(), ..Control::default() });
     assert_eq!(Timers::default().t4, Duration::from_secs(5));
+}
+
+#[test]
+fn the_domains_of_http_are_those_of_the_accounts_unless_they_are_named() {
+    let domains = |text: &str| {
+        let domains = good(&format!("[general]\nproxy=p\n{text}")).http_domains();
+        domains.map(|domains| domains.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(domains(""), None);
+    let accounts = "[contexts]\ndefault = a.example\n[mailboxes]\n1 = 2@b.example, 3@a.example\n";
+    assert_eq!(domains(accounts).as_deref(), Some("a.example b.example"));
+    assert_eq!(
+        domains(&format!("{accounts}[http]\ndomains = c.example")).as_deref(),
+        Some("c.example")
+    );
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn known() -> Known {
         ("/etc/mwid/empty", b"\n"),
         ("/etc/mwid/latin1", b"\xe9"),
         ("MWID_PASSWORD", b"from env"),
+        ("/etc/mwid/token", b"t0ken\n"),
+        ("MWID_TOKEN", b"t0ken"),
     ]))
 }
 

@@ -46,7 +46,8 @@ fn the_sample_with_its_proxy_loads_and_says_nothing_but_the_defaults() {
 fn every_example_of_the_sample_is_valid() {
     let sample = include_str!("../../etc/zonkeymwi.conf");
     for line in sample.lines().filter(|line| line.starts_with(';') && !line.starts_with("; ")) {
-        let exclusive = ["auth_password", "password_file", "password_env", "secret"];
+        let exclusive =
+            ["auth_password", "password_file", "password_env", "secret", "token_file", "token_env"];
         if !line.contains('=') || exclusive.iter().any(|key| line[1..].starts_with(key)) {
             continue; // Passwords are tried in their own tests.
         }
@@ -54,8 +55,12 @@ fn every_example_of_the_sample_is_valid() {
         if !line.starts_with(";proxy") {
             text = text.replacen(";proxy =", "proxy =", 1);
         }
-        if line.starts_with(";auth_user") {
-            text = text.replacen(";auth_password =", "auth_password =", 1);
+        for (key, needs) in
+            [(";auth_user", "auth_password"), (";tls_cert", "tls_key"), (";tls_key", "tls_cert")]
+        {
+            if line.starts_with(key) {
+                text = text.replacen(&format!(";{needs} ="), &format!("{needs} ="), 1);
+            }
         }
         if line.starts_with(";user =") || line.starts_with(";host =") {
             text = text.replacen(";user =", "user =", 1).replacen(";secret =", "secret =", 1);

@@ -62,6 +62,11 @@ const RISKS: &[(&str, usize, &str)] = &[
         6,
         "[control] is not at its defaults; write in voicemail.conf: externnotify = mwid-externnotify --socket '/run/x y/e' --drop /d",
     ),
+    (
+        "[http]\nlisten = 127.0.0.1:80, 192.0.2.1:80\ntoken = x",
+        6,
+        "[http] 192.0.2.1:80 without TLS: everybody on the way can read the token; set tls_cert and tls_key, or put a proxy with TLS in front of 127.0.0.1",
+    ),
 ];
 
 #[test]

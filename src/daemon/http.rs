@@ -1,0 +1,178 @@
+//! What the HTTP door asks.
+
+use mwid_core::dialog::{Dialog, Row, RowId};
+use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::reconciler::Urgency;
+use mwid_core::summary::Summary;
+use tokio::sync::{mpsc, oneshot};
+
+use super::work::Done;
+use super::{Daemon, Requests};
+use crate::clock::{unix, unix_nanos};
+use crate::config::Config;
+use crate::source::http::{
+    self as door, AccountReport, Ask, DialogReport, Door, HTTP, HttpError, MailboxReport, Refusal,
+    Reply, Stats,
+};
+use crate::source::{Call, Receipt};
+
+/// The door, and its way to the loop.
+pub(super) struct Doorway {
+    door: Option<Door>,
+    ask: mpsc::Sender<Ask>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    requests: Requests,
+}
+
+impl Doorway {
+    pub(super) fn open(config: &Config, requests: Requests) -> Result<Self, HttpError> {
+        let (ask, asks) = mpsc::channel(door::QUEUE);
+        let door = Door::open(config, None, ask.clone(), requests.clone())?;
+        Ok(Self { door, ask, asks, requests })
+    }
+
+    /// Another door, which does not take the place of this one yet.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Option<Door>, HttpError> {
+        Door::open(config, self.door.as_ref(), self.ask.clone(), self.requests.clone())
+    }
+
+    /// Replaces the door. Gives whether it shows another certificate.
+    pub(super) fn replace(&mut self, door: Option<Door>) -> bool {
+        let old = std::mem::replace(&mut self.door, door);
+        match (&self.door, &old) {
+            (Some(door), Some(old)) => !door.has_same_certificate(old),
+            _ => false,
+        }
+    }
+
+    pub(super) fn stats(&self) -> Option<Stats> {
+        self.door.as_ref().map(Door::stats)
+    }
+
+    /// Whoever asks from now on, or was not heard yet, is told that mwid is stopping.
+    pub(super) fn refuse(&mut self) {
+        self.asks.close();
+        // One that is dropped is answered.
+        while self.asks.try_recv().is_ok() {}
+    }
+
+    pub(super) async fn close(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.close().await;
+        }
+    }
+}
+
+impl Daemon {
+    pub(super) fn http(&mut self, ask: Ask) {
+        match ask {
+            Ask::Give { account, summary, reply } => answer(reply, self.give(account, summary)),
+            Ask::Summary { account, reply } => answer(reply, self.waiting(&account)),
+            Ask::Resend { account, reply } => answer(reply, self.resend(&account)),
+            Ask::Account { account, reply } => self.report(account, reply),
+        }
+    }
+
+    /// Counts of a mailbox come in as those of externnotify do. Ready when they are in the ledger.
+    fn give(
+        &mut self,
+        account: Account,
+        summary: Summary,
+    ) -> Result<oneshot::Receiver<()>, Refusal> {
+        let mailbox = Mailbox::new(account.user(), account.domain())?;
+        if !self.mailboxes.accounts(&mailbox).contains(&account) {
+            return Err(Refusal::NotItsMailbox { account, mailbox });
+        }
+        let (done, written) = oneshot::channel();
+        self.call(Call {
+            mailbox,
+            given: Some(summary),
+            stamp: unix_nanos(),
+            receipt: Some(Receipt::Reply(done)),
+            source: HTTP,
+        });
+        Ok(written)
+    }
+
+    /// What waits for an account; never a guess.
+    fn waiting(&self, account: &Account) -> Result<Summary, Refusal> {
+        self.mailboxes.sum(account).ok_or_else(|| match self.may_have_messages(account) {
+            true => Refusal::Unsure(account.clone()),
+            false => Refusal::Unknown(account.clone()),
+        })
+    }
+
+    /// Whether an account without a sum may have one later.
+    fn may_have_messages(&self, account: &Account) -> bool {
+        self.mailboxes.is_awaited() || self.mailboxes.members(account).next().is_some()
+    }
+
+    /// A catch-up that is forced: its phones are told whatever they acknowledged.
+    fn resend(&mut self, account: &Account) -> Result<Summary, Refusal> {
+        if let Some(cluster) = &self.cluster
+            && !self.owns(account)
+        {
+            let node = cluster.owner(account).filter(|owner| *owner != cluster.node());
+            let account = account.clone();
+            return Err(Refusal::Elsewhere { account, node });
+        }
+        // What a mailbox that cannot be read now held is what the phones show.
+        let told = self.reconciler.desired(account);
+        let summary = self.waiting(account).or_else(|refusal| told.ok_or(refusal))?;
+        self.reconciler.set(account, summary, Urgency::Fresh, true);
+        Ok(summary)
+    }
+
+    fn report(&mut self, account: Account, reply: Reply<AccountReport>) {
+        let mailboxes = self.mailboxes.members(&account).map(|(mailbox, summary)| MailboxReport {
+            mailbox: mailbox.to_string(),
+            summary: summary.map(Into::into),
+        });
+        let mut report = AccountReport {
+            account: account.to_string(),
+            summary: self.mailboxes.sum(&account).map(Into::into),
+            mailboxes: mailboxes.collect(),
+            dialogs: Vec::new(),
+        };
+        let may_have_messages = self.may_have_messages(&account);
+        let acknowledged: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
+        let (store, places) = (self.store.clone(), self.places.clone());
+        self.work.spawn(async move {
+            let _place = places.acquire().await;
+            let report = match store.find(&account, unix()).await {
+                Err(error) => Err(Refusal::Database(error.to_string())),
+                Ok(found) if found.rows.is_empty() && report.mailboxes.is_empty() => {
+                    Err(match may_have_messages {
+                        true => Refusal::Unsure(account),
+                        false => Refusal::Unknown(account),
+                    })
+                }
+                Ok(found) => {
+                    report.dialogs =
+                        found.rows.iter().map(|row| dialog(row, &acknowledged)).collect();
+                    Ok(report)
+                }
+            };
+            answer(reply, report);
+            Done::Answered
+        });
+    }
+}
+
+fn dialog(row: &Row, acknowledged: &[(RowId, Summary)]) -> DialogReport {
+    let shown = acknowledged.iter().find(|(id, _)| id.0 == row.id);
+    DialogReport {
+        id: row.id,
+        call_id: row.callid.clone(),
+        contact: row.contact.clone(),
+        expires: row.expires,
+        cseq: row.sent_cseq,
+        acknowledged: shown.map(|(_, summary)| (*summary).into()),
+        problem: Dialog::from_row(row).err().map(|error| error.to_string()),
+    }
+}
+
+fn answer<T>(reply: Reply<T>, answer: Result<T, Refusal>) {
+    // The client may have gone.
+    let _ = reply.send(answer);
+}

@@ -1,0 +1,46 @@
+//! Which path is which: one line for each.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::middleware;
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post, put};
+
+use super::desk::Desk;
+use super::problem::Problem;
+use super::{body, json, sipx, token};
+
+/// What etc/openapi.json says is what is served.
+const OPENAPI: &str = include_str!("../../../etc/openapi.json");
+
+/// All paths, behind the token.
+pub(super) fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/cgi/StatusEvent.cgi", any(sipx::status_event))
+        .route("/cgi/voicemail.cgi", get(sipx::voicemail))
+        .route("/v1/accounts/{aor}", get(json::account_report))
+        .route("/v1/accounts/{aor}/summary", put(json::put_summary))
+        .route("/v1/accounts/{aor}/resend", post(json::resend))
+        .route("/v1/status", get(json::status))
+        .route("/v1/openapi.json", get(openapi))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(middleware::from_fn_with_state(desk.clone(), token::check))
+        .with_state(desk)
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; see /v1/openapi.json")
+}
+
+/// axum adds which methods there are.
+async fn not_allowed(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} cannot be done here"))
+}

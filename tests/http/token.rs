@@ -1,0 +1,74 @@
+//! Who may ask.
+
+use std::fs;
+
+use crate::client::{address, ask, ask_with, house};
+use crate::peer::Peer;
+
+const SUMMARY: &str = "/v1/accounts/202@example.com/summary";
+const BODY: &str = r#"{"new": 1, "old": 0}"#;
+
+#[test]
+fn without_the_token_nothing_is_done_or_told() {
+    let proxy = Peer::phones();
+    let mut house = house(&proxy);
+    fs::write(house.path("token"), "c29tZXRoaW5n.secret~==\n").unwrap();
+    house.set("http", "token_file", house.path("token").to_str().unwrap());
+    house.subscribe(&proxy, "202", "call");
+    let mwid = house.start();
+    let door = address(&mwid);
+    let wrong = [
+        "",
+        "Authorization: Bearer\r\n",
+        "Authorization: Bearer \r\n",
+        "Authorization: Bearer c29tZXRoaW5n.secret~=\r\n",
+        "Authorization: Bearer c29tZXRoaW5n.secret~==x\r\n",
+        "Authorization: Bearer C29tZXRoaW5n.secret~==\r\n",
+        "Authorization: c29tZXRoaW5n.secret~==\r\n",
+        "Authorization: Basic c29tZXRoaW5n.secret~==\r\n",
+        "Authorization: Bearer \u{fc}\r\n",
+        "Authorization: Bearer x\r\nAuthorization: Bearer c29tZXRoaW5n.secret~==\r\n",
+        "X-Token: c29tZXRoaW5n.secret~==\r\n",
+    ];
+    for lines in wrong {
+        for (method, target) in [
+            ("PUT", SUMMARY),
+            ("GET", "/cgi/voicemail.cgi?identity=202@example.com"),
+            ("GET", "/v1/status"),
+            ("GET", "/v1/openapi.json"),
+            ("GET", "/nothing"),
+        ] {
+            let response = ask_with(door, method, target, lines, BODY);
+            response.refused(401, "token");
+            assert!(response.header("www-authenticate").unwrap().starts_with("Bearer "));
+        }
+    }
+    for lines in [
+        "Authorization: Bearer c29tZXRoaW5n.secret~==\r\n",
+        "authorization: BEARER   c29tZXRoaW5n.secret~== \r\n",
+    ] {
+        assert_eq!(ask_with(door, "PUT", SUMMARY, lines, BODY).status, 204);
+    }
+    proxy.shows("call", "1/0 (0/0)");
+    let status = mwid.status();
+    assert_eq!(status["http"]["unauthorized"], wrong.len() * 5);
+    assert_eq!(status["http"]["requests"], wrong.len() * 5 + 2);
+    assert!(!mwid.logged().contains("c29tZXRoaW5n"), "the token is in the log");
+}
+
+#[test]
+fn a_token_opens_other_addresses_than_loopback_and_without_one_mwid_does_not_start() {
+    let proxy = Peer::silent();
+    let mut house = house(&proxy);
+    house.set("http", "listen", "0.0.0.0:0");
+    let mut mwid = house.launch();
+    mwid.log("so clients must show a token");
+    assert_eq!(mwid.ended(crate::peer::SOON).code(), Some(1));
+    house.set("http", "token", "secret");
+    let mwid = house.start();
+    mwid.log("without TLS: everybody on the way can read the token");
+    let door = (std::net::Ipv4Addr::LOCALHOST, address(&mwid).port()).into();
+    ask(door, "GET", "/v1/status", "").refused(401, "");
+    let shown = "Authorization: Bearer secret\r\n";
+    assert_eq!(ask_with(door, "GET", "/v1/status", shown, "").status, 200);
+}
