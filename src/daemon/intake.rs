@@ -40,12 +40,13 @@ impl Daemon {
                 self.counted_here(&mailbox, summary, urgency, false);
             }
             Observation::Given { mailbox, summary } => {
-                self.counted_here(&mailbox, summary, Urgency::Fresh, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
                     self.given.insert(mailbox.clone(), summary);
+                    let mailbox = mailbox.clone();
                     self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
                 }
+                self.counted_here(&mailbox, summary, Urgency::Fresh, true);
             }
             // With others its last counts stand, as those of a node that is down.
             Observation::Failed(_) if self.cluster.is_some() => {}
