@@ -151,7 +151,7 @@ section! { GENERAL = general: General, "The SIP side." {
 } and credentials = None }
 
 section! { SPOOL = spool: Spool, "Asterisk's voicemail folders." {
-    enabled: Flag, "yes", "no: messages are in ODBC or IMAP storage, counts come by externnotify alone.";
+    enabled: Flag, "yes", "no: messages are in ODBC or IMAP storage, counts come by externnotify and [ami].";
     path: AbsolutePath, "/var/spool/asterisk/voicemail", "The folder that holds the contexts.";
     watch: OneOf(&[("inotify", Watch::Inotify), ("poll", Watch::Poll)]), "inotify",
         "inotify: the kernel says what changed. poll: compare folder times (NFS).";

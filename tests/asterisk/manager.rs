@@ -52,6 +52,16 @@ fn our_user_hears_of_mailboxes_and_of_nothing_else() {
     proxy.shows("call", "1/0 (0/0)");
     // One event and one answer.
     assert_eq!(mwid.settled()["ami"]["packets"], before + 2);
+
+    // Without our eventfilter there is more to pass over, and nothing else is different.
+    house.set("ami", "user", "loud");
+    house.set("ami", "secret", "x");
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    mwid.until("following", |status| status["ami"]["phase"] == "following");
+    let before = mwid.status()["ami"]["packets"].as_u64().unwrap();
+    asterisk.leave("202@leave-urgent");
+    proxy.shows("call", "2/0 (1/0)");
+    assert!(mwid.settled()["ami"]["packets"].as_u64() > Some(before + 10));
 }
 
 #[test]

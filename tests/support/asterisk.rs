@@ -68,7 +68,8 @@ impl Asterisk {
         );
         let manager = format!(
             "[general]\nenabled = yes\nbindaddr = 127.0.0.1\nport = {}\n{MANAGER}\n\
-             [deaf]\nsecret = x\nread = call\n",
+             [deaf]\nsecret = x\nread = call\n\
+             [loud]\nsecret = x\nread = call\nwrite = reporting\n",
             self.port.number(),
         );
         let mut voicemail = VOICEMAIL.replace(COMMAND, externnotify);
