@@ -2,12 +2,12 @@
 //!
 //! It remembers, per dialog, the highest CSeq that was sent and the summary that the phone last
 //! acknowledged, the counts of mailboxes that only a call gave (externnotify, HTTP), and the last
-//! summary of each account with the mailboxes that lit it. What must not be
-//! forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
+//! summary of each account with the mailboxes that lit it. What must not be forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
 //! damaged ledger is set aside, one that cannot be written is moved away, and neither keeps mwid
-//! from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a call gave is the only truth that there is: it stays in its file, or its
+//! from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a
+//! call gave is the only truth that there is: it stays in its file, or its
 //! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
