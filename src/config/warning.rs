@@ -111,10 +111,12 @@ pub enum WarningKind {
         address: SocketAddr,
     },
     /// A file with a password that everybody may read.
-    #[error("{} holds a password and everybody may read it; chmod 0640 it", path.display())]
+    #[error("{} holds {what} and everybody may read it; chmod 0640 it", path.display())]
     WorldReadable {
         /// The file.
         path: PathBuf,
+        /// A password or a private key.
+        what: &'static str,
     },
 }
 
@@ -203,7 +205,7 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Warns of files with passwords that everybody may read.
+/// Warns of files with passwords and keys that everybody may read.
 pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
     let mut paths: Vec<_> =
         [of_general(config), of_ami(config), of_database(config), of_cluster(config)]
@@ -218,10 +220,15 @@ pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
             })
             .collect();
     paths.dedup();
-    let open = |path: &&Path| {
+    let open = |path: &Path| {
         // It was just read; if it is gone by now, there is nothing left to warn of.
         path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
     };
-    let warn = |path: &Path| WarningKind::WorldReadable { path: path.to_owned() };
-    paths.into_iter().filter(open).map(|path| Warning { line: None, kind: warn(path) }).collect()
+    let passwords = paths.into_iter().map(|path| (path, "a password"));
+    let keys = config.http.tls_key.iter().map(|path| (path.as_path(), "a private key"));
+    let warn = |(path, what): (&Path, _)| {
+        let path = path.to_owned();
+        Warning { line: None, kind: WarningKind::WorldReadable { path, what } }
+    };
+    passwords.chain(keys).filter(|(path, _)| open(path)).map(warn).collect()
 }

@@ -41,6 +41,7 @@ impl Daemon {
         let spool_line =
             spool.as_ref().map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
         let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
+        let http_line = self.doorway.stats().map(|it| ("http", it.to_string(), json!(it)));
         let watch = self.watch.health();
         let mut troubles: Vec<String> = spool.iter().filter_map(|spool| spool.trouble()).collect();
         troubles.extend(ami.and_then(|ami| ami.trouble()));
@@ -66,7 +67,6 @@ impl Daemon {
                 "requests": sip.requests, "garbage": sip.garbage,
             },
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
-            "http": self.doorway.stats(),
             "counters": self.counters,
             "debug": self.debug,
         });
@@ -75,7 +75,7 @@ impl Daemon {
             census,
             suspended,
             in_flight: self.delivery.in_flight(),
-            sources: [spool_line].into_iter().chain(ami_line).collect(),
+            sources: [spool_line].into_iter().chain(ami_line).chain(http_line).collect(),
             watch: (watch.to_string(), json!(watch)),
             troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),

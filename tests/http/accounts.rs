@@ -211,6 +211,9 @@ fn the_status_is_that_of_the_command() {
     assert_eq!(status["pid"], mwid.status()["pid"]);
     assert_eq!(status["http"]["listen"], json!([door.to_string()]));
     assert_eq!(status["http"]["tls"], json!(false));
+    let line = format!("\n  http: http://{door}: ");
+    let said = house.mwid(&["status"]);
+    assert!(said.out.contains(&line) && said.out.contains(" 1 requests, "), "{said:?}");
     let head = ask(door, "HEAD", "/v1/status", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }

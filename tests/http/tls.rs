@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, KeyPair};
@@ -21,6 +22,7 @@ fn certificate() -> CertifiedKey<KeyPair> {
 fn install(house: &mut House, made: &CertifiedKey<KeyPair>) {
     fs::write(house.path("cert"), made.cert.pem()).unwrap();
     fs::write(house.path("key"), made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(house.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
     house.set("http", "tls_cert", house.path("cert").to_str().unwrap());
     house.set("http", "tls_key", house.path("key").to_str().unwrap());
 }
@@ -56,6 +58,9 @@ fn https_is_spoken_and_nothing_else() {
     house.set("http", "token", "secret");
     house.subscribe(&proxy, "202", "call");
     let mwid = house.start();
+    let warned =
+        format!("{} holds a private key and everybody may read it", house.path("key").display());
+    mwid.log(&warned);
     let door = address(&mwid);
     let put = |lines| {
         let target = "/v1/accounts/202@example.com/summary";
