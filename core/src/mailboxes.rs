@@ -243,6 +243,13 @@ impl Mailboxes {
         accounts.into_iter().filter_map(sum).collect()
     }
 
+    /// Whether a source has spoken of the account, be it that it could not count.
+    #[must_use]
+    pub fn has_counted(&self, account: &Account) -> bool {
+        let members = self.members.get(account).map_or(&[][..], Vec::as_slice);
+        self.any_counted(members) || self.sum(account).is_some()
+    }
+
     /// The sum of an account's mailboxes; `None` while it is not sure.
     #[must_use]
     pub fn sum(&self, account: &Account) -> Option<Summary> {

@@ -27,9 +27,11 @@ use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
-use crate::ledger::{Last, Ledger};
+use crate::http_client::ClientError;
+use crate::ledger::{Last, Ledger, Memory};
 use crate::lock::LockError;
 use crate::source::ami::Ami;
+use crate::source::ask::Asker;
 use crate::source::externnotify::Externnotify;
 use crate::source::http::HttpError;
 use crate::source::spool::Spool;
@@ -37,6 +39,7 @@ use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
+mod asking;
 mod counters;
 mod http;
 mod intake;
@@ -78,6 +81,9 @@ pub enum StartError {
     /// No place among several mwid.
     #[error(transparent)]
     Cluster(#[from] JoinError),
+    /// An address that cannot be asked by HTTP.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// A setting of `[database]` that no database can take.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -115,6 +121,7 @@ pub struct Daemon {
     changes: mpsc::Receiver<Change>,
     /// Rows that are being deleted by `work`.
     deleting: usize,
+    asker: Asker,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -148,6 +155,7 @@ impl Daemon {
         let (request, requests) = mpsc::channel(16);
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
+        let asker = Asker::new(&config)?;
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
         let watch = Watch::start(&config.database, store.clone(), change.clone());
@@ -155,8 +163,7 @@ impl Daemon {
         let doorway = Doorway::open(&config, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
-        let given: HashMap<Mailbox, Summary> =
-            memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect();
+        let given = given(&memory);
         let past = lasts::expected(&ledger, &given);
         let spool =
             config.spool.enabled.then(|| Spool::start(&config.spool, past, observe.clone()));
@@ -180,6 +187,7 @@ impl Daemon {
             past: Vec::new(),
             work: JoinSet::new(),
             deleting: 0,
+            asker,
             cluster,
             events,
             spool,
@@ -243,6 +251,7 @@ impl Daemon {
     /// Does whatever can be done now.
     fn advance(&mut self) {
         self.lapse();
+        self.ask();
         let now = Instant::now();
         self.look_at_clock(now);
         while let Some(action) = self.reconciler.poll_action(now) {
@@ -388,6 +397,11 @@ impl Daemon {
             self.handle_report(report, now);
         }
     }
+}
+
+/// The counts that calls gave.
+fn given(memory: &Memory) -> HashMap<Mailbox, Summary> {
+    memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect()
 }
 
 /// Joins the others, where there are any; the channel is closed where there are none.

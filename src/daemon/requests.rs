@@ -234,7 +234,10 @@ impl Daemon {
         let store = store.transpose().map_err(|error| error.to_string())?;
         let door = self.doorway.prepare(&new).map_err(|error| error.to_string())?;
 
+        let asker = Self::other_asker(&old, &new)?;
+
         let mut changed = Vec::new();
+        self.replace_asker(asker, &mut changed);
         if let Some(transport) = transport {
             self.transport = transport;
         }

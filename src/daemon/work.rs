@@ -16,6 +16,7 @@ use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Report};
 use crate::dialogs::watch::{Change, Listed};
 use crate::dialogs::{Found, StoreError};
+use crate::source::ask;
 use crate::transport;
 
 /// Something that was waited for beside the loop.
@@ -26,6 +27,8 @@ pub(super) enum Done {
     /// The ledger has the CSeq: the NOTIFY may go out.
     Noted(Order),
     Resolved(HostPort, io::Result<Vec<SocketAddr>>),
+    /// Somebody was asked for an account that no source knows.
+    Asked(Account, &'static str, ask::Found),
     /// A question of a command was answered.
     Answered,
 }
@@ -127,6 +130,7 @@ impl Daemon {
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
             }
+            Done::Asked(account, source, found) => self.handle_asked(&account, source, found),
             Done::Answered => {}
         }
     }
@@ -163,6 +167,7 @@ impl Daemon {
     pub(super) fn change(&mut self, change: Change) {
         match change {
             Change::Accounts(accounts) => {
+                self.want_counts(&accounts);
                 for account in accounts {
                     self.counters.new_subscriptions += 1;
                     self.reconciler.look_up(&account, Urgency::Fresh);
@@ -180,7 +185,7 @@ impl Daemon {
 
     fn compare(&mut self, row: &Row, accounts: &[Account]) {
         if !accounts.iter().any(|account| self.reconciler.desired(account).is_some()) {
-            return;
+            return self.want_counts(accounts);
         }
         match Dialog::from_row(row) {
             Ok(dialog) if self.reconciler.knows(&dialog) => {}

@@ -6,6 +6,7 @@ use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
 pub mod ami;
+pub mod ask;
 pub mod externnotify;
 pub mod http;
 mod receipt;

@@ -48,6 +48,7 @@ const FIELDS: [(&str, &[&str]); 6] = [
             "observed_by_externnotify",
             "observed_by_http",
             "observed_by_ami",
+            "observed_by_sipx",
             "lookups",
             "claims",
             "delivered",

@@ -1,11 +1,18 @@
 //! The ways out that are asked for by HTTP, FIFO or datagram: each client by itself, against the
 //! real Kamailio or a double of the others.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and tell why")]
+#![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
+#![allow(dead_code, reason = "each test binary uses its own part of the support")]
 
+#[path = "../support/daemon.rs"]
+mod house;
+#[path = "../support/peer.rs"]
+mod peer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asking;
 mod kamailio;
 mod opensips;
 mod sipx;
