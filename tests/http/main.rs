@@ -11,6 +11,7 @@ mod peer;
 
 mod accounts;
 mod client;
+mod cluster;
 mod contract;
 mod examples;
 mod flood;
