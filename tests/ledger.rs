@@ -4,11 +4,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mwid::ledger::{Given, Last, Ledger, Member, Memory};
 use mwid::lock::LockError;
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::publication::{self, ETag, Outcome, Way, Wish};
+use mwid_core::reconciler::Published;
 use mwid_core::summary::Summary;
 use rusqlite::Connection;
 
@@ -202,6 +205,60 @@ fn given_counts_are_kept_until_the_spool_has_the_mailbox() {
     assert_eq!(rig.memory().mailboxes, [given(&one, 2, 20)]);
 }
 
+/// A step by PUBLISH, with this entity-tag.
+fn step(wish: Wish, etag: Option<&str>) -> publication::Order {
+    let etag = etag.map(|etag| ETag::new(etag).unwrap());
+    publication::Order {
+        way: Way::Publish,
+        account: "202@example.com".parse().unwrap(),
+        wish,
+        etag,
+    }
+}
+
+fn accepted(etag: &str) -> Outcome {
+    let etag = Some(ETag::new(etag).unwrap());
+    Outcome::Accepted { etag, expires: Some(Duration::from_secs(60)) }
+}
+
+/// What is remembered of that publication.
+fn remembered(etag: Option<&str>, count: Option<u32>, expires: Option<u64>) -> Memory {
+    let etag = etag.map(|etag| ETag::new(etag).unwrap());
+    let published = Published { etag, accepted: count.map(new), expires };
+    let key = ("202@example.com".parse().unwrap(), Way::Publish);
+    Memory { publications: vec![(key, published)], ..Memory::default() }
+}
+
+#[test]
+fn a_publication_is_remembered_with_its_entity_tag_and_what_its_server_took() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    let initial = step(Wish::State(new(1)), None);
+    rig.runtime.block_on(ledger.publishing(&initial));
+    ledger.published(&initial, &accepted("one"), UNIX);
+    drop(ledger);
+    let one = remembered(Some("one"), Some(1), Some(UNIX + 60));
+    assert_eq!(rig.memory().publications, one.publications);
+
+    let (ledger, _) = rig.open();
+    let change = step(Wish::State(new(2)), Some("one"));
+    rig.runtime.block_on(ledger.publishing(&change));
+    drop(ledger);
+    let doubt = remembered(Some("one"), None, Some(UNIX + 60));
+    assert_eq!(rig.memory().publications, doubt.publications, "the answer never came");
+
+    let (ledger, _) = rig.open();
+    ledger.published(&change, &Outcome::Later(None), UNIX);
+    ledger.published(&change, &Outcome::Stale, UNIX);
+    drop(ledger);
+    assert_eq!(rig.memory().publications, remembered(None, None, None).publications);
+
+    let (ledger, _) = rig.open();
+    ledger.published(&step(Wish::Remove, Some("two")), &accepted("x"), UNIX);
+    drop(ledger);
+    assert_eq!(rig.memory().publications, []);
+}
+
 #[test]
 fn a_damaged_ledger_is_set_aside_and_a_new_one_is_made() {
     for damage in [&b"no database at all, but long enough to look like one......"[..], b""] {
@@ -305,6 +362,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     ledger.given(given(&one, 4, 10), None);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
+               DROP TABLE publications;
                ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
@@ -369,6 +427,7 @@ fn a_ledger_of_the_second_version_keeps_what_it_has() {
     ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
+               DROP TABLE publications;
                PRAGMA user_version = 2";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     let (ledger, memory) = rig.open();

@@ -123,6 +123,7 @@ fn reconciler(floor: Duration) {
                 Action::Notify { dialog, .. } => {
                     reconciler.handle_verdict(dialog.row, Verdict::Delivered, now);
                 }
+                Action::Publish(order) => panic!("{order:?} of an account that is told by NOTIFY"),
             }
         }
         assert!(reconciler.is_settled(account, now), "the change was delivered");

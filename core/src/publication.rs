@@ -16,6 +16,12 @@ use crate::summary::Summary;
 /// The longest entity-tag that is kept, in bytes. OpenSIPS and Kamailio make about 40.
 pub const MAX_ETAG: usize = 255;
 
+/// How long a server is asked to keep a new state, where it chooses the entity-tag: when its answer
+/// gets lost (a crash, a network that is down), nobody has the tag, and what was published stands
+/// beside whatever comes after it until it ends. A refresh asks for the full time, once the tag is
+/// known.
+pub const TRIAL: Duration = Duration::from_secs(60);
+
 /// A way to make an account's phones know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Way {
@@ -47,11 +53,74 @@ impl Way {
             Self::Sipx => "sipx",
         }
     }
+
+    /// Whether its server names a publication by an entity-tag of its own choice: without that,
+    /// nothing more can be done about the publication. Elsewhere the account alone names it.
+    #[must_use]
+    pub fn is_tagged(self) -> bool {
+        matches!(self, Self::Publish | Self::OpensipsMi)
+    }
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// The ways by which an account is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ways(u8);
+
+impl Ways {
+    /// None: nobody is told.
+    pub const NONE: Self = Self(0);
+
+    /// With this one too.
+    #[must_use]
+    pub const fn with(self, way: Way) -> Self {
+        Self(self.0 | 1 << way as u8)
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub const fn contains(self, way: Way) -> bool {
+        self.0 & 1 << way as u8 != 0
+    }
+
+    /// One by one, in the order of [`Way::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Way> {
+        Way::ALL.into_iter().filter(move |way| self.contains(*way))
+    }
+
+    /// Those that make a publication.
+    pub fn publications(self) -> impl Iterator<Item = Way> {
+        self.iter().filter(|way| *way != Way::Notify)
+    }
+}
+
+/// NOTIFY alone.
+impl Default for Ways {
+    fn default() -> Self {
+        Self::NONE.with(Way::Notify)
+    }
+}
+
+impl FromIterator<Way> for Ways {
+    fn from_iter<T: IntoIterator<Item = Way>>(ways: T) -> Self {
+        ways.into_iter().fold(Self::NONE, Self::with)
     }
 }
 
@@ -104,7 +173,8 @@ impl fmt::Display for ETag {
 /// What a publication is to become (RFC 3903 §4.1, table 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// This state: an initial publication without an entity-tag, a modification with one.
+    /// This state: an initial publication without an entity-tag, a modification with one. A way
+    /// that [is tagged](Way::is_tagged) asks for [`TRIAL`] only.
     State(Summary),
     /// This state, which it has already, for longer: a refresh, where the way knows one.
     Refresh(Summary),
@@ -159,6 +229,9 @@ mod tests {
 
     #[test]
     fn each_way_has_a_name_of_its_own() {
+        let all: Ways = Way::ALL.into_iter().collect();
+        assert_eq!(all.iter().collect::<Vec<_>>(), Way::ALL);
+        assert_eq!(Ways::default().publications().next(), None);
         let names: std::collections::HashSet<_> = Way::ALL.iter().map(|way| way.name()).collect();
         assert_eq!(names.len(), Way::ALL.len());
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::secret::MASK;
-use crate::config::ValueError;
+use crate::config::{ValueError, Way};
 
 /// A refused configuration. `Display` prints one line for each error: `FILE:LINE: what is wrong`.
 #[derive(Debug, Error)]
@@ -154,6 +154,18 @@ pub enum Problem {
     /// The only required key.
     #[error("[general] proxy is missing; write the address of the SIP proxy: proxy = host:port")]
     NoProxy,
+    /// A way of delivery that does not say where to.
+    #[error(
+        "the way {way} is used, and [{section}] {key} does not say where; set it, or take {way} out"
+    )]
+    NoPlace {
+        /// The way.
+        way: Way,
+        /// Its section.
+        section: &'static str,
+        /// The key that has no value.
+        key: &'static str,
+    },
     /// Two keys which contradict each other.
     #[error("[{section}] {smaller} must not be greater than {greater}")]
     Order {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use mwid_core::mailbox::{Account, Mailbox};
 pub use mwid_core::notify::{RequestUri, Route};
+pub use mwid_core::publication::{Way, Ways};
 
 pub mod check;
 mod dialect;
@@ -64,6 +65,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// `[contexts]` and `[mailboxes]`
     pub accounts: Accounts,
+    /// `[delivery]` and `[delivery_contexts]`
+    pub delivery: Delivery,
     /// `[opensips-mi]`
     pub opensips_mi: OpensipsMi,
     /// `[kamailio-rpc]`
@@ -241,6 +244,30 @@ pub struct Accounts {
     pub contexts: Vec<(String, String)>,
     /// `mailbox@context = account, account`: instead of the context's domain.
     pub mailboxes: Vec<(Mailbox, Vec<Account>)>,
+}
+
+/// `[delivery]` and `[delivery_contexts]`: by which ways phones come to know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivery {
+    /// `use = notify, publish, …`: the ways of all contexts that are not named. Default `notify`.
+    pub ways: Ways,
+    /// `context = way, way`: the ways of a voicemail context.
+    pub contexts: Vec<(String, Ways)>,
+}
+
+impl Delivery {
+    /// Whether any account is told by this way.
+    #[must_use]
+    pub fn uses(&self, way: Way) -> bool {
+        self.contexts.iter().any(|(_, ways)| ways.contains(way)) || self.ways.contains(way)
+    }
+
+    /// The ways of a voicemail context.
+    #[must_use]
+    pub fn of(&self, context: &str) -> Ways {
+        let named = self.contexts.iter().find(|(name, _)| name == context);
+        named.map_or(self.ways, |(_, ways)| *ways)
+    }
 }
 
 /// `[timers]`

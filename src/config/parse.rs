@@ -10,7 +10,7 @@ use ini::{Ini, ParseOption};
 use super::dialect::{self, Plain};
 use super::error::{ConfigError, ConfigErrors, Cut, Problem, ReadError};
 use super::table::{Body, Key, Names, SECTIONS, Section};
-use super::{Config, Control, ValueError, Warning, secrets, warning};
+use super::{Config, Control, ValueError, Warning, Way, secrets, warning};
 
 /// The largest configuration that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -270,6 +270,7 @@ fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError> {
         let line = given.line("general", "proxy");
         errors.push(ConfigError { line, problem: Problem::NoProxy });
     }
+    errors.extend(ways_without_a_place(config, given));
     let timers = &config.timers;
     for (smaller, greater, wrong) in [
         ("t1", "t2", timers.t1 > timers.t2),
@@ -304,4 +305,32 @@ fn of_http(config: &Config, given: &Given) -> Vec<ConfigError> {
         errors.push(ConfigError::at(line, Problem::HalfTls { given, missing }));
     }
     errors
+}
+
+/// The ways that are used and do not say where to.
+fn ways_without_a_place(config: &Config, given: &Given) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    for way in Way::ALL.into_iter().filter(|way| config.delivery.uses(*way)) {
+        let Some((section, key)) = missing_key(config, way) else { continue };
+        if given.refused(section, key) {
+            continue;
+        }
+        let line = given.line("delivery", "use").or_else(|| {
+            let named = config.delivery.contexts.iter().find(|(_, ways)| ways.contains(way));
+            named.and_then(|(context, _)| given.line("delivery_contexts", context))
+        });
+        errors.push(ConfigError { line, problem: Problem::NoPlace { way, section, key } });
+    }
+    errors
+}
+
+/// The key that a way cannot do without and that has no value: its section and name.
+fn missing_key(config: &Config, way: Way) -> Option<(&'static str, &'static str)> {
+    let (section, key, is_set) = match way {
+        Way::Notify | Way::Publish => return None,
+        Way::OpensipsMi => ("opensips-mi", "url", config.opensips_mi.url.is_some()),
+        Way::KamailioRpc => ("kamailio-rpc", "url", config.kamailio_rpc.url.is_some()),
+        Way::Sipx => ("sipx", "publisher", config.sipx.publisher.is_some()),
+    };
+    (!is_set).then_some((section, key))
 }

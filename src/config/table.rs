@@ -16,8 +16,8 @@ use super::secret::MASK;
 use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general};
 use super::value::{
     AbsolutePath, Address, Codec, Flag, List, Listen, OneOf, Optional, SocketPath, Text,
-    ValueError, bind_host, header, itself, milliseconds, node_name, number, seconds, sip_domain,
-    sip_uri, sip_user, table_name, user_agent,
+    ValueError, WayList, bind_host, header, itself, milliseconds, node_name, number, seconds,
+    sip_domain, sip_uri, sip_user, table_name, user_agent,
 };
 use super::{
     Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc, NextHop,
@@ -34,6 +34,8 @@ pub(super) static SECTIONS: &[Section] = &[
     CLUSTER,
     CONTEXTS,
     MAILBOXES,
+    DELIVERY,
+    DELIVERY_CONTEXTS,
     OPENSIPS_MI,
     KAMAILIO_RPC,
     SIPX,
@@ -243,6 +245,37 @@ const MAILBOXES: Section = Section {
             let accounts = List(itself::<Account>());
             let entries = config.accounts.mailboxes.iter();
             entries.map(|(mailbox, to)| (mailbox.to_string(), accounts.show(to))).collect()
+        },
+    }),
+};
+
+/// By hand: `use` can be no field.
+const DELIVERY: Section = Section {
+    name: "delivery",
+    about: "By which ways phones come to know of their messages.",
+    body: Body::Keys(&[Key {
+        name: "use",
+        default: "notify",
+        example: "",
+        about: "notify: a NOTIFY in each subscription of [database]. publish: SIP PUBLISH to the presence server.",
+        set: Some(|config, text| WayList.parse(text).map(|ways| config.delivery.ways = ways)),
+        show: |config| WayList.show(&config.delivery.ways),
+    }]),
+};
+
+const DELIVERY_CONTEXTS: Section = Section {
+    name: "delivery_contexts",
+    about: "Voicemail context = its ways. A context that is not named here has those of [delivery].",
+    body: Body::Names(Names {
+        examples: &[("default", "notify, publish")],
+        canonical: |name| Ok(Mailbox::new("0", name)?.context().to_owned()),
+        add: |config, context, ways| {
+            config.delivery.contexts.push((context.to_owned(), WayList.parse(ways)?));
+            Ok(())
+        },
+        show: |config| {
+            let entries = config.delivery.contexts.iter();
+            entries.map(|(name, ways)| (name.clone(), WayList.show(ways))).collect()
         },
     }),
 };

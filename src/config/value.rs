@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mwid_core::mailbox::{Account, NameError};
+use mwid_core::publication::{Way, Ways};
 use serde_json::Value as Json;
 use thiserror::Error;
 
@@ -471,5 +472,29 @@ impl<C: Codec<Value: PartialEq>> Codec for List<C> {
 
     fn show(&self, values: &Self::Value) -> Json {
         values.iter().map(|value| self.0.show(value)).collect()
+    }
+}
+
+/// Ways of delivery, at least one.
+pub(super) struct WayList;
+
+impl Codec for WayList {
+    type Value = Ways;
+
+    fn parse(&self, text: &str) -> Result<Ways, ValueError> {
+        let way = |word: &str| Way::ALL.into_iter().find(|way| way.name() == word);
+        let choice = |word: &str| ValueError::Choice {
+            found: Cut(word).to_string(),
+            valid: Way::ALL.map(Way::name).join(", "),
+        };
+        let words = List(Text(|word| Ok(word.to_ascii_lowercase()))).parse(text)?;
+        if words.is_empty() {
+            return Err(ValueError::EmptyElement);
+        }
+        words.iter().map(|word| way(word).ok_or_else(|| choice(word))).collect()
+    }
+
+    fn show(&self, ways: &Ways) -> Json {
+        ways.iter().map(|way| Json::from(way.name())).collect()
     }
 }

@@ -30,6 +30,11 @@ pub(super) struct Counters {
     pub(super) bad_rows: u64,
     pub(super) capped_lookups: u64,
     pub(super) new_subscriptions: u64,
+    pub(super) published: u64,
+    pub(super) refreshed: u64,
+    pub(super) published_afresh: u64,
+    pub(super) unpublished: u64,
+    pub(super) publications_retried: u64,
     pub(super) clock_jumps: u64,
 }
 

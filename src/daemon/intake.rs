@@ -1,11 +1,14 @@
 //! What the sources say, taken in: counts for the pure parts, and what the ledger must remember.
 
+use std::time::Instant;
+
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::Mailboxes;
 use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
 use super::Daemon;
+use crate::clock::unix;
 use crate::ledger::{Given, Memory};
 use crate::source::ami::AMI;
 use crate::source::http::HTTP;
@@ -21,6 +24,8 @@ impl Daemon {
             }
             (identity, past)
         }));
+        let past = memory.publications.into_iter();
+        self.reconciler.remember_publications(past, Instant::now(), unix());
         for Given { mailbox, summary, .. } in memory.mailboxes {
             match &self.cluster {
                 None => self.counted(&mailbox, summary, Urgency::CatchUp),
@@ -60,6 +65,7 @@ impl Daemon {
                     None => {
                         self.hand_over(Mailboxes::complete);
                         self.darken_abandoned();
+                        self.withdraw();
                     }
                     Some(cluster) if self.spool.is_some() => cluster.counted_all(),
                     Some(_) => {}

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::Mailboxes;
-use mwid_core::reconciler::Urgency;
+use mwid_core::publication::Ways;
+use mwid_core::reconciler::{Desired, Urgency};
 use mwid_core::summary::Summary;
 
 use super::Daemon;
@@ -16,18 +17,44 @@ impl Daemon {
         self.cluster.as_ref().is_none_or(|cluster| cluster.owns(account, Instant::now()))
     }
 
+    /// By which ways the account is told: those of the contexts of its mailboxes. Of one that has
+    /// no mailbox any more nothing is published.
+    pub(super) fn ways(&self, account: &Account) -> Ways {
+        let delivery = &self.config.delivery;
+        let mut members = self.mailboxes.members(account).peekable();
+        if members.peek().is_none() {
+            return delivery.ways.common(Ways::default());
+        }
+        members.fold(Ways::NONE, |ways, (mailbox, _)| ways.and(delivery.of(mailbox.context())))
+    }
+
     /// An account's phones must show this, if they are ours.
     pub(super) fn desire(&mut self, account: &Account, summary: Summary, urgency: Urgency) {
         self.keep(account, summary);
         let now = Instant::now();
+        let desired = Desired { summary, ways: self.ways(account) };
         match &self.cluster {
-            None => self.reconciler.set(account, summary, urgency, false),
+            None => self.reconciler.set(account, desired, urgency, false),
             Some(cluster) if cluster.owns(account, now) => {
                 let floor = cluster.cseq_floor(now);
-                self.reconciler.acquire(account, summary, urgency, floor);
+                self.reconciler.acquire(account, desired, urgency, floor);
             }
             Some(_) => {}
         }
+    }
+
+    /// All accounts that there are are known: what is published of others is removed, unless a
+    /// mailbox of theirs is only not counted yet.
+    pub(super) fn withdraw(&mut self) {
+        let now = Instant::now();
+        let (mailboxes, cluster) = (&self.mailboxes, &self.cluster);
+        let ours =
+            |account: &Account| cluster.as_ref().is_none_or(|cluster| cluster.owns(account, now));
+        let is_known = |account: &Account| mailboxes.members(account).next().is_some();
+        self.reconciler.withdraw(
+            |account| is_known(account) && ours(account),
+            |account| is_known(account) && !ours(account),
+        );
     }
 
     /// A mailbox holds this on this node: alone it is the truth, with others it is a part of it.
@@ -60,6 +87,7 @@ impl Daemon {
                 self.hand_over(Mailboxes::open);
                 self.darken_abandoned();
                 self.reassign();
+                self.withdraw();
             }
             Event::Membership => self.reassign(),
             Event::Disputed(mailbox) => self.recount(mailbox),
@@ -97,14 +125,16 @@ impl Daemon {
         let mine = self.mailboxes.all().filter(|(account, _)| {
             self.reconciler.desired(account).is_none() && cluster.owns(account, now)
         });
-        let gained: Vec<(Account, Summary)> =
-            mine.map(|(account, summary)| (account.clone(), summary)).collect();
+        let desired = |(account, summary): (&Account, Summary)| {
+            (account.clone(), Desired { summary, ways: self.ways(account) })
+        };
+        let gained: Vec<(Account, Desired)> = mine.map(desired).collect();
         let floor = cluster.cseq_floor(now);
         for account in &lost {
             self.reconciler.release(account);
         }
-        for (account, summary) in &gained {
-            self.reconciler.acquire(account, *summary, Urgency::CatchUp, floor);
+        for (account, desired) in &gained {
+            self.reconciler.acquire(account, *desired, Urgency::CatchUp, floor);
         }
         self.forget_others();
         if !lost.is_empty() || !gained.is_empty() {

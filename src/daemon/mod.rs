@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
-use crate::config::{Accounts, Config, Timers};
+use crate::config::{Accounts, Config, Timers, Way};
 use crate::control::{Answer, Request, server};
-use crate::delivery::masked;
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::delivery::{Publishers, masked};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
@@ -45,6 +45,7 @@ mod http;
 mod intake;
 mod lasts;
 mod membership;
+mod publications;
 mod requests;
 mod sources;
 mod status;
@@ -116,12 +117,15 @@ pub struct Daemon {
     /// With several mwid on one database.
     cluster: Option<Cluster>,
     events: mpsc::Receiver<Event>,
-    watch: Watch,
+    /// `None` where no phone is told by NOTIFY: then no database is needed.
+    watch: Option<Watch>,
     change: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
-    /// Rows that are being deleted by `work`.
-    deleting: usize,
+    /// Rows that are being deleted and steps of publications that are taken by `work`: a shutdown
+    /// waits for them.
+    unfinished: usize,
     asker: Asker,
+    publishers: Arc<Publishers>,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -158,7 +162,6 @@ impl Daemon {
         let asker = Asker::new(&config)?;
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
-        let watch = Watch::start(&config.database, store.clone(), change.clone());
         let control = server::listen(&config.control.socket, request.clone())?;
         let doorway = Doorway::open(&config, request.clone())?;
         let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
@@ -173,12 +176,13 @@ impl Daemon {
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: NotifyDelivery::new(&config, random_128()),
+            publishers: Arc::new(Publishers::new(&config)),
             places: Arc::new(Semaphore::new(places(&config))),
+            watch: watch(&config, &store, &change),
             config: Arc::new(config),
             path,
             transport,
             unsent: None,
-            watch,
             change,
             changes,
             store,
@@ -186,7 +190,7 @@ impl Daemon {
             given,
             past: Vec::new(),
             work: JoinSet::new(),
-            deleting: 0,
+            unfinished: 0,
             asker,
             cluster,
             events,
@@ -364,14 +368,14 @@ impl Daemon {
         if in_flight > 0 {
             tracing::info!(in_flight, "stopping: waiting for the answers that are still to come");
         }
-        while (self.delivery.in_flight() > 0 || self.deleting > 0) && Instant::now() < deadline {
+        while (self.delivery.in_flight() > 0 || self.unfinished > 0) && Instant::now() < deadline {
             self.transmit();
             let until = self.delivery.poll_timeout().map_or(deadline, |at| at.min(deadline));
             tokio::select! {
                 _ = self.transport.readable() => self.receive(buffer),
                 _ = self.transport.writable(), if self.unsent.is_some() => {}
                 // What else was asked for leads to nothing that could still be sent.
-                Some(done) = self.work.join_next() => if let Ok(Done::Deleted(..)) = done {
+                Some(done) = self.work.join_next() => if let Ok(Done::Deleted(..) | Done::Published(..)) = done {
                     self.handle_done(done);
                 },
                 () = sleep_until(Some(until)) => self.delivery.handle_timeout(Instant::now()),
@@ -402,6 +406,11 @@ impl Daemon {
 /// The counts that calls gave.
 fn given(memory: &Memory) -> HashMap<Mailbox, Summary> {
     memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect()
+}
+
+fn watch(config: &Config, store: &DialogStore, change: &mpsc::Sender<Change>) -> Option<Watch> {
+    let needed = config.delivery.uses(Way::Notify);
+    needed.then(|| Watch::start(&config.database, store.clone(), change.clone()))
 }
 
 /// Joins the others, where there are any; the channel is closed where there are none.

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
-use mwid_core::reconciler::{Standing, Urgency, Verdict};
+use mwid_core::reconciler::{Desired, Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::publications::PublishedResult;
 use super::work::Done;
-use super::{Daemon, directory, places, settings, status};
+use super::{Daemon, directory, places, settings, status, watch};
 use crate::clock::unix;
 use crate::cluster::{self, Cluster};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Way};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
-use crate::dialogs::watch::Watch;
 use crate::transport::Transport;
 
 /// How long `notify` waits for answers: Timer F of a default T1 and a little. What is still under
@@ -28,9 +28,10 @@ const NOTIFY_PATIENCE: Duration = Duration::from_secs(40);
 
 /// A `notify` command that waits for the phones.
 pub(super) struct Waiter {
-    account: Account,
-    summary: Summary,
+    pub(super) account: Account,
+    pub(super) summary: Summary,
     results: Vec<PhoneResult>,
+    pub(super) publications: Vec<PublishedResult>,
     reply: oneshot::Sender<Answer>,
     pub(super) deadline: Instant,
 }
@@ -78,15 +79,22 @@ impl Daemon {
 
     fn status(&mut self, reply: oneshot::Sender<Answer>) {
         let snapshot = self.snapshot();
-        let store = self.store.clone();
+        let store = self.config.delivery.uses(Way::Notify).then(|| self.store.clone());
         self.work.spawn(async move {
-            let probe = store.probe().await;
+            let probe = match store {
+                Some(store) => Some(store.probe().await),
+                None => None,
+            };
             send(reply, status::answer(snapshot, probe));
             Done::Answered
         });
     }
 
     fn show_subscription(&mut self, account: Account, reply: oneshot::Sender<Answer>) {
+        if !self.config.delivery.uses(Way::Notify) {
+            let text = "no subscription is looked up: [delivery] use has no notify";
+            return send(reply, Answer::refused(text));
+        }
         let store = self.store.clone();
         let delivered: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
         self.work.spawn(async move {
@@ -113,9 +121,12 @@ impl Daemon {
             return send(reply, Answer::refused(text));
         }
         let summary = Summary { new, old, ..Summary::default() };
-        self.reconciler.set(&account, summary, Urgency::Fresh, true);
+        let known = self.mailboxes.members(&account).next().is_some();
+        let ways = if known { self.ways(&account) } else { self.config.delivery.ways };
+        self.reconciler.set(&account, Desired { summary, ways }, Urgency::Fresh, true);
         let deadline = Instant::now() + NOTIFY_PATIENCE;
-        self.waiters.push(Waiter { account, summary, results: Vec::new(), reply, deadline });
+        let (results, publications) = (Vec::new(), Vec::new());
+        self.waiters.push(Waiter { account, summary, results, publications, reply, deadline });
     }
 
     /// What is missing in a context of the spool is gone for good.
@@ -272,7 +283,7 @@ impl Daemon {
         if let Some(store) = store {
             changed.push("[database]");
             self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
-            self.watch = Watch::start(&new.database, store.clone(), self.change.clone());
+            self.watch = watch(&new, &store, &self.change);
             self.store = store;
             let read = |config: &Config| {
                 let database = &config.database;
@@ -283,28 +294,38 @@ impl Daemon {
             }
         }
         self.config = Arc::new(new);
+        self.reload_delivery(&old, &mut changed);
         Ok(changed)
     }
 }
 
 impl Waiter {
     fn answer(self, database: Option<&str>, standing: Standing) {
-        let Self { account, summary, results, reply, .. } = self;
+        let Self { account, summary, results, publications, reply, .. } = self;
         let Summary { new, old, .. } = summary;
         let who = account.as_str().trim_start_matches("sip:");
         let reached = results.iter().filter(|result| result.verdict == Verdict::Delivered).count();
+        let published = publications.iter().filter(|result| result.accepted).count();
         let data = json!({
             "account": account.as_str(), "new": new, "old": old, "delivered": reached,
             "phones": results.iter().map(PhoneResult::json).collect::<Vec<_>>(),
+            "publications": publications.iter().map(PublishedResult::json).collect::<Vec<_>>(),
         });
-        let mut text = match (results.is_empty(), database) {
+        let mut text = match (results.is_empty() && publications.is_empty(), database) {
             (false, _) => {
-                let fate = if reached == 0 { ", but no phone acknowledged it" } else { "" };
+                let fate = match (reached + published, publications.is_empty()) {
+                    (0, true) => ", but no phone acknowledged it",
+                    (0, false) => ", but nobody took it",
+                    _ => "",
+                };
                 format!(
                     "Notify {who} with {new} new messages and {old} old messages was sent{fate}"
                 )
             }
             (true, Some(error)) => format!("Notify {who} waits: {error}"),
+            (true, None) if standing.publications > 0 => {
+                format!("Notify {who} waits: what is to be published is not answered yet")
+            }
             (true, None) if standing.dialogs == 0 => {
                 format!("No subscription of {who} was found, nothing was sent")
             }
@@ -313,7 +334,10 @@ impl Waiter {
         for result in &results {
             text.push_str(&format!("\n  {}", result.line()));
         }
-        let code = u8::from(reached == 0);
+        for result in &publications {
+            text.push_str(&format!("\n  {}", result.line()));
+        }
+        let code = u8::from(reached + published == 0);
         send(reply, Answer { text, data, code });
     }
 
@@ -324,7 +348,7 @@ impl Waiter {
 
 /// Why an account with subscriptions was not told anything.
 fn why_quiet(standing: Standing) -> String {
-    let Standing { dialogs, dead, paused, working } = standing;
+    let Standing { dialogs, dead, paused, working, .. } = standing;
     let mut reasons = vec![format!("{dialogs} subscriptions")];
     for (count, reason) in [
         (working, "under way, not answered yet"),

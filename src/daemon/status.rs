@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Daemon;
 use crate::cluster::Health;
 use crate::control::Answer;
+use crate::dialogs::watch::{Watch, WatchHealth};
 use crate::dialogs::{Probe, StoreError};
 use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
@@ -21,7 +22,8 @@ pub(super) struct Snapshot {
     in_flight: usize,
     /// Each source, and how it is.
     sources: Vec<(&'static str, String, Value)>,
-    watch: (String, Value),
+    /// `None` where no phone is told by NOTIFY.
+    watch: Option<(String, Value)>,
     /// What is wrong with the spool, the manager and the watch of the table.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
@@ -42,10 +44,10 @@ impl Daemon {
             spool.as_ref().map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
         let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
         let http_line = self.doorway.stats().map(|it| ("http", it.to_string(), json!(it)));
-        let watch = self.watch.health();
+        let watch = self.watch.as_ref().map(Watch::health);
         let mut troubles: Vec<String> = spool.iter().filter_map(|spool| spool.trouble()).collect();
         troubles.extend(ami.and_then(|ami| ami.trouble()));
-        troubles.extend(watch.trouble());
+        troubles.extend(watch.iter().filter_map(WatchHealth::trouble));
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -59,6 +61,10 @@ impl Daemon {
             "lamps": {
                 "accounts": census.accounts, "waiting": census.waiting, "dialogs": census.dialogs,
                 "delivered": census.delivered, "in_flight": census.in_flight, "dead": census.dead,
+            },
+            "publications": {
+                "known": census.publications, "accepted": census.published,
+                "waiting": census.publications.saturating_sub(census.published),
             },
             "sip": {
                 "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
@@ -76,7 +82,7 @@ impl Daemon {
             suspended,
             in_flight: self.delivery.in_flight(),
             sources: [spool_line].into_iter().chain(ami_line).chain(http_line).collect(),
-            watch: (watch.to_string(), json!(watch)),
+            watch: watch.map(|watch| (watch.to_string(), json!(watch))),
             troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
             data,
@@ -105,10 +111,11 @@ fn troubles(snapshot: &Snapshot, database: Option<&StoreError>) -> Vec<String> {
 }
 
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
-pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> Answer {
-    let enabled = probe.is_ok();
+pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>>) -> Answer {
+    let failure = probe.as_ref().and_then(|probe| probe.as_ref().err());
+    let enabled = failure.is_none();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
-    let troubles = troubles(&snapshot, probe.as_ref().err());
+    let troubles = troubles(&snapshot, failure);
     if !troubles.is_empty() {
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }
@@ -117,24 +124,13 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
     } = snapshot;
     data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
-    match &probe {
-        Ok(probe) => {
-            lines.push(format!(
-                "  database: {database}, {}, {} schema, table {}",
-                probe.server, probe.flavour, probe.table
-            ));
-            data["database"] = json!({
-                "url": database, "server": probe.server,
-                "flavour": probe.flavour.to_string(), "table": probe.table,
-            });
-        }
-        Err(error) => {
-            lines.push(format!("  database: {error}"));
-            data["database"] = json!({ "url": database, "error": error.to_string() });
-        }
+    let (line, facts) = database_line(&database, probe.as_ref());
+    lines.push(line);
+    data["database"] = facts;
+    if let Some((text, health)) = watch {
+        lines.push(format!("  subscriptions: {text}"));
+        data["watch"] = health;
     }
-    lines.push(format!("  subscriptions: {}", watch.0));
-    data["watch"] = watch.1;
     for (name, text, health) in sources {
         lines.push(format!("  {name}: {text}"));
         if !health.is_null() {
@@ -162,6 +158,32 @@ pub(super) fn answer(snapshot: Snapshot, probe: Result<Probe, StoreError>) -> An
         "  lamps: {} accounts, {} phones seen, {} of them up to date, {} gone by their own word, {in_flight} NOTIFYs in flight, {} accounts waiting",
         census.accounts, census.dialogs, census.delivered, census.dead, census.waiting
     ));
+    if census.publications > 0 {
+        lines.push(format!(
+            "  publications: {}, {} of them accepted",
+            census.publications, census.published
+        ));
+    }
     data["enabled"] = json!(enabled);
     Answer { text: lines.join("\n"), data, code }
+}
+
+/// The line of the database, and the same as facts.
+fn database_line(url: &str, probe: Option<&Result<Probe, StoreError>>) -> (String, Value) {
+    match probe {
+        None => ("  database: not used, no phone is told by NOTIFY".to_owned(), Value::Null),
+        Some(Ok(probe)) => (
+            format!(
+                "  database: {url}, {}, {} schema, table {}",
+                probe.server, probe.flavour, probe.table
+            ),
+            json!({
+                "url": url, "server": probe.server,
+                "flavour": probe.flavour.to_string(), "table": probe.table,
+            }),
+        ),
+        Some(Err(error)) => {
+            (format!("  database: {error}"), json!({ "url": url, "error": error.to_string() }))
+        }
+    }
 }

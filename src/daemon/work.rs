@@ -3,17 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Account;
+use mwid_core::publication::{self, Outcome, Wish};
 use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
 
 use super::Daemon;
 use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
-use crate::delivery::{Order, Report};
+use crate::delivery::{Order, Published, Report};
 use crate::dialogs::watch::{Change, Listed};
 use crate::dialogs::{Found, StoreError};
 use crate::source::ask;
@@ -26,6 +27,9 @@ pub(super) enum Done {
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
     /// The ledger has the CSeq: the NOTIFY may go out.
     Noted(Order),
+    /// The ledger has it that the publication is unknown: the step may be taken.
+    Publishable(publication::Order),
+    Published(publication::Order, Published, Duration),
     Resolved(HostPort, io::Result<Vec<SocketAddr>>),
     /// Somebody was asked for an account that no source knows.
     Asked(Account, &'static str, ask::Found),
@@ -62,6 +66,13 @@ impl Daemon {
                     Done::Noted(order)
                 });
             }
+            Action::Publish(order) => {
+                let noted = self.ledger.publishing(&order);
+                self.work.spawn(async move {
+                    noted.await;
+                    Done::Publishable(order)
+                });
+            }
         }
     }
 
@@ -74,7 +85,7 @@ impl Daemon {
     }
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
-        self.deleting += 1;
+        self.unfinished += 1;
         let (store, places) = (self.store.clone(), self.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
@@ -114,7 +125,7 @@ impl Daemon {
                 self.reconciler.handle_claim_failure(dialog.row, now);
             }
             Done::Deleted(dialog, deleted) => {
-                self.deleting -= 1;
+                self.unfinished -= 1;
                 match deleted {
                     Ok(_) => {
                         tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
@@ -125,6 +136,17 @@ impl Daemon {
             // Its account was taken over while the ledger wrote.
             Done::Noted(order) if !self.owns(&order.account) => {
                 self.reconciler.handle_verdict(order.dialog.row, Verdict::Later(None), now);
+            }
+            Done::Publishable(order)
+                if order.wish != Wish::Remove && !self.owns(&order.account) =>
+            {
+                let later = Outcome::Later(None);
+                self.reconciler.handle_published(order.way, &order.account, later, now);
+            }
+            Done::Publishable(order) => self.publish(order),
+            Done::Published(order, published, elapsed) => {
+                self.unfinished -= 1;
+                self.handle_published(&order, published, elapsed, now);
             }
             Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {

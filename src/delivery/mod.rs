@@ -1,12 +1,13 @@
-//! Deliveries: ways to make a phone know. One file each; each takes an [`Order`] and gives back
-//! what became of it as a [`Verdict`] of the reconciler.
+//! Deliveries: ways to make a phone know. One file each. NOTIFY takes an [`Order`] and gives back
+//! what became of it as a [`Verdict`] of the reconciler; all others take a step of a publication,
+//! an [`Order`](publication::Order) of the core, and give back a [`Published`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::Account;
-use mwid_core::publication::Outcome;
+use mwid_core::publication;
 use mwid_core::reconciler::Verdict;
 use mwid_core::summary::Summary;
 
@@ -21,8 +22,11 @@ pub mod notify;
 pub mod opensips_mi;
 mod prompt;
 mod pua;
+mod publishers;
 pub mod sipx;
 mod xml_rpc;
+
+pub use publishers::Publishers;
 
 /// One summary for one dialog, with the CSeq that was claimed for it.
 #[derive(Clone, Debug)]
@@ -52,12 +56,12 @@ pub struct Report {
     pub elapsed: Duration,
 }
 
-/// What became of an order of the core for a publication.
+/// What became of a step of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// What the reconciler does about it.
-    pub outcome: Outcome,
-    /// What happened, in words.
+    pub outcome: publication::Outcome,
+    /// What happened, in words: `200 OK`, `no answer`, …
     pub answer: String,
 }
 

@@ -13,13 +13,13 @@ use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use thiserror::Error;
 
-use super::{Given, Last, Member, Memory};
+use super::{Given, Last, Member, Memory, publications};
 
 /// "mwid" in ASCII: marks the file as ours (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x6d77_6964;
 
 /// Each migration takes the schema one version further (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE dialogs (
         call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
@@ -50,6 +50,13 @@ const MIGRATIONS: [&str; 3] = [
     ) WITHOUT ROWID;
     CREATE TABLE contexts (
         context TEXT NOT NULL PRIMARY KEY, inode INTEGER NOT NULL
+    ) WITHOUT ROWID;",
+    "
+    CREATE TABLE publications (
+        account TEXT NOT NULL, way TEXT NOT NULL,
+        etag TEXT, expires INTEGER,
+        new INTEGER, old INTEGER, new_urgent INTEGER, old_urgent INTEGER,
+        PRIMARY KEY (account, way)
     ) WITHOUT ROWID;",
 ];
 
@@ -129,14 +136,17 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     Ok((connection, memory))
 }
 
-/// Drops the dialogs whose subscription ended long ago: by our clock, and by what the presence
-/// server wrote of the newest one. A clock that was set years ahead drops nothing that way.
+/// Drops the dialogs and the publications that ended long ago: by our clock, and by the end of the
+/// newest one. A clock that was set years ahead drops nothing that way.
 pub(super) fn prune(connection: &Connection, unix: u64) -> Result<usize, rusqlite::Error> {
     let unix = i64::try_from(unix).unwrap_or(i64::MAX);
-    connection.execute(
-        "DELETE FROM dialogs WHERE expires < min(?1, (SELECT max(expires) FROM dialogs)) - ?2",
-        [unix, KEEP],
-    )
+    let from = |table| {
+        format!(
+            "DELETE FROM {table} WHERE expires < min(?1, (SELECT max(expires) FROM {table})) - ?2"
+        )
+    };
+    let publications = connection.execute(&from("publications"), [unix, KEEP])?;
+    Ok(publications + connection.execute(&from("dialogs"), [unix, KEEP])?)
 }
 
 /// The folder that the ledger and its lock are in.
@@ -181,7 +191,8 @@ fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
     )?;
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
     let (mailboxes, accounts) = (mailboxes(connection)?, accounts(connection)?);
-    Ok(Memory { dialogs, mailboxes, accounts, contexts: contexts(connection)? })
+    let publications = publications::load(connection)?;
+    Ok(Memory { dialogs, mailboxes, publications, accounts, contexts: contexts(connection)? })
 }
 
 /// Names that are none any more are left out.
@@ -276,7 +287,7 @@ fn mailbox(row: &Row<'_>) -> Result<Option<Given>, rusqlite::Error> {
     Ok(counted.map(|(mailbox, summary)| Given { mailbox, summary, stamp }))
 }
 
-fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rusqlite::Error> {
+pub(super) fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rusqlite::Error> {
     let [new, old, new_urgent, old_urgent]: [Option<u32>; 4] =
         [row.get(from)?, row.get(from + 1)?, row.get(from + 2)?, row.get(from + 3)?];
     let all = (new, old, new_urgent, old_urgent);

@@ -1,8 +1,10 @@
 //! The ledger: mwid's own durable memory, one SQLite file.
 //!
 //! It remembers, per dialog, the highest CSeq that was sent and the summary that the phone last
-//! acknowledged, the counts of mailboxes that only a call gave (externnotify, HTTP), and the last
-//! summary of each account with the mailboxes that lit it. What must not be forgotten is written before the bytes go out ([`Ledger::sending`]), everything else in batches.
+//! acknowledged; per publication its entity-tag and the summary that its server last took; the counts
+//! of mailboxes that only a call gave (externnotify, HTTP); and the last summary of each account with
+//! the mailboxes that lit it. What must not be forgotten is written before the bytes go out
+//! ([`Ledger::sending`], [`Ledger::publishing`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
 //! damaged ledger is set aside, one that cannot be written is moved away, and neither keeps mwid
@@ -18,7 +20,8 @@ use std::thread::JoinHandle;
 
 use mwid_core::dialog::{Dialog, Identity};
 use mwid_core::mailbox::{Account, Mailbox};
-use mwid_core::reconciler::Remembered;
+use mwid_core::publication::{self, Way};
+use mwid_core::reconciler::{Published, Remembered};
 use mwid_core::summary::Summary;
 use tokio::sync::oneshot;
 
@@ -29,6 +32,7 @@ mod file;
 mod given;
 mod last;
 mod order;
+mod publications;
 mod writer;
 
 pub use given::Given;
@@ -56,6 +60,8 @@ pub struct Memory {
     pub dialogs: Vec<(Identity, Remembered)>,
     /// The mailboxes that only a call gave.
     pub mailboxes: Vec<Given>,
+    /// What servers published of accounts.
+    pub publications: Vec<((Account, Way), Published)>,
     /// The accounts whose phones may show messages.
     pub accounts: Vec<Last>,
     /// Which folder each context of the spool was, by its inode.
@@ -107,6 +113,27 @@ impl Ledger {
         async move {
             // The writer answers even when it could not write: the lamp comes before the ledger.
             let _ = written.await;
+        }
+    }
+
+    /// A step of a publication is about to be taken: from now on it is not known what its server has.
+    /// Ready when that is written, so that a restart states it anew.
+    pub fn publishing(&self, step: &publication::Order) -> impl Future<Output = ()> + use<> {
+        let (done, written) = oneshot::channel();
+        let (account, way) = (step.account.clone(), step.way);
+        self.order(Order::Publishing { account, way, done });
+        async move {
+            let _ = written.await;
+        }
+    }
+
+    /// What came of a step of a publication. `unix` is now, in Unix seconds.
+    pub fn published(&self, step: &publication::Order, outcome: &publication::Outcome, unix: u64) {
+        let (account, way) = (step.account.clone(), step.way);
+        match publications::after(step, outcome, unix) {
+            Some(Some(published)) => self.order(Order::Published { account, way, published }),
+            Some(None) => self.order(Order::Unpublished { account, way }),
+            None => {}
         }
     }
 

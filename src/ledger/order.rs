@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::publication::Way;
+use mwid_core::reconciler::Published;
 use mwid_core::summary::Summary;
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use super::Given;
 use super::last::Member;
+use super::{Given, publications};
 use crate::source::Receipt;
 
 /// What the ledger keeps of a dialog.
@@ -76,13 +78,27 @@ pub(super) enum Order {
         context: Box<str>,
         inode: u64,
     },
+    Publishing {
+        account: Account,
+        way: Way,
+        done: oneshot::Sender<()>,
+    },
+    Published {
+        account: Account,
+        way: Way,
+        published: Published,
+    },
+    Unpublished {
+        account: Account,
+        way: Way,
+    },
 }
 
 impl Order {
     /// Somebody waits for it.
     pub(super) fn is_waited_for(&self) -> bool {
         match self {
-            Self::Sending { .. } => true,
+            Self::Sending { .. } | Self::Publishing { .. } => true,
             Self::Given { receipt, .. } => receipt.as_ref().is_some_and(Receipt::is_waited_for),
             _ => false,
         }
@@ -124,6 +140,11 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<(), rusqli
             )?
             .execute(params![dialog.call_id, dialog.local_tag, dialog.remote_tag])?,
         Order::Given { given, .. } => return give(connection, given),
+        Order::Publishing { account, way, .. } => publications::doubt(connection, account, *way)?,
+        Order::Published { account, way, published } => {
+            publications::write(connection, account, *way, published)?
+        }
+        Order::Unpublished { account, way } => publications::remove(connection, account, *way)?,
         Order::NotGiven { mailbox } => connection
             .prepare_cached("DELETE FROM mailboxes WHERE context = ?1 AND number = ?2")?
             .execute(params![mailbox.context(), mailbox.number()])?,

@@ -117,7 +117,7 @@ impl Writer {
             }
             self.write(&mut batch);
             for order in batch.drain(..) {
-                if let Order::Sending { done, .. } = order {
+                if let Order::Sending { done, .. } | Order::Publishing { done, .. } = order {
                     // Whoever waited may have gone.
                     let _ = done.send(());
                 }

@@ -7,7 +7,7 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
     let text = "[generl]\nx=1\n[timers]\nt1 = 0\nt3 = 1\nrate\n[general]\n[timers]\nt1 = 1\n";
     assert_eq!(
         parse(text).unwrap_err().to_string(),
-        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control, http\n\
+        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, opensips-mi, kamailio-rpc, sipx, timers, state, control, http\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
          t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
@@ -21,7 +21,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
     for (text, error) in [
         (
             "[databse]",
-            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, opensips-mi, kamailio-rpc, sipx, timers, state, control, http",
+            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, opensips-mi, kamailio-rpc, sipx, timers, state, control, http",
         ),
         (
             "[control]\nsockt = /a",
@@ -34,6 +34,30 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
         (
             "[database]\ndbhost = x",
             "t.conf:4: unknown key \"dbhost\" in [database]; valid keys: url, password_file, password_env, table, find_by, max_dialogs, timeout, connections, resync, watch_poll",
+        ),
+    ] {
+        assert_eq!(errors_below_proxy(text), error);
+    }
+}
+
+#[test]
+fn ways_of_delivery_are_known_and_say_where_to() {
+    for (text, error) in [
+        (
+            "[delivery]\nuse = notfy",
+            "t.conf:4: [delivery] use: \"notfy\" is not one of: notify, publish, opensips-mi, kamailio-rpc, sipx",
+        ),
+        (
+            "[delivery]\nuse = notify, notify",
+            "t.conf:4: [delivery] use: \"notify\" is in the list twice; remove one",
+        ),
+        (
+            "[delivery_contexts]\na = ",
+            "t.conf:4: [delivery_contexts] a: an element of the list is empty; write one comma between two elements",
+        ),
+        (
+            "[delivery_contexts]\nb = sipx",
+            "t.conf:4: the way sipx is used, and [sipx] publisher does not say where; set it, or take sipx out",
         ),
     ] {
         assert_eq!(errors_below_proxy(text), error);

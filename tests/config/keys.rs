@@ -53,6 +53,7 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("cluster", "password_env", "null", "url = mysql://u@h/d\npassword_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
     ("cluster", "lease", "30", "lease = 5", "5"),
     ("cluster", "poll", "200", "poll = 50", "50"),
+    ("delivery", "use", r#"["notify"]"#, "use = Publish, notify", r#"["notify", "publish"]"#),
     ("opensips-mi", "url", "null", "url = http://u:p@h:8888/mi", r#""http://u:********@h:8888/mi""#),
     ("opensips-mi", "expires", "3600", "expires = 60", "60"),
     ("opensips-mi", "timeout", "10", "timeout = 2", "2"),

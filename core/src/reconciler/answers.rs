@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::Urgency;
-use super::state::{Pause, Phase};
+use super::state::{AccountState, Pause, Phase};
 use super::{Action, MAX_CHECKS, Reconciler, Verdict};
 use crate::dialog::{Dialog, RowId};
 use crate::mailbox::Account;
+use crate::publication::Way;
 
 /// How much further a CSeq jumps after each 500 in a row: the server, or somebody else, counted
 /// past us (design rule 4). After the last one the dialog waits like any other failure. The first
@@ -19,9 +20,9 @@ const JUMPS: [u32; 3] = [2, 10, 100];
 /// come round every 5 s at the latest; the look-up must come after that.
 pub(super) const CHECK_AFTER: Duration = Duration::from_secs(6);
 
-/// How often in a row a dialog is tried again at once: more than there are proxies and challenges,
+/// How often in a row a dialog or a publication is tried again at once: more than there are proxies and challenges,
 /// and an end for a proxy that challenges for ever.
-const AGAIN: u32 = 10;
+pub(super) const AGAIN: u32 = 10;
 
 impl Reconciler {
     /// The account's live dialogs, newest first, as the database has them now.
@@ -35,7 +36,8 @@ impl Reconciler {
         self.unix = unix;
         self.end_lookup(account);
         // Released during the look-up: its dialogs are another's.
-        let Some(state) = self.accounts.get_mut(account) else { return };
+        let told = |state: &&mut AccountState| state.ways.contains(Way::Notify);
+        let Some(state) = self.accounts.get_mut(account).filter(told) else { return };
         state.failures = 0;
         // Whoever still needs a later look is considered below, or scheduled by its own answer.
         if let Some(due) = state.due.take() {
@@ -212,10 +214,7 @@ impl Reconciler {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
         state.failures = state.failures.saturating_add(1);
         let own = self.jitter.spread(self.settings.backoff.pause(state.failures));
-        let pause = match told {
-            Some(told) => Pause::Told(now + told + own.min(told / 10)),
-            None => Pause::Backoff(now + own),
-        };
+        let pause = Pause::after(told, own, now);
         state.pause = Some(pause);
         let account = state.account.clone();
         if let Some(state) = self.accounts.get_mut(&account) {

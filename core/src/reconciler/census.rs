@@ -19,16 +19,20 @@ pub struct Census {
     pub dialogs: usize,
     /// Dialogs whose phone acknowledged the current summary.
     pub delivered: usize,
-    /// Dialogs with a claim or a NOTIFY under way.
+    /// Dialogs with a claim or a NOTIFY under way, and publications with a step under way.
     pub in_flight: usize,
     /// Dialogs left alone because their phone said that they are gone.
     pub dead: usize,
+    /// Publications that servers have or are to have, or are to remove.
+    pub publications: usize,
+    /// Publications whose server took the current summary.
+    pub published: usize,
 }
 
-/// How the dialogs of one account stand.
+/// How the dialogs of one account stand, and whether it has publications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Live ones.
+    /// Live dialogs.
     pub dialogs: usize,
     /// Those whose phone said that they are gone: left alone until they change.
     pub dead: usize,
@@ -36,6 +40,8 @@ pub struct Standing {
     pub paused: usize,
     /// Those with a claim or a NOTIFY under way.
     pub working: usize,
+    /// Publications of the account.
+    pub publications: usize,
 }
 
 impl Reconciler {
@@ -65,6 +71,7 @@ impl Reconciler {
             && !state.finding
             && state.due.is_none_or(|due| due > soon)
             && !state.dialogs.iter().any(working)
+            && self.publications.is_settled(account, soon)
     }
 
     /// Whether every phone of this account that was found has acknowledged what it must show, or
@@ -85,7 +92,8 @@ impl Reconciler {
     #[must_use]
     pub fn standing(&self, account: &Account, now: Instant) -> Standing {
         let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
-        let mut standing = Standing::default();
+        let publications = self.publications.of(account).count();
+        let mut standing = Standing { publications, ..Standing::default() };
         for dialog in rows.unwrap_or_default().iter().filter_map(|row| self.dialogs.get(row)) {
             standing.dialogs += 1;
             standing.dead += usize::from(dialog.phase == Phase::Dead);
@@ -112,6 +120,8 @@ impl Reconciler {
             accounts: self.accounts.len(),
             dialogs: self.dialogs.len(),
             in_flight: self.in_flight,
+            publications: self.publications.len(),
+            published: self.published(),
             ..Census::default()
         };
         for dialog in self.dialogs.values() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::queue::Urgency;
 use super::state::{DialogState, Pause, Phase};
-use super::{MAX_CHECKS, Reconciler};
+use super::{MAX_CHECKS, Ready, Reconciler};
 use crate::dialog::{Dialog, RowId};
 use crate::mailbox::Account;
 
@@ -84,6 +84,6 @@ impl Reconciler {
     pub(super) fn make_ready(&mut self, row: RowId, dialog: Arc<Dialog>, urgency: Urgency) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
         state.phase = Phase::Ready(dialog, urgency);
-        self.ready.push(urgency, row);
+        self.ready.push(urgency, Ready::Dialog(row));
     }
 }

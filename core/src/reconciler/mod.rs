@@ -2,7 +2,8 @@
 //!
 //! A source says what an account's summary is (*desired*); an answer says what a phone took
 //! (*delivered*). The reconciler looks an account's dialogs up, claims a CSeq for each dialog
-//! that differs, has a NOTIFY sent, and comes back later when that failed.
+//! that differs, has a NOTIFY sent, and comes back later when that failed. In the same way it keeps
+//! what servers publish of the account: see `publications`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
+use crate::publication::{self, Way};
 use crate::summary::Summary;
 
 mod answers;
@@ -19,16 +21,21 @@ mod consider;
 #[cfg(test)]
 mod order_tests;
 mod polls;
+mod publications;
+#[cfg(test)]
+mod publications_tests;
 mod queue;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use census::{Census, Standing};
+pub use publications::Published;
+use publications::{Key, Publications};
 use queue::Queue;
 pub use queue::Urgency;
-pub use state::Remembered;
 use state::{AccountState, DialogState, Pause, Phase};
+pub use state::{Desired, Remembered};
 
 /// How often one version of a dialog is looked at again, and how often it is told again because of
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.
@@ -78,6 +85,15 @@ pub enum Action {
         /// The CSeq claimed for it.
         cseq: u32,
     },
+    /// Take a publication one step on; answer with [`Reconciler::handle_published`].
+    Publish(publication::Order),
+}
+
+/// Who is in line for the rate limit.
+#[derive(Debug)]
+enum Ready {
+    Dialog(RowId),
+    Publication(Key),
 }
 
 /// What became of a NOTIFY, in the reconciler's own terms.
@@ -101,20 +117,22 @@ pub enum Verdict {
 /// [`poll_action`](Self::poll_action) until it gives `None`; call it again at
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
-/// - commands: [`remember`](Self::remember), [`set`](Self::set), [`acquire`](Self::acquire),
-///   [`release`](Self::release), [`look_up`](Self::look_up),
+/// - commands: [`remember`](Self::remember), [`remember_publications`](Self::remember_publications),
+///   [`set`](Self::set), [`acquire`](Self::acquire), [`release`](Self::release),
+///   [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
 ///   [`look_up_all`](Self::look_up_all), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
-///   [`handle_verdict`](Self::handle_verdict)
+///   [`handle_verdict`](Self::handle_verdict), [`handle_published`](Self::handle_published)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
 ///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census)
 ///
-/// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2), at most one per `min_interval`
-/// and dialog, the first of a burst at once and the last always; what has not been sent is
-/// replaced by what is newer; a CSeq is never below one that mwid used before in the dialog.
+/// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2) and one step per publication, at
+/// most one per `min_interval` of each, the first of a burst at once and the last always; what has
+/// not been sent is replaced by what is newer; a CSeq is never below one that mwid used before in
+/// the dialog.
 #[derive(Debug)]
 pub struct Reconciler {
     settings: Settings,
@@ -125,7 +143,8 @@ pub struct Reconciler {
     /// From before a restart; taken when the dialog is seen again.
     remembered: HashMap<Identity, Remembered>,
     lookups: Queue<Account>,
-    ready: Queue<RowId>,
+    publications: Publications,
+    ready: Queue<Ready>,
     answers: VecDeque<Action>,
     /// When to look an account up again: its `due`, once.
     timers: BTreeSet<(Instant, Account)>,
@@ -149,6 +168,7 @@ impl Reconciler {
             dialogs: HashMap::new(),
             remembered: HashMap::new(),
             lookups: Queue::new(),
+            publications: Publications::default(),
             ready: Queue::new(),
             answers: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -198,19 +218,34 @@ impl Reconciler {
         for account in accounts {
             self.look_up(&account, Urgency::CatchUp);
         }
+        self.hurry_publications();
     }
 
     /// This is what the account's phones must show. With `force` they are told even if they
-    /// already acknowledged it.
-    pub fn set(&mut self, account: &Account, summary: Summary, urgency: Urgency, force: bool) {
-        let known = self.accounts.get(account).map(|state| state.desired);
-        if known == Some(summary) && !force {
+    /// already acknowledged it. A summary alone is told by NOTIFY.
+    pub fn set(
+        &mut self,
+        account: &Account,
+        desired: impl Into<Desired>,
+        urgency: Urgency,
+        force: bool,
+    ) {
+        let desired = desired.into();
+        let known = self.accounts.get(account);
+        let known = known.map(|state| Desired { summary: state.desired, ways: state.ways });
+        if known == Some(desired) && !force {
             return;
+        }
+        if known.is_some_and(|known| known.ways.contains(Way::Notify))
+            && !desired.ways.contains(Way::Notify)
+        {
+            self.release_dialogs(account);
         }
         self.accounts
             .entry(account.clone())
-            .and_modify(|state| state.desired = summary)
-            .or_insert_with(|| AccountState::new(summary));
+            .and_modify(|state| (state.desired, state.ways) = (desired.summary, desired.ways))
+            .or_insert_with(|| AccountState::new(desired));
+        self.set_publications(account, desired.ways, urgency, force);
         for row in &self.accounts[account].dialogs {
             let Some(dialog) = self.dialogs.get_mut(row) else { continue };
             if force {
@@ -227,18 +262,37 @@ impl Reconciler {
     /// What they show is not known then, so all of them are told, with CSeqs above `floor`: no
     /// other one has come so far. (A row alone does not say: OpenSIPS rolls it back to its own
     /// count.) For an account that this one tells already it is the same as [`set`](Self::set).
-    pub fn acquire(&mut self, account: &Account, summary: Summary, urgency: Urgency, floor: u32) {
+    pub fn acquire(
+        &mut self,
+        account: &Account,
+        desired: impl Into<Desired>,
+        urgency: Urgency,
+        floor: u32,
+    ) {
         let is_new = !self.accounts.contains_key(account);
-        self.set(account, summary, urgency, false);
+        if is_new {
+            self.doubt_publications(account);
+        }
+        self.set(account, desired, urgency, false);
         if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
             state.acquired = Some(floor);
         }
     }
 
     /// Another mwid tells the account's phones from here on: nothing new is sent to them, what is
-    /// in flight ends by itself. How far each dialog was counted is remembered.
+    /// in flight ends by itself. How far each dialog was counted is remembered. What is published
+    /// here is removed a little later, when the other one has published it too.
     pub fn release(&mut self, account: &Account) {
-        let Some(state) = self.accounts.remove(account) else { return };
+        self.release_dialogs(account);
+        if self.accounts.remove(account).is_some() {
+            self.hand_over_publications(account);
+        }
+    }
+
+    fn release_dialogs(&mut self, account: &Account) {
+        let Some(state) = self.accounts.get_mut(account) else { return };
+        let left = AccountState::new(Desired { summary: state.desired, ways: state.ways });
+        let state = std::mem::replace(state, left);
         self.finding -= usize::from(state.finding);
         if let Some(due) = state.due {
             self.timers.remove(&(due, account.clone()));
@@ -260,9 +314,12 @@ impl Reconciler {
         self.accounts.keys()
     }
 
-    /// The account's rows may have changed: puts it in line for a look-up.
+    /// The account's rows may have changed: puts it in line for a look-up, if it is told by NOTIFY.
     pub fn look_up(&mut self, account: &Account, urgency: Urgency) {
         let Some(state) = self.accounts.get_mut(account) else { return };
+        if !state.ways.contains(Way::Notify) {
+            return;
+        }
         if state.finding {
             state.again = Some(state.again.unwrap_or(urgency).max(urgency));
             return;

@@ -63,6 +63,7 @@ impl Scene {
                     sent.push(cseq);
                     self.reconciler.handle_verdict(dialog.row, Verdict::Delivered, self.now);
                 }
+                Action::Publish(order) => panic!("{order:?} of an account that is told by NOTIFY"),
             }
         }
         sent

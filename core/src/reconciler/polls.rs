@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::queue::Urgency;
 use super::state::Phase;
-use super::{Action, Reconciler};
+use super::{Action, Ready, Reconciler};
 use crate::dialog::RowId;
 
 impl Reconciler {
@@ -16,8 +16,11 @@ impl Reconciler {
         }
         if self.in_flight < self.settings.max_in_flight {
             while !self.ready.is_empty() && self.rate.take(now) {
-                let row = self.ready.pop(false).expect("the queue is not empty");
-                if let Some(action) = self.claim(row) {
+                let action = match self.ready.pop(false).expect("the queue is not empty") {
+                    Ready::Dialog(row) => self.claim(row),
+                    Ready::Publication(key) => self.publish(&key, now),
+                };
+                if let Some(action) = action {
                     return Some(action);
                 }
             }
@@ -35,10 +38,10 @@ impl Reconciler {
         let check = self.checks.front().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
-        timer.into_iter().chain(check).chain(token).min()
+        timer.into_iter().chain(check).chain(self.publications.poll_timeout()).chain(token).min()
     }
 
-    pub(super) fn find(&mut self) -> Option<Action> {
+    fn find(&mut self) -> Option<Action> {
         // What was found waits in memory for the rate limit: do not find ahead of it.
         let fresh_only = self.ready.len() >= self.settings.max_in_flight;
         while let Some(account) = self.lookups.pop(fresh_only) {
@@ -54,7 +57,7 @@ impl Reconciler {
         None
     }
 
-    pub(super) fn claim(&mut self, row: RowId) -> Option<Action> {
+    fn claim(&mut self, row: RowId) -> Option<Action> {
         let state = self.dialogs.get_mut(&row)?;
         let Phase::Ready(dialog, _) = &state.phase else { return None };
         let dialog = dialog.clone();
@@ -63,7 +66,7 @@ impl Reconciler {
         Some(Action::Claim { dialog, above: state.high_water })
     }
 
-    pub(super) fn fire_timers(&mut self, now: Instant) {
+    fn fire_timers(&mut self, now: Instant) {
         while self.checks.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, account)) = self.checks.pop_front() else { return };
             self.look_up(&account, Urgency::CatchUp);
@@ -75,5 +78,6 @@ impl Reconciler {
             let urgency = state.urgency;
             self.look_up(&account, urgency);
         }
+        self.fire_publications(now);
     }
 }

@@ -1,4 +1,4 @@
-//! Two lines at one counter.
+//! Lines at one counter.
 
 use std::collections::VecDeque;
 
@@ -7,25 +7,29 @@ use std::collections::VecDeque;
 pub enum Urgency {
     /// Start, rescan, retry.
     CatchUp,
+    /// A publication that ends soon.
+    Due,
     /// A voicemail was left or heard just now: ahead of everything else.
     Fresh,
 }
 
-/// Two lines at one counter: fresh ones first.
+/// Lines at one counter: fresh ones first, then what ends soon.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     fresh: VecDeque<T>,
+    due: VecDeque<T>,
     catch_up: VecDeque<T>,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { fresh: VecDeque::new(), catch_up: VecDeque::new() }
+        Self { fresh: VecDeque::new(), due: VecDeque::new(), catch_up: VecDeque::new() }
     }
 
     pub(super) fn push(&mut self, urgency: Urgency, item: T) {
         match urgency {
             Urgency::Fresh => self.fresh.push_back(item),
+            Urgency::Due => self.due.push_back(item),
             Urgency::CatchUp => self.catch_up.push_back(item),
         }
     }
@@ -33,11 +37,14 @@ impl<T> Queue<T> {
     /// The next one; with `fresh_only`, none that may wait.
     pub(super) fn pop(&mut self, fresh_only: bool) -> Option<T> {
         let fresh = self.fresh.pop_front();
-        if fresh_only { fresh } else { fresh.or_else(|| self.catch_up.pop_front()) }
+        if fresh_only {
+            return fresh;
+        }
+        fresh.or_else(|| self.due.pop_front()).or_else(|| self.catch_up.pop_front())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.fresh.len() + self.catch_up.len()
+        self.fresh.len() + self.due.len() + self.catch_up.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

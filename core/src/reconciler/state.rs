@@ -1,16 +1,34 @@
 //! What is remembered of an account and of a dialog.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::queue::Urgency;
 use crate::dialog::{Dialog, Identity, RowId, Version};
 use crate::mailbox::Account;
+use crate::publication::Ways;
 use crate::summary::Summary;
+
+/// What an account's phones must show, and how they come to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The counts.
+    pub summary: Summary,
+    /// The ways.
+    pub ways: Ways,
+}
+
+/// By NOTIFY alone.
+impl From<Summary> for Desired {
+    fn from(summary: Summary) -> Self {
+        Self { summary, ways: Ways::default() }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct AccountState {
     pub(super) desired: Summary,
+    pub(super) ways: Ways,
     /// Waits in a look-up queue.
     pub(super) queued: bool,
     /// A look-up is under way.
@@ -72,7 +90,7 @@ pub(super) struct DialogState {
     pub(super) released: bool,
 }
 
-/// Why a dialog is not tried again yet.
+/// Why a dialog or a publication is not tried again yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pause {
     /// Our own back-off: a fresh voicemail ends it.
@@ -82,6 +100,14 @@ pub(super) enum Pause {
 }
 
 impl Pause {
+    /// The time that the peer asked for, and a little of our own; or our own.
+    pub(super) fn after(told: Option<Duration>, own: Duration, now: Instant) -> Self {
+        match told {
+            Some(told) => Self::Told(now + told + own.min(told / 10)),
+            None => Self::Backoff(now + own),
+        }
+    }
+
     pub(super) fn until(self) -> Instant {
         match self {
             Self::Backoff(at) | Self::Told(at) => at,
@@ -106,9 +132,10 @@ impl Phase {
 }
 
 impl AccountState {
-    pub(super) fn new(desired: Summary) -> Self {
+    pub(super) fn new(desired: Desired) -> Self {
         Self {
-            desired,
+            desired: desired.summary,
+            ways: desired.ways,
             queued: false,
             finding: false,
             again: None,

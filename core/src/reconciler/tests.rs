@@ -92,6 +92,7 @@ impl Rig {
                 Action::Notify { dialog, summary, cseq, .. } => {
                     sent.push((dialog.row.0, summary.new, cseq));
                 }
+                Action::Publish(order) => panic!("{order:?} of an account that is told by NOTIFY"),
             }
         }
         sent

@@ -1,7 +1,8 @@
 //! The reconciler against a model of everything around it, in virtual time: a database, a presence
 //! server that counts its own CSeq (and rolls the row back, as OpenSIPS does), phones that reboot,
 //! a network that loses, a mwid that is killed and starts again with its ledger, mailboxes that are
-//! removed meanwhile. A failing seed is printed; `SEED=n cargo test -p mwid-core --test
+//! removed meanwhile; and servers that publish, forget and lose what was published. A failing seed
+//! is printed; `SEED=n cargo test -p mwid-core --test
 //! reconciler_model` replays it alone.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -13,8 +14,15 @@ use std::time::{Duration, Instant};
 use mwid_core::dialog::{Dialog, Flavour, Identity, Row, RowId};
 use mwid_core::mailbox::Account;
 use mwid_core::pace::Backoff;
-use mwid_core::reconciler::{Action, Reconciler, Remembered, Settings, Urgency, Verdict};
+use mwid_core::publication::{self, Outcome, Way, Ways, Wish};
+use mwid_core::reconciler::{
+    Action, Desired, Published, Reconciler, Remembered, Settings, Urgency, Verdict,
+};
 use mwid_core::summary::Summary;
+
+mod publisher;
+
+use publisher::Publisher;
 
 const UNIX: u64 = 1_795_000_000;
 
@@ -58,6 +66,7 @@ enum Pending {
     },
     /// The server's own NOTIFY of a refresh, which its notifier process sends later.
     Server(i64),
+    Publish(publication::Order),
 }
 
 struct World {
@@ -71,6 +80,14 @@ struct World {
     ledger: HashMap<Identity, Remembered>,
     /// And what the accounts showed last, until their phones were told that there is nothing.
     lasts: BTreeMap<Account, Summary>,
+    /// What it has of publications.
+    published: HashMap<(Account, Way), Published>,
+    publisher: Publisher,
+    publishing: HashMap<(Account, Way), u32>,
+    publishes: usize,
+    /// At the end no answer of a publishing server gets lost: what is left behind by one that does
+    /// ends by itself, but only after a while.
+    calm: bool,
     truth: BTreeMap<Account, Summary>,
     rows: BTreeMap<i64, Subscription>,
     next_row: i64,
@@ -110,6 +127,11 @@ impl World {
             reconciler: Reconciler::new(settings(), seed),
             ledger: HashMap::new(),
             lasts: BTreeMap::new(),
+            published: HashMap::new(),
+            publisher: Publisher::default(),
+            publishing: HashMap::new(),
+            publishes: 0,
+            calm: false,
             truth: BTreeMap::new(),
             rows: BTreeMap::new(),
             next_row: 1,
@@ -201,7 +223,8 @@ impl World {
         if summary != Summary::default() || self.lasts.contains_key(account) {
             self.lasts.insert(account.clone(), summary);
         }
-        self.reconciler.set(account, summary, urgency, false);
+        let desired = Desired { summary, ways: Self::ways(account) };
+        self.reconciler.set(account, desired, urgency, false);
     }
 
     /// Something came of an account: it need not be remembered when all phones show that it is dark.
@@ -212,10 +235,34 @@ impl World {
         }
     }
 
+    /// By which ways an account is told: each mixture once.
+    fn ways(account: &Account) -> Ways {
+        let notify = Ways::default();
+        match account.user() {
+            "200" | "201" => notify,
+            "202" => notify.with(Way::Publish),
+            "203" => Ways::NONE.with(Way::Publish),
+            _ => Ways::NONE.with(Way::Publish).with(Way::KamailioRpc),
+        }
+    }
+
+    /// Nobody lights the account any more: its phones are told so, nothing of it is published.
+    fn vanish(&mut self, account: &Account) {
+        self.truth.remove(account);
+        let ways = Ways::default().common(Self::ways(account));
+        if ways.contains(Way::Notify) {
+            self.lasts.insert(account.clone(), Summary::default());
+        } else {
+            self.lasts.remove(account);
+        }
+        let desired = Desired { summary: Summary::default(), ways };
+        self.reconciler.set(account, desired, Urgency::CatchUp, false);
+    }
+
     fn disturb(&mut self) {
         let number = self.random.below(5);
         let account = Self::account(number);
-        match self.random.below(20) {
+        match self.random.below(22) {
             0..=9 => self.change(&account),
             10..=12 => self.subscribe(&account),
             13 | 14 => {
@@ -237,6 +284,9 @@ impl World {
             }
             17 => self.database_down_until = self.now + self.random.millis(20_000),
             18 => self.proxy_down_until = self.now + self.random.millis(20_000),
+            19 => self.publisher.restart(),
+            20 if !Self::ways(&account).contains(Way::Notify) => self.vanish(&account),
+            20 => {}
             _ => self.crash(),
         }
     }
@@ -255,6 +305,10 @@ impl World {
                 Action::Notify { dialog, summary, cseq, .. } => {
                     self.sent(&dialog, cseq);
                     self.pending.push((after, Pending::Notify { dialog, summary, cseq }));
+                }
+                Action::Publish(order) => {
+                    self.publishing(&order);
+                    self.pending.push((after, Pending::Publish(order)));
                 }
             }
         }
@@ -324,6 +378,55 @@ impl World {
         Verdict::Delivered
     }
 
+    /// One step in flight per publication; and the ledger knows that nothing is known.
+    fn publishing(&mut self, order: &publication::Order) {
+        self.publishes += 1;
+        let key = (order.account.clone(), order.way);
+        let in_flight = self.publishing.entry(key.clone()).or_default();
+        *in_flight += 1;
+        assert_eq!(*in_flight, 1, "seed {}: two steps in flight of {key:?}", self.seed);
+        let unknown = Published { etag: order.etag.clone(), accepted: None, expires: None };
+        self.published.entry(key).or_insert(unknown).accepted = None;
+    }
+
+    fn publish(&mut self, order: &publication::Order) -> Outcome {
+        if self.now < self.proxy_down_until || !self.calm && self.random.below(10) == 0 {
+            // Lost on the way there or on the way back, or somebody challenged.
+            return match self.random.below(3) {
+                0 => {
+                    self.publisher.take(order, self.now);
+                    Outcome::Later(None)
+                }
+                1 if self.now >= self.proxy_down_until => Outcome::Again,
+                _ => Outcome::Later(None),
+            };
+        }
+        self.publisher.take(order, self.now)
+    }
+
+    /// The ledger hears of it; it may be too late for it to be written.
+    fn note_published(&mut self, order: &publication::Order, outcome: &Outcome) {
+        if self.random.below(4) == 0 {
+            return;
+        }
+        let key = (order.account.clone(), order.way);
+        let ends = self.unix();
+        match (outcome, order.wish) {
+            (Outcome::Accepted { .. } | Outcome::Stale, Wish::Remove) => {
+                self.published.remove(&key);
+            }
+            (Outcome::Accepted { etag, expires }, Wish::State(it) | Wish::Refresh(it)) => {
+                let expires = expires.map(|expires| ends + expires.as_secs());
+                let known = Published { etag: etag.clone(), accepted: Some(it), expires };
+                self.published.insert(key, known);
+            }
+            (Outcome::Stale, _) => {
+                self.published.entry(key).and_modify(|it| it.etag = None);
+            }
+            (Outcome::Again | Outcome::Later(_), _) => {}
+        }
+    }
+
     /// The ledger hears of an answer; it may be too late for it to be written.
     fn note(&mut self, dialog: &Dialog, verdict: Verdict, summary: Summary, cseq: u32) {
         let is_written = self.random.below(4) > 0;
@@ -340,27 +443,39 @@ impl World {
     /// kill -9, and a new start: what was in flight may still arrive, nobody hears the answer.
     fn crash(&mut self) {
         for (_, pending) in std::mem::take(&mut self.pending) {
-            if let Pending::Notify { dialog, summary, cseq } = pending
-                && self.random.below(2) == 0
-            {
-                self.take(&dialog, summary, cseq);
+            match pending {
+                _ if self.random.below(2) == 0 => {}
+                Pending::Notify { dialog, summary, cseq } => {
+                    self.take(&dialog, summary, cseq);
+                }
+                Pending::Publish(order) => {
+                    self.publisher.take(&order, self.now);
+                }
+                Pending::Find(..) | Pending::Claim(..) | Pending::Server(_) => {}
             }
         }
         self.in_flight.clear();
+        self.publishing.clear();
         // A restart takes longer than a second, so no phone is told twice within one.
         self.now += Duration::from_secs(1);
         self.reconciler = Reconciler::new(settings(), self.seed);
         self.reconciler.remember(self.ledger.iter().map(|(identity, past)| (*identity, *past)));
+        if self.random.below(10) == 0 {
+            // The ledger lost that.
+            self.published.clear();
+        }
+        let past = self.published.iter().map(|(key, past)| (key.clone(), past.clone()));
+        self.reconciler.remember_publications(past, self.now, self.unix());
         // Now and then a mailbox was removed, so that no source speaks of it any more.
         self.truth.retain(|_, _| self.random.below(8) > 0);
         for (account, summary) in self.truth.clone() {
             self.desire(&account, summary, Urgency::CatchUp);
         }
-        let lasts: Vec<Account> = self.lasts.keys().cloned().collect();
-        for account in lasts.iter().filter(|account| !self.truth.contains_key(account)) {
-            self.reconciler.set(account, Summary::default(), Urgency::CatchUp, false);
-            self.lasts.insert(account.clone(), Summary::default());
+        let nobodys = self.lasts.keys().filter(|account| !self.truth.contains_key(*account));
+        for account in nobodys.cloned().collect::<Vec<_>>() {
+            self.vanish(&account);
         }
+        self.reconciler.withdraw(|_| false, |_| false);
     }
 
     fn answer(&mut self, pending: Pending) {
@@ -388,6 +503,12 @@ impl World {
                 self.reconciler.handle_claim(row, claimed, self.now);
             }
             Pending::Server(id) => self.server_notifies(id),
+            Pending::Publish(order) => {
+                let outcome = self.publish(&order);
+                self.publishing.insert((order.account.clone(), order.way), 0);
+                self.note_published(&order, &outcome);
+                self.reconciler.handle_published(order.way, &order.account, outcome, self.now);
+            }
             Pending::Notify { dialog, summary, cseq } => {
                 let verdict = self.deliver(&dialog, summary, cseq);
                 self.in_flight.insert(dialog.row, 0);
@@ -432,8 +553,14 @@ impl World {
         for account in self.truth.keys().cloned().collect::<Vec<_>>() {
             self.change_in_flight(&account);
         }
+        let vanished = Self::account(3);
+        if self.random.below(4) == 0 {
+            self.vanish(&vanished);
+        }
+        self.calm = true;
         let until = self.now + Duration::from_secs(300);
-        while self.now < until {
+        while self.now < until || !self.publishing.values().all(|in_flight| *in_flight == 0) {
+            let until = until.max(self.now + Duration::from_millis(50));
             self.step(until);
         }
         self.check();
@@ -461,6 +588,10 @@ impl World {
             let account: Account =
                 subscription.row.presentity_uri.as_deref().unwrap().parse().unwrap();
             let (phone, truth) = (&subscription.phone, self.truth.get(&account));
+            if !Self::ways(&account).contains(Way::Notify) {
+                assert_eq!(phone.seen, [], "seed {}: row {id} was told", self.seed);
+                continue;
+            }
             // Where no source speaks of an account its phones show nothing, or what they were told.
             let shown = phone.shows.unwrap_or_default();
             let is_right = match truth {
@@ -473,25 +604,39 @@ impl World {
                 self.seed
             );
         }
-        assert!(self.lasts.values().all(|last| *last != Summary::default()), "seed {}", self.seed);
+        let told = |account: &Account| Self::ways(account).contains(Way::Notify);
+        let lasts = self.lasts.iter().filter(|(account, _)| told(account));
+        assert!(lasts.into_iter().all(|(_, it)| *it != Summary::default()), "seed {}", self.seed);
+        for account in (0..5).map(Self::account) {
+            for way in Way::ALL.into_iter().filter(|way| *way != Way::Notify) {
+                let wanted = Self::ways(&account).contains(way);
+                let truth = self.truth.get(&account).filter(|_| wanted).copied();
+                let has = self.publisher.has(&account, way, self.now);
+                let truth: Vec<Summary> = truth.into_iter().collect();
+                assert_eq!(has, truth, "seed {}: {account} by {way}", self.seed);
+            }
+        }
         let census = self.reconciler.census();
+        assert_eq!(census.publications, census.published, "seed {}: {census:?}", self.seed);
         assert_eq!(census.in_flight, 0, "seed {}: {census:?}", self.seed);
         assert_eq!(census.waiting, 0, "seed {}: {census:?}", self.seed);
     }
 }
 
 #[test]
-fn whatever_happens_every_phone_ends_with_the_truth() {
+fn whatever_happens_every_phone_and_every_server_ends_with_the_truth() {
     let seeds = match std::env::var("SEED") {
         Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
         Err(_) => 0..=400,
     };
-    let mut notifies = 0;
+    let (mut notifies, mut publishes) = (0, 0);
     for seed in seeds {
         let mut world = World::new(seed);
         world.run();
         notifies += world.notifies;
+        publishes += world.publishes;
     }
-    println!("{notifies} NOTIFYs");
+    println!("{notifies} NOTIFYs, {publishes} publications");
+    assert!(publishes > 100, "the model published only {publishes} times");
     assert!(notifies > 100, "the model sent only {notifies} NOTIFYs");
 }
