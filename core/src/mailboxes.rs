@@ -111,10 +111,7 @@ impl Mailboxes {
         let count = Count { summary, failed: false };
         if self.counts.insert(mailbox.clone(), count).is_none() {
             for account in &accounts {
-                let members = self.members.entry(account.clone()).or_default();
-                if !members.contains(mailbox) {
-                    members.push(mailbox.clone());
-                }
+                join(self.members.entry(account.clone()).or_default(), mailbox);
             }
         }
         Ok(self.sums(accounts))
@@ -125,10 +122,7 @@ impl Mailboxes {
         let unknown = Count { summary: Summary::default(), failed: true };
         self.counts.entry(mailbox.clone()).or_insert(unknown).failed = true;
         for account in self.directory.accounts(mailbox).unwrap_or_default() {
-            let members = self.members.entry(account).or_default();
-            if !members.contains(mailbox) {
-                members.push(mailbox.clone());
-            }
+            join(self.members.entry(account).or_default(), mailbox);
         }
     }
 
@@ -269,6 +263,14 @@ impl Mailboxes {
         counts.try_fold(Summary::default(), |sum, count| {
             (!count.failed).then(|| sum.plus(count.summary))
         })
+    }
+}
+
+/// Most accounts have one mailbox, and there may be 100,000 of them: no room is kept for more.
+fn join(members: &mut Vec<Mailbox>, mailbox: &Mailbox) {
+    if !members.contains(mailbox) {
+        members.reserve_exact(1);
+        members.push(mailbox.clone());
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
-use crate::config::{Accounts, Config, Timers, Way};
+use crate::config::{Accounts, Config, DatabaseUrl, Timers, Way};
 use crate::control::{Answer, Request, server};
 use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
 use crate::delivery::{Publishers, masked};
@@ -459,6 +459,12 @@ fn settings(timers: &Timers) -> Settings {
     }
 }
 
+/// SQLite has one connection, whose thread commits whatever waits as one: the more, the fewer syncs.
+const SQLITE_PLACES: usize = 128;
+
 fn places(config: &Config) -> usize {
+    if matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
+        return SQLITE_PLACES;
+    }
     usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
 }

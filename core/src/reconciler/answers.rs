@@ -50,6 +50,12 @@ impl Reconciler {
                 self.consider(account, Arc::new(dialog), acquired, now);
             }
         }
+        // What a ledger knew has been taken over: its room is given back.
+        if self.remembered.capacity() > 1024
+            && self.remembered.len() < self.remembered.capacity() / 8
+        {
+            self.remembered.shrink_to(self.remembered.len() * 2);
+        }
     }
 
     /// The look-up failed; it is tried again after the growing back-off.

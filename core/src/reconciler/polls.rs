@@ -1,5 +1,6 @@
 //! What the reconciler asks for next, and when it wants to be asked again.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::queue::Urgency;
@@ -70,6 +71,9 @@ impl Reconciler {
         while self.checks.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, account)) = self.checks.pop_front() else { return };
             self.look_up(&account, Urgency::CatchUp);
+        }
+        if self.checks.is_empty() && self.checks.capacity() > 1024 {
+            self.checks = VecDeque::new();
         }
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, account)) = self.timers.pop_first() else { return };

@@ -13,6 +13,9 @@ pub enum Urgency {
     Fresh,
 }
 
+/// A line keeps the room for this many.
+const ROOM: usize = 1024;
+
 /// Lines at one counter: fresh ones first, then what ends soon.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -34,13 +37,24 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Gives back the room that a crowd took, once nobody waits.
+    fn tidy(&mut self) {
+        for line in [&mut self.fresh, &mut self.due, &mut self.catch_up] {
+            if line.is_empty() && line.capacity() > ROOM {
+                *line = VecDeque::new();
+            }
+        }
+    }
+
     /// The next one; with `fresh_only`, none that may wait.
     pub(super) fn pop(&mut self, fresh_only: bool) -> Option<T> {
         let fresh = self.fresh.pop_front();
-        if fresh_only {
-            return fresh;
-        }
-        fresh.or_else(|| self.due.pop_front()).or_else(|| self.catch_up.pop_front())
+        let next = match fresh_only {
+            true => fresh,
+            false => fresh.or_else(|| self.due.pop_front()).or_else(|| self.catch_up.pop_front()),
+        };
+        self.tidy();
+        next
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,0 +1,127 @@
+//! A proxy and all phones behind it: one socket that answers 200 to every NOTIFY.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mwid_core::message::Message;
+use mwid_core::summary::Summary;
+
+/// The phones. They end with this.
+pub struct Phones {
+    pub address: SocketAddr,
+    heard: Arc<Heard>,
+    /// NOTIFYs as they come: when, whose, what.
+    news: Receiver<(Instant, String, String)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Heard {
+    stop: AtomicBool,
+    notifies: AtomicUsize,
+    /// Call-ID to what the phone shows.
+    shown: Mutex<HashMap<String, String>>,
+}
+
+impl Phones {
+    pub fn open(size: usize) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        socket.set_recv_buffer_size(8 << 20).unwrap();
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        socket.bind(&any.into()).unwrap();
+        let socket: UdpSocket = socket.into();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let heard = Arc::new(Heard::default());
+        heard.shown.lock().unwrap().reserve(size);
+        let (tell, news) = mpsc::channel();
+        let thread = thread::spawn({
+            let heard = heard.clone();
+            move || heard.answer(&socket, &tell)
+        });
+        Self { address, heard, news, thread: Some(thread) }
+    }
+
+    /// NOTIFYs so far.
+    pub fn count(&self) -> usize {
+        self.heard.notifies.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many phones show their one message.
+    pub fn wait_for(&self, size: usize, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let right = |heard: &Heard| {
+            let shown = heard.shown.lock().unwrap();
+            shown.len() >= size && shown.values().all(|shown| shown == "1/0 (0/0)")
+        };
+        while self.count() < size || !right(&self.heard) {
+            assert!(Instant::now() < deadline, "only {} NOTIFYs came", self.count());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// When the phone with this Call-ID was told these counts. What came before is passed over.
+    pub fn next(&mut self, call_id: &str, counts: Summary, patience: Duration) -> Instant {
+        loop {
+            let (at, whose, shown) = self.news.recv_timeout(patience).expect("a NOTIFY");
+            if whose == call_id && shown == counts.to_string() {
+                return at;
+            }
+        }
+    }
+}
+
+impl Drop for Phones {
+    fn drop(&mut self) {
+        self.heard.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Heard {
+    fn answer(&self, socket: &UdpSocket, tell: &Sender<(Instant, String, String)>) {
+        let mut buffer = vec![0; 65_535];
+        while !self.stop.load(Ordering::Relaxed) {
+            let (length, from) = match socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let at = Instant::now();
+            let message = Message::parse(&buffer[..length]).unwrap();
+            socket.send_to(&ok(&message), from).unwrap();
+            let call_id = message.headers("Call-ID").next().unwrap().to_owned();
+            let body = String::from_utf8_lossy(message.body()).into_owned();
+            let shown = body.lines().find_map(|line| line.strip_prefix("Voice-Message: "));
+            let shown = shown.unwrap().to_owned();
+            self.notifies.fetch_add(1, Ordering::Relaxed);
+            self.shown.lock().unwrap().insert(call_id.clone(), shown.clone());
+            // The benchmark may have ended.
+            let _ = tell.send((at, call_id, shown));
+        }
+    }
+}
+
+fn ok(message: &Message) -> Vec<u8> {
+    let mut text = "SIP/2.0 200 OK\r\n".to_owned();
+    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+        for value in message.headers(name) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    text.push_str("Content-Length: 0\r\n\r\n");
+    text.into_bytes()
+}
