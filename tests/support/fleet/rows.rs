@@ -15,6 +15,9 @@ use crate::support::postgres::Postgres;
 /// [`crate::support::PASSWORD`] as it stands in a URL.
 const PASSWORD: &str = "s3cr%3At%40%2F%25%3F%23";
 
+/// Rows that are written in one go.
+const PART: usize = 1000;
+
 /// Which database.
 #[derive(Clone, Copy)]
 pub enum Server {
@@ -89,8 +92,15 @@ impl Rows {
     /// Writes the rows of these subscriptions, with ids from 1 on, as the presence server at
     /// `address` does when it has sent its first NOTIFYs.
     pub fn insert(&self, subscriptions: &[Subscription], address: &str) {
+        // SQLite copies what is left of a script for each of its statements: not all in one.
+        for (first, part) in (1..).step_by(PART).zip(subscriptions.chunks(PART)) {
+            self.insert_from(first, part, address);
+        }
+    }
+
+    fn insert_from(&self, first: i64, subscriptions: &[Subscription], address: &str) {
         let mut sql = String::from("BEGIN;\n");
-        for (id, subscription) in (1..).zip(subscriptions) {
+        for (id, subscription) in (first..).zip(subscriptions) {
             let row = subscription.row(id, address);
             let text = |value: &Option<String>| format!("'{}'", value.as_deref().unwrap_or(""));
             let number = |value: Option<i64>| value.unwrap_or_default().to_string();
