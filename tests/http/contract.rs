@@ -35,13 +35,14 @@ fn the_server_does_what_its_document_says_and_refuses_all_else() {
         let ours = root().join("tests/fixtures/schemathesis").join(file);
         std::fs::copy(ours, house.path(file)).unwrap();
     }
+    // One worker: with two, Python 3.11 fails now and then (AST constructor recursion depth).
     let tried = Command::new(installed)
         .current_dir(house.path(""))
         .arg("run")
         .arg(root().join("etc/openapi.json"))
         .args(["--url", &format!("http://{door}")])
         .args(["--header", "Authorization: Bearer secret"])
-        .args(["--checks", "all", "--workers", "2", "--no-color", "--request-timeout", "20"])
+        .args(["--checks", "all", "--workers", "1", "--no-color", "--request-timeout", "20"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&tried.stdout);

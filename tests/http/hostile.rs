@@ -28,6 +28,10 @@ fn a_body_of_4096_bytes_is_read_and_a_larger_one_is_not() {
     let mut bytes = request("GET", EVENT, chunked, "");
     bytes.extend(format!("1001\r\n{}\r\n0\r\n\r\n", " ".repeat(4097)).bytes());
     Response::parse(&say(door, &bytes)).refused(413, "4096 bytes");
+    // Without an end, which is not waited for.
+    let mut endless = request("GET", EVENT, chunked, "");
+    endless.extend(format!("1001\r\n{}\r\n", " ".repeat(4097)).bytes());
+    Response::parse(&say(door, &endless)).refused(413, "4096 bytes");
     let mut bytes = request("PUT", SUMMARY, chunked, "");
     bytes.extend(format!("{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len()).bytes());
     assert_eq!(Response::parse(&say(door, &bytes)).status, 204);

@@ -1,7 +1,6 @@
 //! Which path is which: one line for each.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
@@ -10,7 +9,7 @@ use axum::routing::{any, get, post, put};
 
 use super::desk::Desk;
 use super::problem::Problem;
-use super::{body, json, sipx, token};
+use super::{json, sipx, token};
 
 /// What etc/openapi.json says is what is served.
 const OPENAPI: &str = include_str!("../../../etc/openapi.json");
@@ -27,7 +26,6 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/openapi.json", get(openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(body::MAX_BODY))
         .layer(middleware::from_fn_with_state(desk.clone(), token::check))
         .with_state(desk)
 }
