@@ -189,6 +189,8 @@ pub struct Ami {
     pub login: Option<Credentials>,
     /// `timeout`: seconds for a connection or an answer. Default 5.
     pub timeout: Duration,
+    /// `rescan`: seconds between two full reads of one connection. Default 3600.
+    pub rescan: Duration,
 }
 
 /// `[database]`: where `active_watchers` is.

@@ -19,6 +19,7 @@ mod peer;
 mod doors;
 mod facts;
 mod manager;
+mod odbc;
 
 use std::os::unix::fs::symlink;
 

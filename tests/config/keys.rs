@@ -37,6 +37,7 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("ami", "secret_file", "null", "user = u\nsecret_file = /etc/mwid/password", r#""/etc/mwid/password""#),
     ("ami", "secret_env", "null", "user = u\nsecret_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
     ("ami", "timeout", "5", "timeout = 1", "1"),
+    ("ami", "rescan", "3600", "rescan = 60", "60"),
     ("database", "url", r#""sqlite:/var/lib/mwid/dialogs.db""#, "url = mariadb://u:p@h:3307/d?socket=/run/s;x", r#""mysql://u:********@h:3307/d?socket=/run/s%3Bx""#),
     ("database", "password_file", "null", "url = mysql://u@h/d\npassword_file = /etc/mwid/password", r#""/etc/mwid/password""#),
     ("database", "password_env", "null", "url = mysql://u@h/d\npassword_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),

@@ -27,6 +27,13 @@ const MANAGER: &str = include_str!("../../etc/asterisk/manager.conf");
 const VOICEMAIL: &str = include_str!("../../etc/asterisk/voicemail.conf");
 const COMMAND: &str = "/usr/bin/mwid-externnotify";
 
+const VOICEMAIL_MODULE: &str = "usr/lib/asterisk/modules/app_voicemail.so";
+const ODBC_MODULE: &str = "odbcstorage/usr/lib/asterisk/modules/app_voicemail.so";
+const TABLE: &str = "CREATE TABLE voicemessages (
+    uniqueid INTEGER PRIMARY KEY, msgnum INTEGER, dir TEXT, context TEXT, macrocontext TEXT,
+    callerid TEXT, origtime TEXT, duration TEXT, mailboxuser TEXT, mailboxcontext TEXT,
+    recording BLOB, flag TEXT, msg_id TEXT, category TEXT)";
+
 /// The user of etc/asterisk/manager.conf.
 pub const USER: &str = "mwid";
 /// The secret of etc/asterisk/manager.conf.
@@ -43,25 +50,70 @@ impl Asterisk {
     /// Starts one with the mailboxes 200 to 209 in `default`, 300 in `example.com`, and this
     /// `externnotify`.
     pub fn start(externnotify: &str) -> Self {
+        Self::with(externnotify, VOICEMAIL_MODULE, "", "")
+    }
+
+    /// The same, with its messages in a database: SQLite by ODBC.
+    pub fn start_odbc(externnotify: &str) -> Self {
+        let modules = "preload = res_odbc_transaction.so\npreload = res_odbc.so\n";
+        let storage = "odbcstorage = vm\nodbctable = voicemessages\n";
+        Self::with(externnotify, ODBC_MODULE, modules, storage)
+    }
+
+    fn with(externnotify: &str, module: &str, modules: &str, storage: &str) -> Self {
         let folder = TempDir::with_prefix("mwid-asterisk-").expect("a temporary folder");
         let mut asterisk = Self { folder, port: TcpPort::claim(), group: None };
-        asterisk.configure(externnotify);
+        for name in ["etc", "lib", "log", "modules", "run", "spool"] {
+            fs::create_dir(asterisk.path(name)).expect("our own folder");
+        }
+        asterisk.choose_modules(module);
+        asterisk.shorten_prompts();
+        asterisk.make_database();
+        asterisk.configure(externnotify, modules, storage);
         asterisk.run();
         asterisk
     }
 
-    fn configure(&self, externnotify: &str) {
-        for name in ["etc", "lib", "log", "run", "spool"] {
-            fs::create_dir(self.path(name)).expect("our own folder");
+    /// All modules, but voicemail as it is wanted.
+    fn choose_modules(&self, voicemail: &str) {
+        let to = self.path("modules");
+        for module in missing(fs::read_dir(Path::new(ROOT).join("usr/lib/asterisk/modules"))) {
+            let module = module.expect("it can be listed");
+            if module.file_name() != "app_voicemail.so" {
+                symlink(module.path(), to.join(module.file_name())).expect("our own folder");
+            }
         }
-        self.shorten_prompts();
+        let voicemail = missing(Path::new(ROOT).join(voicemail).canonicalize());
+        symlink(voicemail, to.join("app_voicemail.so")).expect("our own folder");
+    }
+
+    /// Where the messages are with ODBC storage.
+    pub fn database(&self) -> PathBuf {
+        self.path("voicemail.db")
+    }
+
+    fn make_database(&self) {
+        let database = rusqlite::Connection::open(self.database()).expect("our own folder");
+        database.execute_batch(TABLE).expect("the table of Asterisk's documents");
+        let driver = missing(fs::read_dir(Path::new(ROOT).join("usr/lib")))
+            .map(|folder| folder.expect("it can be listed").path().join("odbc/libsqlite3odbc.so"))
+            .find(|driver| driver.is_file());
+        let driver = missing(driver.ok_or_else(|| io::Error::other("no ODBC driver")));
+        let sqlite = format!("[SQLite3]\nDriver = {}\n", driver.display());
+        fs::write(self.path("odbcinst.ini"), sqlite).expect("our own folder");
+        let source = format!("[vm]\nDriver = SQLite3\nDatabase = {}\n", self.database().display());
+        fs::write(self.path("odbc.ini"), source).expect("our own folder");
+    }
+
+    fn configure(&self, externnotify: &str, modules: &str, storage: &str) {
         let at = |name: &str| self.path(name).display().to_string();
         let (etc, lib, spool) = (at("etc"), at("lib"), at("spool"));
         let directories = format!(
-            "[directories]\nastetcdir = {etc}\nastmoddir = {ROOT}/usr/lib/asterisk/modules\n\
+            "[directories]\nastetcdir = {etc}\nastmoddir = {}\n\
              astdatadir = {}\nastvarlibdir = {lib}\nastdbdir = {lib}\n\
              astkeydir = {lib}\nastagidir = {lib}\nastsbindir = {lib}\nastspooldir = {spool}\n\
              astrundir = {}\nastlogdir = {}\n[options]\nnocolor = yes\n",
+            at("modules"),
             at("data"),
             at("run"),
             at("log"),
@@ -75,14 +127,16 @@ impl Asterisk {
         let mut voicemail = VOICEMAIL.replace(COMMAND, externnotify);
         assert_ne!(voicemail, VOICEMAIL, "the snippet names {COMMAND}");
         // Messages of any length; nothing is said about them before they are played.
-        voicemail.push_str("format = wav\nminsecs = 0\nenvelope = no\nsaycid = no\n[default]\n");
+        voicemail.push_str("format = wav\nminsecs = 0\nenvelope = no\nsaycid = no\n");
+        voicemail.push_str(&format!("{storage}[default]\n"));
         (200..210).for_each(|box_| voicemail.push_str(&format!("{box_} => 1234,User\n")));
         voicemail.push_str("[example.com]\n300 => 1234,User\n");
         for (name, text) in [
             ("asterisk.conf", directories.as_str()),
             ("manager.conf", &manager),
             ("voicemail.conf", &voicemail),
-            ("modules.conf", MODULES),
+            ("modules.conf", &format!("{MODULES}{modules}")),
+            ("res_odbc.conf", "[vm]\nenabled = yes\ndsn = vm\npre-connect = yes\n"),
             ("extensions.conf", EXTENSIONS),
             ("logger.conf", "[general]\n[logfiles]\nconsole => warning,error\n"),
         ] {
@@ -119,6 +173,7 @@ impl Asterisk {
         let log = log.expect("our own folder");
         let mut command = Command::new(program);
         command.arg("-C").arg(self.path("etc/asterisk.conf")).args(["-f", "-n"]);
+        command.env("ODBCSYSINI", self.folder.path()).env("ODBCINI", self.path("odbc.ini"));
         command.stdout(log.try_clone().expect("a file handle can be doubled")).stderr(log);
         let mut group = Group::spawn(&mut command).expect("Asterisk can be run");
         self.until("Asterisk to start", || {

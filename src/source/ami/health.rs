@@ -99,17 +99,19 @@ impl Condition {
         AmiHealth { since_seconds: state.since.elapsed().as_secs(), ..state.health.clone() }
     }
 
-    /// The connection has come so far.
-    pub(super) fn reached(&self, phase: Phase) {
+    /// The connection has come so far. False: it had before.
+    pub(super) fn reached(&self, phase: Phase) -> bool {
         let mut state = self.lock();
-        if state.health.phase != phase {
-            state.health.phase = phase;
-            state.since = Instant::now();
+        if state.health.phase == phase {
+            return false;
         }
+        state.health.phase = phase;
+        state.since = Instant::now();
         if phase == Phase::Following {
             state.health.connections += 1;
             state.health.error = None;
         }
+        true
     }
 
     /// The connection ended. True: it has not ended like this before, so that is worth a word.

@@ -7,7 +7,7 @@
 //!
 //! | when | what is asked |
 //! | --- | --- |
-//! | at every connection | `VoicemailUsersList`; then `MailboxCount` of each that has new messages |
+//! | at every connection, and every `rescan` seconds | `VoicemailUsersList`; then `MailboxCount` of each that has new messages |
 //! | then, too | `MailboxCount` of each that is known from before and was not listed |
 //! | a `MessageWaiting` came | `MailboxCount` of its mailbox |
 //! | nothing was heard for a while | `Ping` |
@@ -16,8 +16,9 @@
 //! listed is not thereby empty (users of Asterisk's realtime never are listed): it is asked for like
 //! the others, and what Asterisk counts is believed. What could not be asked stays as it was.
 //!
-//! One limit is Asterisk's own: where messages are in a database (ODBC) that is down, `MailboxCount`
-//! answers 0 without a word of the failure. externnotify is not run then.
+//! One limit is Asterisk's own: where messages are in a database (ODBC) that fails, `MailboxCount`
+//! answers 0 without a word of the failure, and externnotify is run with 0. The next full read finds
+//! what there is.
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ mod task;
 pub use health::{AmiHealth, Phase};
 
 use health::Condition;
+use session::Pace;
 use task::Task;
 
 /// How its calls are marked.
@@ -62,7 +64,8 @@ impl Ami {
     ) -> Option<Self> {
         let (host, login) = (settings.host.clone()?, settings.login.clone()?);
         let condition = Arc::new(Condition::new(host.to_string()));
-        let task = Task::new(host, login, settings.timeout, known, calls, seed);
+        let pace = Pace { timeout: settings.timeout, rescan: settings.rescan };
+        let task = Task::new(host, login, pace, known, calls, seed);
         let task = tokio::spawn(task.run(Arc::clone(&condition)));
         Some(Self { condition, task })
     }

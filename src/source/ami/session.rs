@@ -47,17 +47,26 @@ pub(super) enum Outcome {
     LoggedIn,
     /// A mailbox changed; it will be asked for.
     Changed,
-    /// All mailboxes have been read: from now on it follows.
+    /// All mailboxes were listed, and it follows.
     Following,
     /// A name that is no mailbox.
     BadName(NameError),
+}
+
+/// How patient a conversation is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// For an answer.
+    pub(super) timeout: Duration,
+    /// Between two full reads.
+    pub(super) rescan: Duration,
 }
 
 /// A conversation.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     login: &'a Credentials,
-    timeout: Duration,
+    pace: Pace,
     /// Mailboxes that were ever named; they outlive the conversation.
     known: &'a mut HashSet<Mailbox>,
     /// What the list named, while it is read.
@@ -67,6 +76,8 @@ pub(super) struct Session<'a> {
     next: Step,
     id: u64,
     heard: Instant,
+    /// When all mailboxes are read again; `None` before they were, and while they are.
+    rescan: Option<Instant>,
 }
 
 /// What will be asked when nothing is unanswered.
@@ -116,14 +127,14 @@ impl<'a> Session<'a> {
     /// A connection was just made: the banner is awaited.
     pub(super) fn new(
         login: &'a Credentials,
-        timeout: Duration,
+        pace: Pace,
         known: &'a mut HashSet<Mailbox>,
         now: Instant,
     ) -> Self {
         let asked = Some(Question { what: What::Banner, since: now, stamp: 0 });
         Self {
             login,
-            timeout,
+            pace,
             known,
             listed: HashSet::new(),
             queue: Queue::default(),
@@ -131,6 +142,7 @@ impl<'a> Session<'a> {
             next: Step::Challenge,
             id: 0,
             heard: now,
+            rescan: None,
         }
     }
 
@@ -151,8 +163,10 @@ impl<'a> Session<'a> {
             Packet::User { counts, context } if self.is_list(counts.id) => {
                 return Ok(self.user(now, &counts, &context));
             }
-            Packet::ListEnd { id } if self.is_list(id) => return Ok(self.list_end()),
-            Packet::Answer(answer) if answer.id == Some(self.id) => return self.answer(answer),
+            Packet::ListEnd { id } if self.is_list(id) => return Ok(self.list_end(now)),
+            Packet::Answer(answer) if answer.id == Some(self.id) => {
+                return self.answer(now, answer);
+            }
             Packet::User { .. } | Packet::ListEnd { .. } | Packet::Answer(_) | Packet::Other => {}
         }
         Ok(Outcome::Nothing)
@@ -182,8 +196,8 @@ impl<'a> Session<'a> {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub(super) fn poll_timeout(&self) -> Instant {
         match &self.asked {
-            Some(question) => question.since + self.timeout,
-            None => self.heard + QUIET,
+            Some(question) => question.since + self.pace.timeout,
+            None => self.rescan.into_iter().fold(self.heard + QUIET, Instant::min),
         }
     }
 
@@ -197,10 +211,11 @@ impl<'a> Session<'a> {
         }
         match &self.asked {
             Some(question) => {
-                Err(AmiError::Late { what: question.what.name(), after: self.timeout })
+                Err(AmiError::Late { what: question.what.name(), after: self.pace.timeout })
             }
             None => {
-                self.next = Step::Ping;
+                let due = self.rescan.take_if(|at| *at <= now).is_some();
+                self.next = if due { Step::List } else { Step::Ping };
                 Ok(())
             }
         }
@@ -224,7 +239,7 @@ impl<'a> Session<'a> {
             && self.asked.as_ref().is_some_and(|asked| matches!(asked.what, What::List))
     }
 
-    fn answer(&mut self, answer: Answer) -> Result<Outcome, AmiError> {
+    fn answer(&mut self, now: Instant, answer: Answer) -> Result<Outcome, AmiError> {
         let Some(question) = self.asked.take() else { return Ok(Outcome::Nothing) };
         let denied = |action| AmiError::Denied { action, message: answer.message.clone() };
         let success = answer.success;
@@ -245,7 +260,7 @@ impl<'a> Session<'a> {
             // Its entries and its end are still to come.
             What::List if answer.list => self.asked = Some(question),
             // "There are no voicemail users currently defined."
-            What::List => return Ok(self.list_end()),
+            What::List => return Ok(self.list_end(now)),
             What::Count(_) if !success => return Err(denied("MailboxCount")),
             What::Count(mailbox) => {
                 let (Some(new), Some(old)) = (answer.new, answer.old) else {
@@ -312,8 +327,9 @@ impl<'a> Session<'a> {
     }
 
     /// The list is complete: what is known and was not in it is asked for too.
-    fn list_end(&mut self) -> Outcome {
+    fn list_end(&mut self, now: Instant) -> Outcome {
         self.asked = None;
+        self.rescan = Some(now + self.pace.rescan);
         let listed = std::mem::take(&mut self.listed);
         for mailbox in self.known.difference(&listed) {
             if self.queue.push(mailbox.clone()).is_err() {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::error::AmiError;
 use super::health::{Condition, Phase};
 use super::packet::{Packet, Scanner};
-use super::session::{Counted, Outcome, ROOM, Session};
+use super::session::{Counted, Outcome, Pace, ROOM, Session};
 use super::{AMI, Call};
 use crate::clock::unix_nanos;
 use crate::config::{Credentials, HostPort};
@@ -32,7 +32,7 @@ const CHUNK: usize = 16 * 1024;
 pub(super) struct Task {
     host: HostPort,
     login: Credentials,
-    timeout: Duration,
+    pace: Pace,
     known: HashSet<Mailbox>,
     calls: mpsc::Sender<Call>,
     jitter: Jitter,
@@ -63,13 +63,13 @@ impl Task {
     pub(super) fn new(
         host: HostPort,
         login: Credentials,
-        timeout: Duration,
+        pace: Pace,
         known: impl IntoIterator<Item = Mailbox>,
         calls: mpsc::Sender<Call>,
         seed: u64,
     ) -> Self {
         let known = known.into_iter().take(ROOM).collect();
-        Self { host, login, timeout, known, calls, jitter: Jitter::new(seed) }
+        Self { host, login, pace, known, calls, jitter: Jitter::new(seed) }
     }
 
     /// Runs until nobody takes calls any more.
@@ -96,8 +96,8 @@ impl Task {
 
     async fn converse(&mut self, condition: &Condition) -> Result<Infallible, End> {
         let mut stream = self.connect().await?;
-        let patience = self.timeout;
-        let mut session = Session::new(&self.login, patience, &mut self.known, Instant::now());
+        let patience = self.pace.timeout;
+        let mut session = Session::new(&self.login, self.pace, &mut self.known, Instant::now());
         let mut scanner = Scanner::default();
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -127,7 +127,7 @@ impl Task {
     async fn connect(&self) -> Result<TcpStream, AmiError> {
         let HostPort { host, port } = &self.host;
         let late = |_| AmiError::Connect(io::ErrorKind::TimedOut.into());
-        let connecting = timeout(self.timeout, TcpStream::connect((host.as_str(), *port)));
+        let connecting = timeout(self.pace.timeout, TcpStream::connect((host.as_str(), *port)));
         let stream = connecting.await.map_err(late)?.map_err(AmiError::Connect)?;
         stream.set_nodelay(true).map_err(AmiError::Broken)?;
         Ok(stream)
@@ -147,11 +147,14 @@ async fn take(
     }
     match session.handle_packet(Instant::now(), packet)? {
         Outcome::Nothing => {}
-        Outcome::LoggedIn => condition.reached(Phase::Reading),
+        Outcome::LoggedIn => {
+            condition.reached(Phase::Reading);
+        }
         Outcome::Changed => condition.note(|health| health.changes += 1),
         Outcome::Following => {
-            condition.reached(Phase::Following);
-            tracing::info!("Asterisk's manager tells of every change of a mailbox");
+            if condition.reached(Phase::Following) {
+                tracing::info!("Asterisk's manager tells of every change of a mailbox");
+            }
         }
         Outcome::Counted(Counted { mailbox, summary, stamp }) => {
             condition.note(|health| health.counted += 1);

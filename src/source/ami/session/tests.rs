@@ -2,6 +2,7 @@ use super::*;
 use crate::config::Secret;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+const RESCAN: Duration = Duration::from_secs(3600);
 const UNIX: u64 = 1_795_000_000_000_000_000;
 
 fn login() -> Credentials {
@@ -23,7 +24,11 @@ struct Rig<'a> {
 impl<'a> Rig<'a> {
     fn new(login: &'a Credentials, known: &'a mut HashSet<Mailbox>) -> Self {
         let now = Instant::now();
-        Self { session: Session::new(login, TIMEOUT, known, now), now, id: 0 }
+        Self {
+            session: Session::new(login, Pace { timeout: TIMEOUT, rescan: RESCAN }, known, now),
+            now,
+            id: 0,
+        }
     }
 
     /// The next action, without its ActionID.
@@ -280,6 +285,28 @@ fn a_quiet_connection_is_asked_whether_it_is_still_one() {
     rig.now += TIMEOUT;
     let late = rig.session.handle_timeout(rig.now).unwrap_err().to_string();
     assert_eq!(late, "no answer to Ping within 5 s");
+}
+
+#[test]
+fn all_mailboxes_are_read_again_now_and_then() {
+    let (login, mut known) = (login(), HashSet::new());
+    let mut rig = Rig::new(&login, &mut known);
+    rig.follows();
+    let due = rig.now + RESCAN;
+    while rig.session.poll_timeout() < due {
+        rig.now = rig.session.poll_timeout();
+        rig.session.handle_timeout(rig.now).unwrap();
+        assert_eq!(rig.asks().unwrap(), "Action: Ping\r\n");
+        rig.succeeds(Answer::default());
+    }
+    rig.now = due;
+    rig.session.handle_timeout(rig.now).unwrap();
+    assert_eq!(rig.asks().unwrap(), "Action: VoicemailUsersList\r\n");
+    rig.succeeds(Answer { list: true, ..Answer::default() });
+    rig.listed("202", 1, 0);
+    let id = Some(rig.id);
+    rig.hears(Packet::ListEnd { id });
+    assert_eq!(rig.asks(), count_of("202@default"));
 }
 
 #[test]
