@@ -175,7 +175,7 @@ section! { AMI = ami: Ami, "Asterisk's manager: tells at once of every change of
     secret_env => |config| variable(of_ami(config)), "" like "MWID_AMI_SECRET",
         "Environment variable with the secret of user.";
     timeout: seconds(1, 300), "5", "Seconds for a connection or an answer of the manager.";
-    rescan: seconds(1, 86_400), "3600", "Seconds between two full reads; meanwhile Asterisk answers no call to voicemail.";
+    rescan: seconds(1, 86_400), "3600", "Seconds between two full reads of all mailboxes, which are work for Asterisk.";
 } and login = None }
 
 section! { DATABASE = database: Database,
