@@ -8,7 +8,7 @@
 //! 3. [`mailboxes`]: which boxes make up which account, and their sum;
 //! 4. [`reconciler`]: works until what is delivered is what is desired, at its [`pace`];
 //! 5. [`dialog`]: one subscription, a believed row of `active_watchers`;
-//! 6. [`notify`]: the bytes of a NOTIFY;
+//! 6. [`notify`]: the bytes of a NOTIFY; [`publish`]: those of a PUBLISH;
 //! 7. [`timers`], [`transaction`], [`endpoint`]: retransmission (RFC 3261 §17.1.2);
 //! 8. [`message`]: what the wire brought, in canonical form;
 //! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod ownership;
 pub mod pace;
 pub mod publication;
+pub mod publish;
 pub mod reconciler;
 pub mod summary;
 pub mod timers;

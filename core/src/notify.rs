@@ -189,7 +189,7 @@ impl Path<'_> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 3261 §20.17). Years past 9999 have no such form.
-fn date(unix: u64) -> String {
+pub(crate) fn date(unix: u64) -> String {
     const YEAR_9999: u64 = 253_402_300_799;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix.min(YEAR_9999)))
 }

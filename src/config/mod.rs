@@ -67,6 +67,8 @@ pub struct Config {
     pub accounts: Accounts,
     /// `[delivery]` and `[delivery_contexts]`
     pub delivery: Delivery,
+    /// `[publish]`
+    pub publish: Publish,
     /// `[opensips-mi]`
     pub opensips_mi: OpensipsMi,
     /// `[kamailio-rpc]`
@@ -269,6 +271,26 @@ impl Delivery {
     pub fn of(&self, context: &str) -> Ways {
         let named = self.contexts.iter().find(|(name, _)| name == context);
         named.map_or(self.ways, |(_, ways)| *ways)
+    }
+}
+
+/// `[publish]`: SIP PUBLISH (RFC 3903).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publish {
+    /// `server`: where PUBLISHs go, in order of preference. Default: `[general] proxy`.
+    pub server: Vec<HostPort>,
+    /// `expires`: seconds that the presence server is to keep a state. Default 3600.
+    pub expires: Duration,
+}
+
+impl Config {
+    /// Where PUBLISHs go.
+    #[must_use]
+    pub fn publish_servers(&self) -> &[HostPort] {
+        match self.publish.server.is_empty() {
+            true => &self.general.proxy,
+            false => &self.publish.server,
+        }
     }
 }
 

@@ -266,7 +266,9 @@ fn near_miss(name: &str, valid: impl Iterator<Item = &'static str>) -> Option<&'
 /// What is wrong between keys that are right one by one.
 fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError> {
     let mut errors = Vec::new();
-    if config.general.proxy.is_empty() && !given.refused("general", "proxy") {
+    let needed = config.delivery.uses(Way::Notify)
+        || config.delivery.uses(Way::Publish) && config.publish.server.is_empty();
+    if needed && config.general.proxy.is_empty() && !given.refused("general", "proxy") {
         let line = given.line("general", "proxy");
         errors.push(ConfigError { line, problem: Problem::NoProxy });
     }

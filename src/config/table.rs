@@ -21,8 +21,8 @@ use super::value::{
 };
 use super::{
     Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc, NextHop,
-    OpensipsMi, Origin, RequestUri, Route, RpcFormat, Scope, Secret, Sipx, SipxBody, SipxMethod,
-    Spool, State, Timers, Watch,
+    OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret, Sipx, SipxBody,
+    SipxMethod, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
@@ -36,6 +36,7 @@ pub(super) static SECTIONS: &[Section] = &[
     MAILBOXES,
     DELIVERY,
     DELIVERY_CONTEXTS,
+    PUBLISH,
     OPENSIPS_MI,
     KAMAILIO_RPC,
     SIPX,
@@ -280,6 +281,12 @@ const DELIVERY_CONTEXTS: Section = Section {
         },
     }),
 };
+
+section! { PUBLISH = publish: Publish, "SIP PUBLISH (RFC 3903) to a presence server." {
+    server: List(itself()), "" like "presence.example.com:5060",
+        "host[:port]; several with commas are tried in turn. Default: proxy of [general].";
+    expires: seconds(1, 31_536_000), "3600", "Seconds that the presence server is to keep a state; renewed before.";
+} }
 
 section! { OPENSIPS_MI = opensips_mi as ("opensips-mi"): OpensipsMi,
     "OpenSIPS that publishes for mwid by pua_publish of its management interface (module pua_mi)." {

@@ -23,7 +23,7 @@ use crate::clock::{self, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, DatabaseUrl, Timers, Way};
 use crate::control::{Answer, Request, server};
-use crate::delivery::notify::{MAX_IN_FLIGHT, NotifyDelivery};
+use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
 use crate::delivery::{Publishers, masked};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
@@ -101,7 +101,7 @@ pub struct Daemon {
     started: Instant,
     mailboxes: Mailboxes,
     reconciler: Reconciler,
-    delivery: NotifyDelivery,
+    delivery: SipDelivery,
     transport: Transport,
     /// A datagram that the kernel had no room for.
     unsent: Option<Transmit>,
@@ -175,7 +175,7 @@ impl Daemon {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
             reconciler: Reconciler::new(settings(&config.timers), random()),
-            delivery: NotifyDelivery::new(&config, random_128()),
+            delivery: SipDelivery::new(&config, random_128()),
             publishers: Arc::new(Publishers::new(&config)),
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
@@ -266,8 +266,9 @@ impl Daemon {
                 self.resolve(name);
             }
             self.transmit();
-            let Some(report) = self.delivery.poll_report() else { break };
-            self.handle_report(report, now);
+            if !self.take_report(now) {
+                break;
+            }
             while let Some(action) = self.reconciler.poll_action(now) {
                 self.act(action);
             }
@@ -395,11 +396,21 @@ impl Daemon {
         tracing::info!("stopped");
     }
 
+    /// Takes in what came of one NOTIFY or PUBLISH.
+    fn take_report(&mut self, now: Instant) -> bool {
+        if let Some(report) = self.delivery.poll_report() {
+            self.handle_report(report, now);
+        } else if let Some((order, published, elapsed)) = self.delivery.poll_published() {
+            self.handle_published(&order, published, elapsed, now);
+        } else {
+            return false;
+        }
+        true
+    }
+
     fn drain_reports(&mut self) {
         let now = Instant::now();
-        while let Some(report) = self.delivery.poll_report() {
-            self.handle_report(report, now);
-        }
+        while self.take_report(now) {}
     }
 }
 

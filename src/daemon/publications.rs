@@ -34,6 +34,9 @@ impl PublishedResult {
 impl Daemon {
     /// Takes a publication one step on, by its way.
     pub(super) fn publish(&mut self, order: Order) {
+        if order.way == Way::Publish {
+            return self.delivery.publish(order, Instant::now(), unix(), &self.transport);
+        }
         self.unfinished += 1;
         let publishers = Arc::clone(&self.publishers);
         self.work.spawn(async move {
@@ -61,6 +64,12 @@ impl Daemon {
     /// a way that is no longer theirs is removed.
     pub(super) fn reload_delivery(&mut self, old: &Config, changed: &mut Vec<&'static str>) {
         let new = Arc::clone(&self.config);
+        if new.publish != old.publish {
+            changed.push("[publish]");
+        }
+        if new.publish_servers() != old.publish_servers() {
+            self.reconciler.doubt(Way::Publish);
+        }
         if new.delivery == old.delivery && new.accounts == old.accounts {
             return;
         }

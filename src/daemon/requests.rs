@@ -260,7 +260,7 @@ impl Daemon {
             changed.push("[timers]");
             self.reconciler.configure(settings(&new.timers));
         }
-        if new.general != old.general || new.timers != old.timers {
+        if new.general != old.general || new.publish != old.publish || new.timers != old.timers {
             self.delivery.configure(&new);
         }
         if new.spool != old.spool {

@@ -105,18 +105,19 @@ impl Authenticator {
         }
     }
 
-    /// The header lines that answer what was asked through `hop`, for a NOTIFY to this
-    /// Request-URI, and what they answer.
+    /// The header lines that answer what was asked through `hop`, for a request of this
+    /// method to this Request-URI, and what they answer.
     pub(super) fn lines(
         &mut self,
         hop: &HostPort,
+        method: &'static str,
         request_uri: &str,
     ) -> (Vec<String>, Vec<Arc<Asker>>) {
         let (Some(credentials), Some(asked)) = (&self.credentials, self.hops.get_mut(hop)) else {
             return Default::default();
         };
         let answer = |asked: &mut Asked| {
-            let line = asked.prompt.line(credentials, request_uri)?;
+            let line = asked.prompt.line(credentials, method, request_uri)?;
             Some((line, Arc::clone(&asked.prompt.asker)))
         };
         asked.iter_mut().filter_map(answer).unzip()
@@ -228,11 +229,11 @@ mod tests {
         }
 
         fn lines(&mut self) -> Vec<String> {
-            self.0.lines(&hop("a"), "sip:202@192.0.2.7").0
+            self.0.lines(&hop("a"), "NOTIFY", "sip:202@192.0.2.7").0
         }
 
         fn answered(&mut self) -> Vec<Arc<Asker>> {
-            self.0.lines(&hop("a"), "sip:202@192.0.2.7").1
+            self.0.lines(&hop("a"), "NOTIFY", "sip:202@192.0.2.7").1
         }
     }
 
@@ -288,11 +289,11 @@ mod tests {
         rig.take(&[proxy(MD5)], &[]);
         assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &[]), Answerable::Yes);
         assert!(rig.lines()[0].contains("nonce=\"abc\""));
-        let (lines, answered) = rig.0.lines(&hop("b"), "sip:x");
+        let (lines, answered) = rig.0.lines(&hop("b"), "NOTIFY", "sip:x");
         assert!(lines.len() == 1 && lines[0].contains("nonce=\"xyz\""), "{lines:?}");
         assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &answered), Answerable::Refused);
         assert_eq!(rig.lines().len(), 1, "that was the other's");
-        assert_eq!(rig.0.lines(&hop("c"), "sip:x").0, [""; 0]);
+        assert_eq!(rig.0.lines(&hop("c"), "NOTIFY", "sip:x").0, [""; 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where NOTIFYs go first: the proxies, their addresses, and which of them is worth trying.
+//! Where NOTIFYs and PUBLISHs go first: the proxies and presence servers, their addresses, and which of them is worth trying.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -48,46 +48,58 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Hops {
     proxies: Vec<HostPort>,
+    /// Where PUBLISH goes.
+    servers: Vec<HostPort>,
     next_hop: NextHop,
     states: HashMap<HostPort, State>,
 }
 
 impl Hops {
-    pub(super) fn new(proxies: Vec<HostPort>, next_hop: NextHop) -> Self {
-        Self { proxies, next_hop, states: HashMap::new() }
+    pub(super) fn new(proxies: Vec<HostPort>, servers: Vec<HostPort>, next_hop: NextHop) -> Self {
+        Self { proxies, servers, next_hop, states: HashMap::new() }
     }
 
-    /// Where the NOTIFY of a dialog goes now.
-    pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> HostPort {
+    /// Where the NOTIFY of a dialog goes now; `None` when no proxy is configured any more.
+    pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> Option<HostPort> {
         let own = || dialog.socket_info.as_deref().and_then(udp_socket);
         match self.next_hop {
-            NextHop::SocketInfo => own().unwrap_or_else(|| self.best(now).clone()),
-            NextHop::Proxy => self.best(now).clone(),
+            NextHop::SocketInfo => own().or_else(|| self.best(&self.proxies, now)),
+            NextHop::Proxy => self.best(&self.proxies, now),
         }
     }
 
-    /// The first proxy that is not suspended; when all are, the one that is so the shortest.
-    fn best(&self, now: Instant) -> &HostPort {
-        self.proxies
-            .iter()
-            .min_by_key(|proxy| self.suspended_until(proxy, now).map(|until| until - now))
-            .expect("the configuration has at least one proxy")
+    /// Where a PUBLISH goes now; `None` when no server is configured any more.
+    pub(super) fn choose_server(&self, now: Instant) -> Option<HostPort> {
+        self.best(&self.servers, now)
+    }
+
+    /// The first that is not suspended; when all are, the one that is so the shortest.
+    fn best(&self, names: &[HostPort], now: Instant) -> Option<HostPort> {
+        let pause = |name: &&HostPort| self.suspended_until(name, now).map(|until| until - now);
+        names.iter().min_by_key(pause).cloned()
     }
 
     fn suspended_until(&self, name: &HostPort, now: Instant) -> Option<Instant> {
         self.states.get(name)?.suspended_until.filter(|until| *until > now)
     }
 
-    /// Whether another try could go to a proxy that is not known to be down.
-    pub(super) fn has_other(&self, failed: &HostPort, now: Instant) -> bool {
-        self.proxies.contains(failed)
-            && self.proxies.iter().any(|proxy| self.suspended_until(proxy, now).is_none())
+    /// Whether another try could go to a proxy, or for a PUBLISH to a server, that is not known to
+    /// be down.
+    pub(super) fn has_other(&self, failed: &HostPort, is_publish: bool, now: Instant) -> bool {
+        let names = if is_publish { &self.servers } else { &self.proxies };
+        names.contains(failed) && names.iter().any(|name| self.suspended_until(name, now).is_none())
+    }
+
+    /// Where NOTIFYs and PUBLISHs go, each once.
+    fn configured(&self) -> impl Iterator<Item = &HostPort> {
+        let others = self.servers.iter().filter(|server| !self.proxies.contains(server));
+        self.proxies.iter().chain(others)
     }
 
     /// The proxies that are suspended now, for `status`.
     pub(super) fn suspended(&self, now: Instant) -> Vec<String> {
         let suspended = |proxy: &&HostPort| self.suspended_until(proxy, now).is_some();
-        self.proxies.iter().filter(suspended).map(ToString::to_string).collect()
+        self.configured().filter(suspended).map(ToString::to_string).collect()
     }
 
     /// The address of a next hop.
@@ -98,8 +110,9 @@ impl Hops {
         transport: &Transport,
     ) -> Lookup {
         if self.states.len() >= MAX_HOPS && !self.states.contains_key(name) {
-            let proxies = &self.proxies;
-            self.states.retain(|name, state| state.resolving || proxies.contains(name));
+            let (proxies, servers) = (&self.proxies, &self.servers);
+            let is_configured = |name: &HostPort| proxies.contains(name) || servers.contains(name);
+            self.states.retain(|name, state| state.resolving || is_configured(name));
         }
         let state = self.states.entry(name.clone()).or_default();
         if let Some((resolved, until)) = &state.resolved
@@ -153,7 +166,7 @@ impl Hops {
         state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
         state.resolved = None;
         if !std::mem::replace(&mut state.failing, true) {
-            tracing::warn!(proxy = %name, "the proxy {name} {why}; NOTIFYs wait or go to the next one");
+            tracing::warn!(proxy = %name, "the proxy {name} {why}; what is to be sent waits or goes to the next one");
         }
     }
 
@@ -200,7 +213,11 @@ mod tests {
     }
 
     fn hops(proxies: &[&str]) -> Hops {
-        Hops::new(proxies.iter().map(|proxy| name(proxy)).collect(), NextHop::Proxy)
+        Hops::new(proxies.iter().map(|proxy| name(proxy)).collect(), Vec::new(), NextHop::Proxy)
+    }
+
+    fn best(hops: &Hops, now: Instant) -> HostPort {
+        hops.best(&hops.proxies, now).unwrap()
     }
 
     /// Runs with a socket on loopback.
@@ -220,17 +237,17 @@ mod tests {
     #[test]
     fn the_first_proxy_that_is_not_suspended_is_the_best() {
         let (mut hops, now) = (hops(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]), Instant::now());
-        assert_eq!(*hops.best(now), name("192.0.2.1"));
+        assert_eq!(best(&hops, now), name("192.0.2.1"));
         hops.suspend(&name("192.0.2.1"), Some(60 * SECOND), now, "is down");
-        assert_eq!(*hops.best(now), name("192.0.2.2"));
-        assert!(hops.has_other(&name("192.0.2.1"), now));
+        assert_eq!(best(&hops, now), name("192.0.2.2"));
+        assert!(hops.has_other(&name("192.0.2.1"), false, now));
         hops.suspend(&name("192.0.2.2"), Some(20 * SECOND), now, "is down");
         hops.suspend(&name("192.0.2.3"), None, now, "is down");
-        assert!(!hops.has_other(&name("192.0.2.3"), now));
-        assert_eq!(*hops.best(now), name("192.0.2.2"), "all are: the one that is so the shortest");
+        assert!(!hops.has_other(&name("192.0.2.3"), false, now));
+        assert_eq!(best(&hops, now), name("192.0.2.2"), "all are: the one that is so the shortest");
         assert_eq!(hops.suspended(now).len(), 3);
-        assert_eq!(*hops.best(now + 40 * SECOND), name("192.0.2.2"));
-        assert_eq!(*hops.best(now + 61 * SECOND), name("192.0.2.1"));
+        assert_eq!(best(&hops, now + 40 * SECOND), name("192.0.2.2"));
+        assert_eq!(best(&hops, now + 61 * SECOND), name("192.0.2.1"));
     }
 
     #[test]
@@ -239,7 +256,7 @@ mod tests {
         hops.suspend(&name("192.0.2.1"), None, now, "is down");
         assert!(!hops.heard_since(&name("192.0.2.1"), now));
         hops.heard(&name("192.0.2.1"), now + SECOND);
-        assert_eq!(*hops.best(now + SECOND), name("192.0.2.1"));
+        assert_eq!(best(&hops, now + SECOND), name("192.0.2.1"));
         assert!(hops.heard_since(&name("192.0.2.1"), now));
         assert!(!hops.heard_since(&name("192.0.2.1"), now + 2 * SECOND));
     }
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn a_next_hop_that_is_no_proxy_has_no_other() {
         let hops = hops(&["192.0.2.1", "192.0.2.2"]);
-        assert!(!hops.has_other(&name("192.0.2.9"), Instant::now()));
+        assert!(!hops.has_other(&name("192.0.2.9"), false, Instant::now()));
     }
 
     #[test]
@@ -311,7 +328,7 @@ mod tests {
             let none = || Err(std::io::Error::other("no such name"));
             hops.look_up(&proxy, now, transport);
             assert!(hops.handle_resolved(&proxy, none(), now, transport).is_none());
-            assert_eq!(*hops.best(now), name("192.0.2.2"));
+            assert_eq!(best(&hops, now), name("192.0.2.2"));
             assert!(matches!(hops.look_up(&proxy, now, transport), Lookup::Start));
             let other_family = Ok(vec!["[::1]:5060".parse().unwrap()]);
             assert!(hops.handle_resolved(&proxy, other_family, now, transport).is_none());

@@ -18,11 +18,12 @@ mod json_rpc;
 pub mod kamailio_rpc;
 mod mi_lines;
 mod mi_transport;
-pub mod notify;
 pub mod opensips_mi;
 mod prompt;
 mod pua;
+mod publish;
 mod publishers;
+pub mod sip;
 pub mod sipx;
 mod xml_rpc;
 

@@ -74,15 +74,20 @@ impl Prompt {
         Some(Self { asker, stale: header.stale, header })
     }
 
-    /// The header line of the next NOTIFY, to this Request-URI; `None` when the nonce has been
+    /// The header line of the next request, of this method and to this Request-URI; `None` when the nonce has been
     /// used as often as can be counted.
-    pub(super) fn line(&mut self, credentials: &Credentials, request_uri: &str) -> Option<String> {
+    pub(super) fn line(
+        &mut self,
+        credentials: &Credentials,
+        method: &'static str,
+        request_uri: &str,
+    ) -> Option<String> {
         let context = AuthContext::new_with_method(
             credentials.user.as_str(),
             credentials.password.reveal(),
             request_uri,
             None::<&[u8]>,
-            HttpMethod("NOTIFY".into()),
+            HttpMethod(method.into()),
         );
         self.header.nc.checked_add(1)?;
         let answer = self.header.respond(&context).ok()?;
@@ -122,7 +127,7 @@ mod tests {
 
     fn line(prompt: &mut Prompt) -> String {
         let credentials = Credentials { user: "mwid".into(), password: Secret::new("secret") };
-        prompt.line(&credentials, "sip:202@192.0.2.7").unwrap()
+        prompt.line(&credentials, "NOTIFY", "sip:202@192.0.2.7").unwrap()
     }
 
     #[test]

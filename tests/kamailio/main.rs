@@ -7,6 +7,7 @@ mod commands;
 mod externnotify;
 mod lamps;
 mod network;
+mod publish;
 mod reboot;
 mod refusals;
 mod server;

@@ -15,7 +15,11 @@ use crate::support::{SOON, wait_for};
 
 #[test]
 fn the_snippet_fits_the_stock_script() {
-    for also in ["", "#!define WITH_NAT\n#!define MWID_AOR\n"] {
+    for also in [
+        "",
+        "#!define WITH_NAT\n#!define MWID_AOR\n",
+        "#!define WITH_PRESENCE\n#!define WITH_MYSQL\n#!define MWID_PUBLISH\n",
+    ] {
         the_snippet_fits_the_stock_script_with(also);
     }
 }

@@ -24,12 +24,19 @@ pub struct Setup {
     aliases: Vec<SocketAddr>,
     nat: bool,
     rpc: bool,
+    auth: bool,
 }
 
 impl Setup {
     /// On these tables.
     pub fn on(tables: &Tables) -> Self {
-        Self { database: tables.url().to_owned(), aliases: Vec::new(), nat: false, rpc: false }
+        Self {
+            database: tables.url().to_owned(),
+            aliases: Vec::new(),
+            nat: false,
+            rpc: false,
+            auth: false,
+        }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.
@@ -50,6 +57,13 @@ impl Setup {
     #[must_use]
     pub fn with_rpc(mut self) -> Self {
         self.rpc = true;
+        self
+    }
+
+    /// A PUBLISH needs digest credentials: mwid and secret, in the realm example.com.
+    #[must_use]
+    pub fn with_auth(mut self) -> Self {
+        self.auth = true;
         self
     }
 
@@ -142,6 +156,9 @@ impl Kamailio {
         if let Some(rpc) = &self.rpc {
             command.arg("-l").arg(format!("tcp:127.0.0.1:{}", rpc.number()));
             command.args(["-A", "MWID_TEST_RPC"]);
+        }
+        if self.setup.auth {
+            command.args(["-A", "MWID_TEST_AUTH"]);
         }
         if self.setup.nat {
             command.arg("-A").arg("WITH_NAT");

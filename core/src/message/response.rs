@@ -20,6 +20,12 @@ pub struct Response {
     pub retry_after: Option<Duration>,
     /// WWW-Authenticate and Proxy-Authenticate, in their order.
     pub challenges: Vec<Challenge>,
+    /// SIP-ETag (RFC 3903 §11.3.1), as sent.
+    pub sip_etag: Option<Box<str>>,
+    /// Expires, in seconds; `None` when it is not there or makes no sense.
+    pub expires: Option<Duration>,
+    /// Min-Expires, in seconds; `None` when it is not there or makes no sense.
+    pub min_expires: Option<Duration>,
 }
 
 /// The value of CSeq (RFC 3261 §20.16).
@@ -72,8 +78,11 @@ impl Response {
         Ok(Self {
             code,
             reason: reason.into(),
-            retry_after: message.header("Retry-After").and_then(retry_after),
+            retry_after: message.header("Retry-After").and_then(seconds),
             challenges: challenges(message),
+            sip_etag: message.header("SIP-ETag").map(Into::into),
+            expires: message.header("Expires").and_then(seconds),
+            min_expires: message.header("Min-Expires").and_then(seconds),
         })
     }
 }
@@ -87,9 +96,9 @@ fn challenges(message: &Message) -> Vec<Challenge> {
     message.iter().filter_map(challenge).collect()
 }
 
-/// The seconds of `120 (in a meeting);duration=60` (RFC 3261 §20.33). A number too large for the
+/// The seconds of `120 (in a meeting);duration=60` (RFC 3261 §20.33), and of the bare `120` of others. A number too large for the
 /// field (2³² − 1) counts as the largest.
-fn retry_after(value: &str) -> Option<Duration> {
+fn seconds(value: &str) -> Option<Duration> {
     let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (digits, rest) = value.split_at(end);
     if digits.is_empty() || !(rest.is_empty() || rest.starts_with([' ', '\t', ';', '('])) {

@@ -285,7 +285,13 @@ impl Reconciler {
                 state.again = 0;
                 self.publish_later(&key, None, now);
             }
-            Outcome::Again => (state.last_sent, state.pause) = (None, None),
+            Outcome::Again => {
+                (state.last_sent, state.pause) = (None, None);
+                if let Wish::Refresh(summary) = wish {
+                    // Whatever became of it, a server that knows the entity-tag has this state.
+                    state.accepted = Some(summary);
+                }
+            }
             Outcome::Later(pause) => self.publish_later(&key, pause, now),
         }
         self.consider_publication(&key, now);

@@ -1,4 +1,5 @@
-//! The main delivery: in-dialog NOTIFYs through the proxy.
+//! What mwid itself says in SIP: in-dialog NOTIFYs through the proxy, and PUBLISHs to the presence
+//! server. Both go through one endpoint and one socket.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -6,52 +7,72 @@ use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mwid_core::endpoint::{Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit};
+use mwid_core::endpoint::{
+    Branch, Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit,
+};
 use mwid_core::message::Method;
-use mwid_core::notify::{Notifier, Notify};
+use mwid_core::notify::{Hop, Notifier, Notify};
 use mwid_core::outcome::{Outcome, outcome};
+use mwid_core::publication;
+use mwid_core::publish::Publish;
 use mwid_core::reconciler::Verdict;
 use mwid_core::timers::Timers;
 
 use super::credentials::{Answerable, Authenticator};
 use super::hops::{Hops, Lookup, Resolved};
 use super::prompt::Asker;
-use super::{Order, Report};
+use super::publish::Publisher;
+use super::{Order, Published, Report};
 use crate::config::{Config, General, HostPort};
 use crate::transport::Transport;
 
 #[cfg(test)]
 mod tests;
 
-/// NOTIFYs in flight at once: each keeps its bytes for up to 64·T1.
+/// NOTIFYs and PUBLISHs in flight at once: each keeps its bytes for up to 64·T1.
 pub const MAX_IN_FLIGHT: usize = 16_384;
 
-/// Builds NOTIFYs, follows their transactions and says what the answers mean.
+/// Builds requests, follows their transactions and says what the answers mean.
 ///
-/// Calling contract, as the endpoint's: after each [`send`](Self::send) or `handle_*` call, drain
-/// [`poll_resolve`](Self::poll_resolve), [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_report`](Self::poll_report); call [`handle_timeout`](Self::handle_timeout) at
+/// Calling contract, as the endpoint's: after each [`send`](Self::send), [`publish`](Self::publish) or `handle_*`
+/// call, drain [`poll_resolve`](Self::poll_resolve), [`poll_transmit`](Self::poll_transmit),
+/// [`poll_report`](Self::poll_report) and [`poll_published`](Self::poll_published); call [`handle_timeout`](Self::handle_timeout) at
 /// [`poll_timeout`](Self::poll_timeout). Every order is reported exactly once.
 #[derive(Debug)]
-pub struct NotifyDelivery {
+pub struct SipDelivery {
     endpoint: Endpoint,
     notifier: Notifier,
     hops: Hops,
     authenticator: Authenticator,
     flights: HashMap<TransactionId, Flight>,
-    /// Orders that wait for the address of their proxy.
-    waiting: HashMap<HostPort, Vec<Order>>,
+    publisher: Publisher,
+    /// CSeqs of PUBLISHs, each a call of its own.
+    cseq: u32,
+    /// Jobs that wait for the address of their proxy.
+    waiting: HashMap<HostPort, Vec<Job>>,
     to_resolve: Vec<HostPort>,
     reports: VecDeque<Report>,
+    published: VecDeque<Step>,
     /// Why challenges cannot be answered: each said once.
     complained: HashSet<Discriminant<Answerable>>,
 }
 
+/// What became of a step of a publication, and how long it took.
+pub type Step = (publication::Order, Published, Duration);
+
+#[derive(Debug)]
+enum Job {
+    Notify(Order),
+    Publish(publication::Order),
+}
+
 #[derive(Debug)]
 struct Flight {
-    order: Order,
+    job: Job,
+    /// How long the server of a PUBLISH was asked to keep it.
+    asked: Duration,
     name: HostPort,
     to: SocketAddr,
     started: Instant,
@@ -59,33 +80,37 @@ struct Flight {
     answered: Vec<Arc<Asker>>,
 }
 
-impl NotifyDelivery {
+impl SipDelivery {
     /// Nothing in flight. `seed` makes the branches: random, secret, another in each process.
     #[must_use]
     pub fn new(config: &Config, seed: u128) -> Self {
         Self {
             endpoint: Endpoint::new(timers(config), seed, MAX_IN_FLIGHT),
             notifier: notifier(&config.general),
-            hops: Hops::new(config.general.proxy.clone(), config.general.next_hop),
+            hops: hops(config),
             authenticator: Authenticator::new(&config.general),
             flights: HashMap::new(),
+            publisher: Publisher::new(config),
+            cseq: 0,
             waiting: HashMap::new(),
             to_resolve: Vec::new(),
             reports: VecDeque::new(),
+            published: VecDeque::new(),
             complained: HashSet::new(),
         }
     }
 
-    /// Another configuration, for the NOTIFYs that start from now on.
+    /// Another configuration, for the requests that start from now on.
     pub fn configure(&mut self, config: &Config) {
         self.endpoint.set_timers(timers(config));
         self.notifier = notifier(&config.general);
-        self.hops = Hops::new(config.general.proxy.clone(), config.general.next_hop);
+        self.hops = hops(config);
+        self.publisher = Publisher::new(config);
         self.authenticator = Authenticator::new(&config.general);
         self.complained.clear();
         // Whoever waited for an address under the old configuration is tried again under the new.
-        for order in std::mem::take(&mut self.waiting).into_values().flatten() {
-            self.report(order, Verdict::Again, "the configuration changed".to_owned());
+        for job in std::mem::take(&mut self.waiting).into_values().flatten() {
+            self.report(job, Verdict::Again, "the configuration changed".to_owned());
         }
     }
 
@@ -111,45 +136,119 @@ impl NotifyDelivery {
     /// seconds.
     pub fn send(&mut self, order: Order, now: Instant, unix: u64, transport: &Transport) {
         let name = self.hops.choose(&order.dialog, now);
+        self.submit(Job::Notify(order), name, now, unix, transport);
+    }
+
+    /// Takes a publication one step on, as soon as the address of its server is known.
+    pub fn publish(
+        &mut self,
+        order: publication::Order,
+        now: Instant,
+        unix: u64,
+        transport: &Transport,
+    ) {
+        let name = self.hops.choose_server(now);
+        self.submit(Job::Publish(order), name, now, unix, transport);
+    }
+
+    fn submit(
+        &mut self,
+        job: Job,
+        name: Option<HostPort>,
+        now: Instant,
+        unix: u64,
+        transport: &Transport,
+    ) {
+        let Some(name) = name else {
+            return self.report(job, Verdict::Later(None), "no proxy is configured".to_owned());
+        };
         match self.hops.look_up(&name, now, transport) {
-            Lookup::Ready(resolved) => self.start(order, name, resolved, now, unix),
+            Lookup::Ready(resolved) => self.start(job, name, resolved, now, unix),
             Lookup::Start => {
                 self.to_resolve.push(name.clone());
-                self.waiting.entry(name).or_default().push(order);
+                self.waiting.entry(name).or_default().push(job);
             }
-            Lookup::Wait => self.waiting.entry(name).or_default().push(order),
+            Lookup::Wait => self.waiting.entry(name).or_default().push(job),
         }
     }
 
-    fn start(&mut self, order: Order, name: HostPort, resolved: Resolved, now: Instant, unix: u64) {
-        if order.dialog.remaining(unix) == 0 {
+    fn start(&mut self, job: Job, name: HostPort, resolved: Resolved, now: Instant, unix: u64) {
+        if let Job::Notify(order) = &job
+            && order.dialog.remaining(unix) == 0
+        {
             // It waited too long for its turn. Whether the phone has refreshed it, its row says.
             let why = "the subscription ended while its NOTIFY waited";
-            return self.report(order, Verdict::Again, why.to_owned());
+            return self.report(job, Verdict::Again, why.to_owned());
         }
         let (to, hop) = resolved;
         let branch = self.endpoint.branch();
+        let request = match &job {
+            Job::Notify(order) => self.write_notify(order, &name, &hop, &branch, unix),
+            Job::Publish(order) => self.write_publish(order, &name, &hop, &branch, unix),
+        };
+        let Written { method, cseq, bytes, answered, asked } = request;
+        match self.endpoint.start(now, branch, cseq, method, to, bytes.into()) {
+            Ok(id) => {
+                let flight = Flight { job, asked, name, to, started: now, answered };
+                self.flights.insert(id, flight);
+            }
+            Err(full) => self.report(job, Verdict::Later(None), full.to_string()),
+        }
+    }
+
+    fn write_notify(
+        &mut self,
+        order: &Order,
+        name: &HostPort,
+        hop: &Hop,
+        branch: &Branch,
+        unix: u64,
+    ) -> Written {
         let notify = Notify {
             dialog: &order.dialog,
             account: &order.account,
             summary: order.summary,
             cseq: order.cseq,
             branch: branch.as_str(),
-            hop: &hop,
+            hop,
             unix,
             authorization: &[],
         };
         let request_uri = notify.request_uri(&self.notifier);
-        let (authorization, answered) = self.authenticator.lines(&name, request_uri);
+        let (authorization, answered) = self.authenticator.lines(name, "NOTIFY", request_uri);
         let mut bytes = Vec::with_capacity(1024);
         Notify { authorization: &authorization, ..notify }.write(&self.notifier, &mut bytes);
-        match self.endpoint.start(now, branch, order.cseq, Method::Notify, to, bytes.into()) {
-            Ok(id) => {
-                let flight = Flight { order, name, to, started: now, answered };
-                self.flights.insert(id, flight);
-            }
-            Err(full) => self.report(order, Verdict::Later(None), full.to_string()),
-        }
+        let (method, asked) = (Method::Notify, Duration::ZERO);
+        Written { method, cseq: order.cseq, bytes, answered, asked }
+    }
+
+    fn write_publish(
+        &mut self,
+        order: &publication::Order,
+        name: &HostPort,
+        hop: &Hop,
+        branch: &Branch,
+        unix: u64,
+    ) -> Written {
+        let asked = self.publisher.expires(order, name);
+        // Below 2³¹ (RFC 3261 §8.1.1.5).
+        self.cseq = self.cseq % 0x7fff_fffe + 1;
+        let request_uri = order.account.as_str();
+        let (authorization, answered) = self.authenticator.lines(name, "PUBLISH", request_uri);
+        let publish = Publish {
+            account: &order.account,
+            wish: order.wish,
+            etag: order.etag.as_ref(),
+            expires: u32::try_from(asked.as_secs()).unwrap_or(u32::MAX),
+            cseq: self.cseq,
+            branch: branch.as_str(),
+            hop,
+            unix,
+            authorization: &authorization,
+        };
+        let mut bytes = Vec::with_capacity(1024);
+        publish.write(&self.notifier, &mut bytes);
+        Written { method: Method::Publish, cseq: self.cseq, bytes, answered, asked }
     }
 
     /// A name that [`poll_resolve`](Self::poll_resolve) gave was looked up.
@@ -162,12 +261,12 @@ impl NotifyDelivery {
         transport: &Transport,
     ) {
         let resolved = self.hops.handle_resolved(name, found, now, transport);
-        for order in self.waiting.remove(name).unwrap_or_default() {
+        for job in self.waiting.remove(name).unwrap_or_default() {
             match &resolved {
-                Some(resolved) => self.start(order, name.clone(), resolved.clone(), now, unix),
+                Some(resolved) => self.start(job, name.clone(), resolved.clone(), now, unix),
                 None => {
-                    let verdict = self.elsewhere_or_later(name, now);
-                    self.report(order, verdict, format!("{name} has no address"));
+                    let verdict = self.elsewhere_or_later(&job, name, now);
+                    self.report(job, verdict, format!("{name} has no address"));
                 }
             }
         }
@@ -208,8 +307,8 @@ impl NotifyDelivery {
     /// Ends the orders that wait for an address: nothing of them has been sent, so a shutdown
     /// need not wait for them.
     pub fn abandon_waiting(&mut self) {
-        for order in std::mem::take(&mut self.waiting).into_values().flatten() {
-            self.report(order, Verdict::Later(None), "given up: mwid stops".to_owned());
+        for job in std::mem::take(&mut self.waiting).into_values().flatten() {
+            self.report(job, Verdict::Later(None), "given up: mwid stops".to_owned());
         }
     }
 
@@ -241,17 +340,36 @@ impl NotifyDelivery {
         self.reports.pop_front()
     }
 
+    /// The next step of a publication that came to its end.
+    pub fn poll_published(&mut self) -> Option<Step> {
+        self.published.pop_front()
+    }
+
     fn finish(&mut self, now: Instant) {
         while let Some(completed) = self.endpoint.poll_event() {
             let Some(flight) = self.flights.remove(&completed.id) else { continue };
+            let answer = words(&completed.ending, &flight.name);
             let verdict = self.verdict(&flight, &completed, now);
-            self.reports.push_back(Report {
-                answer: words(&completed.ending, &flight.name),
-                verdict,
-                copies: completed.copies,
-                elapsed: completed.elapsed,
-                order: flight.order,
-            });
+            let (copies, elapsed) = (completed.copies, completed.elapsed);
+            match flight.job {
+                Job::Notify(order) => {
+                    self.reports.push_back(Report { order, verdict, answer, copies, elapsed });
+                }
+                Job::Publish(order) => {
+                    let (name, asked) = (&flight.name, flight.asked);
+                    let outcome = match &completed.ending {
+                        Ending::Final(it) => self.publisher.outcome(&order, name, asked, it),
+                        _ => None,
+                    };
+                    if let (None, Verdict::Gone, Ending::Final(it)) =
+                        (&outcome, verdict, &completed.ending)
+                    {
+                        self.publisher.refused(&order, name, it.code, &it.reason);
+                    }
+                    let outcome = outcome.unwrap_or_else(|| otherwise(verdict));
+                    self.published.push_back((order, Published { outcome, answer }, elapsed));
+                }
+            }
         }
     }
 
@@ -275,7 +393,7 @@ impl NotifyDelivery {
             }
             Outcome::NextProxy { retry_after } => {
                 self.hops.suspend(&flight.name, retry_after, now, "answers 503");
-                match self.elsewhere_or_later(&flight.name, now) {
+                match self.elsewhere_or_later(&flight.job, &flight.name, now) {
                     Verdict::Later(None) => Verdict::Later(retry_after),
                     elsewhere => elsewhere,
                 }
@@ -283,7 +401,7 @@ impl NotifyDelivery {
             Outcome::Unreachable => {
                 let why = format!("does not listen at {}", flight.to);
                 self.hops.suspend(&flight.name, None, now, &why);
-                self.elsewhere_or_later(&flight.name, now)
+                self.elsewhere_or_later(&flight.job, &flight.name, now)
             }
             Outcome::Unanswered if matches!(completed.ending, Ending::TimedOut) => {
                 if self.hops.heard_since(&flight.name, flight.started) {
@@ -291,7 +409,7 @@ impl NotifyDelivery {
                 }
                 let why = format!("does not answer at {}", flight.to);
                 self.hops.suspend(&flight.name, None, now, &why);
-                self.elsewhere_or_later(&flight.name, now)
+                self.elsewhere_or_later(&flight.job, &flight.name, now)
             }
             Outcome::Unanswered => Verdict::Later(None),
         }
@@ -313,19 +431,50 @@ impl NotifyDelivery {
             .into(),
         };
         if self.complained.insert(discriminant(answerable)) {
-            let Order { account, dialog, .. } = &flight.order;
-            tracing::error!(%account, call_id = %dialog.call_id, proxy = %flight.name, "a NOTIFY was challenged and cannot be answered: {remedy}");
+            let (account, method) = match &flight.job {
+                Job::Notify(order) => (&order.account, "NOTIFY"),
+                Job::Publish(order) => (&order.account, "PUBLISH"),
+            };
+            tracing::error!(%account, proxy = %flight.name, "a {method} was challenged and cannot be answered: {remedy}");
         }
         Verdict::Later(None)
     }
 
-    fn elsewhere_or_later(&self, failed: &HostPort, now: Instant) -> Verdict {
-        if self.hops.has_other(failed, now) { Verdict::Again } else { Verdict::Later(None) }
+    fn elsewhere_or_later(&self, job: &Job, failed: &HostPort, now: Instant) -> Verdict {
+        let is_publish = matches!(job, Job::Publish(_));
+        let is_other = self.hops.has_other(failed, is_publish, now);
+        if is_other { Verdict::Again } else { Verdict::Later(None) }
     }
 
-    fn report(&mut self, order: Order, verdict: Verdict, answer: String) {
-        let elapsed = std::time::Duration::ZERO;
-        self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
+    fn report(&mut self, job: Job, verdict: Verdict, answer: String) {
+        let elapsed = Duration::ZERO;
+        match job {
+            Job::Notify(order) => {
+                self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
+            }
+            Job::Publish(order) => {
+                let published = Published { outcome: otherwise(verdict), answer };
+                self.published.push_back((order, published, elapsed));
+            }
+        }
+    }
+}
+
+/// A request, ready to be sent.
+struct Written {
+    method: Method,
+    cseq: u32,
+    bytes: Vec<u8>,
+    answered: Vec<Arc<Asker>>,
+    asked: Duration,
+}
+
+/// What an answer that is not about the publication itself means for it.
+fn otherwise(verdict: Verdict) -> publication::Outcome {
+    match verdict {
+        Verdict::Again => publication::Outcome::Again,
+        Verdict::Later(pause) => publication::Outcome::Later(pause),
+        Verdict::Delivered | Verdict::Gone | Verdict::TooLow => publication::Outcome::Later(None),
     }
 }
 
@@ -338,6 +487,11 @@ fn words(ending: &Ending, proxy: &HostPort) -> String {
         Ending::NotSent { why } => format!("it could not be sent: {why}"),
         Ending::Abandoned => "given up: mwid stops".to_owned(),
     }
+}
+
+fn hops(config: &Config) -> Hops {
+    let servers = config.publish_servers().to_vec();
+    Hops::new(config.general.proxy.clone(), servers, config.general.next_hop)
 }
 
 fn timers(config: &Config) -> Timers {

@@ -13,7 +13,7 @@ const UNIX: u64 = 1_795_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Rig {
-    delivery: NotifyDelivery,
+    delivery: SipDelivery,
     transport: Transport,
     now: Instant,
 }
@@ -24,7 +24,7 @@ fn with(proxies: &[&str], test: impl FnOnce(&mut Rig)) {
     let _inside = runtime.enter();
     let config = config(proxies);
     let transport = Transport::bind(&config.general).unwrap();
-    let delivery = NotifyDelivery::new(&config, 1);
+    let delivery = SipDelivery::new(&config, 1);
     test(&mut Rig { delivery, transport, now: Instant::now() });
 }
 
