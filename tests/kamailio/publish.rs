@@ -59,7 +59,11 @@ fn a_phone_that_subscribes_later_gets_the_state_at_once_and_each_change() {
     phone.wait_for_lamp("0/1 (0/0)", SOON);
     mailbox.leave_urgent();
     phone.wait_for_lamp("1/1 (1/0)", SOON);
+    phone.wait_for_count(3, SOON);
     phone.refresh();
+    let own = phone.wait_for_count(4, SOON).remove(3);
+    assert_eq!(own.summary_line("Voice-Message"), Some("1/1 (1/0)"), "a refresh loses nothing");
+    assert_eq!(own.cseq(), 4, "Kamailio counts alone");
     wait_for_one_document(&tables, "1/1 (1/0)", SOON);
 
     let told = mwid.ask(&["notify", "202", "example.com", "7", "8"]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::message::Message;
+use mwid_core::publication::{ETag, Way, Wish};
 use mwid_core::summary::Summary;
 
 use super::*;
@@ -291,5 +292,88 @@ fn the_end_of_mwid_is_not_the_end_of_a_subscription() {
         rig.delivery.abandon(rig.now);
         assert_eq!(rig.verdict(), Verdict::Later(None));
         assert_eq!(rig.delivery.suspended(rig.now), [""; 0]);
+    });
+}
+
+fn step(wish: Wish) -> publication::Order {
+    let account = "202@example.com".parse().unwrap();
+    let etag = Some(ETag::new("a.1.2").unwrap());
+    publication::Order { way: Way::Publish, account, wish, etag }
+}
+
+impl Rig {
+    /// Sends a step of a publication; gives its datagram.
+    fn publish(&mut self, wish: Wish) -> Transmit {
+        self.delivery.publish(step(wish), self.now, UNIX, &self.transport);
+        self.sent()
+    }
+
+    fn published(&mut self) -> publication::Outcome {
+        let (order, published, _) = self.delivery.poll_published().expect("a step has ended");
+        assert_eq!(order.way, Way::Publish);
+        published.outcome
+    }
+}
+
+const STATE: Wish = Wish::State(Summary { new: 1, old: 0, new_urgent: 0, old_urgent: 0 });
+
+fn header(datagram: &Transmit, name: &str) -> String {
+    Message::parse(&datagram.bytes).unwrap().header(name).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn rfc3903_4_the_entity_tag_and_the_time_come_from_the_answer() {
+    with(&["127.0.0.1:5070"], |rig| {
+        let sent = rig.publish(STATE);
+        assert!(sent.bytes.starts_with(b"PUBLISH sip:202@example.com SIP/2.0\r\n"));
+        assert_eq!(header(&sent, "SIP-If-Match"), "a.1.2");
+        rig.answer(&sent, 200, "SIP-ETag: b.1.3\r\nExpires: 55\r\n");
+        let etag = Some(ETag::new("b.1.3").unwrap());
+        let expires = Some(Duration::from_secs(55));
+        assert_eq!(rig.published(), publication::Outcome::Accepted { etag, expires });
+        let sent = rig.publish(Wish::Remove);
+        assert_eq!(header(&sent, "Expires"), "0");
+        rig.answer(&sent, 412, "");
+        assert_eq!(rig.published(), publication::Outcome::Stale);
+    });
+}
+
+#[test]
+fn rfc3903_11_2_a_423_is_asked_again_for_as_long_as_the_server_wants() {
+    with(&["127.0.0.1:5070"], |rig| {
+        let sent = rig.publish(STATE);
+        assert_eq!(header(&sent, "Expires"), "60");
+        rig.answer(&sent, 423, "Min-Expires: 300\r\n");
+        assert_eq!(rig.published(), publication::Outcome::Again);
+        let sent = rig.publish(STATE);
+        assert_eq!(header(&sent, "Expires"), "300");
+    });
+}
+
+#[test]
+fn what_a_publish_is_refused_with_is_no_reason_to_hurry() {
+    with(&["127.0.0.1:5070"], |rig| {
+        for (code, lines, pause) in [
+            (403, "", None),
+            (404, "", None),
+            (489, "", None),
+            (500, "", None),
+            (480, "Retry-After: 30\r\n", Some(30 * SECOND)),
+            (503, "Retry-After: 20\r\n", Some(20 * SECOND)),
+        ] {
+            let sent = rig.publish(STATE);
+            rig.answer(&sent, code, lines);
+            assert_eq!(rig.published(), publication::Outcome::Later(pause), "{code}");
+        }
+    });
+}
+
+#[test]
+fn a_publish_goes_to_the_next_server_when_one_does_not_answer() {
+    with(&["127.0.0.1:5070", "127.0.0.1:5071"], |rig| {
+        let sent = rig.publish(STATE);
+        rig.delivery.handle_unreachable(rig.now, sent.to);
+        assert_eq!(rig.published(), publication::Outcome::Again);
+        assert_eq!(rig.publish(STATE).to.port(), 5071);
     });
 }
