@@ -7,24 +7,10 @@ use mwid_core::mailbox::{Account, Mailbox};
 use super::Daemon;
 use super::work::Done;
 use crate::clock;
-use crate::config::Config;
 use crate::source::Call;
-use crate::source::ask::{Asker, Found};
+use crate::source::ask::Found;
 
 impl Daemon {
-    /// Who is asked after a reload, where that is somebody else.
-    pub(super) fn other_asker(old: &Config, new: &Config) -> Result<Option<Asker>, String> {
-        let asker = (new.sipx != old.sipx).then(|| Asker::new(new)).transpose();
-        asker.map_err(|error| error.to_string())
-    }
-
-    pub(super) fn replace_asker(&mut self, asker: Option<Asker>, changed: &mut Vec<&'static str>) {
-        if let Some(asker) = asker {
-            changed.push("[sipx]");
-            self.asker = asker;
-        }
-    }
-
     /// A subscription to these accounts was seen.
     pub(super) fn want_counts(&mut self, accounts: &[Account]) {
         let now = Instant::now();

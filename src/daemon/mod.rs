@@ -40,6 +40,7 @@ use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
 mod asking;
+mod clients;
 mod counters;
 mod http;
 mod intake;
@@ -159,7 +160,7 @@ impl Daemon {
         let (request, requests) = mpsc::channel(16);
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
-        let asker = Asker::new(&config)?;
+        let (asker, publishers) = (Asker::new(&config)?, Publishers::new(&config)?);
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
@@ -176,7 +177,7 @@ impl Daemon {
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: SipDelivery::new(&config, random_128()),
-            publishers: Arc::new(Publishers::new(&config)),
+            publishers: Arc::new(publishers),
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
             config: Arc::new(config),

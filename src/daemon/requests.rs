@@ -11,6 +11,7 @@ use mwid_core::summary::Summary;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::clients::Clients;
 use super::publications::PublishedResult;
 use super::work::Done;
 use super::{Daemon, directory, places, settings, status, watch};
@@ -245,10 +246,10 @@ impl Daemon {
         let store = store.transpose().map_err(|error| error.to_string())?;
         let door = self.doorway.prepare(&new).map_err(|error| error.to_string())?;
 
-        let asker = Self::other_asker(&old, &new)?;
+        let clients = Clients::prepare(&old, &new)?;
 
         let mut changed = Vec::new();
-        self.replace_asker(asker, &mut changed);
+        self.replace_clients(clients, &new, &mut changed);
         if let Some(transport) = transport {
             self.transport = transport;
         }

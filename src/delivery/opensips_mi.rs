@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mwid_core::publication::{ETag, Order, Wish};
+use mwid_core::publication::{ETag, Order, TRIAL, Wish};
 use serde_json::{Map, Value as Json, json};
 
 use super::mi_transport::{MiError, Transport};
@@ -14,9 +14,6 @@ use super::pua::{self, CONTENT_TYPE, Call, EVENT, Said, UserAgent};
 use super::{Published, cut, json_rpc, mi_lines};
 use crate::config::{MiUrl, OpensipsMi as Settings};
 use crate::http_client::{ClientError, HttpClient};
-
-/// How long a new state is asked for: its tag may get lost with the answer.
-const TRIAL: Duration = Duration::from_secs(60);
 
 const COMMAND: &str = "pua_publish";
 

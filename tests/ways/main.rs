@@ -13,6 +13,7 @@ mod peer;
 mod support;
 
 mod asking;
+mod daemon;
 mod kamailio;
 mod opensips;
 mod sipx;

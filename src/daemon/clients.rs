@@ -1,0 +1,53 @@
+//! Whom mwid asks by HTTP and its like, after a reload.
+
+use std::sync::Arc;
+
+use super::Daemon;
+use crate::config::Config;
+use crate::delivery::Publishers;
+use crate::source::ask::Asker;
+
+/// Those that another configuration names, where it names others.
+pub(super) struct Clients {
+    asker: Option<Asker>,
+    publishers: Option<Publishers>,
+}
+
+impl Clients {
+    /// Makes them all, before any takes the place of an old one.
+    pub(super) fn prepare(old: &Config, new: &Config) -> Result<Self, String> {
+        let asker = (new.sipx != old.sipx).then(|| Asker::new(new)).transpose();
+        let publishers = (!Publishers::are_same(old, new)).then(|| Publishers::new(new));
+        Ok(Self {
+            asker: asker.map_err(|error| error.to_string())?,
+            publishers: publishers.transpose().map_err(|error| error.to_string())?,
+        })
+    }
+}
+
+impl Daemon {
+    pub(super) fn replace_clients(
+        &mut self,
+        clients: Clients,
+        new: &Config,
+        changed: &mut Vec<&'static str>,
+    ) {
+        if let Some(asker) = clients.asker {
+            self.asker = asker;
+        }
+        if let Some(publishers) = clients.publishers {
+            self.publishers = Arc::new(publishers);
+            self.reconciler.hurry();
+        }
+        let old = &self.config;
+        for (name, is_other) in [
+            ("[opensips-mi]", new.opensips_mi != old.opensips_mi),
+            ("[kamailio-rpc]", new.kamailio_rpc != old.kamailio_rpc),
+            ("[sipx]", new.sipx != old.sipx),
+        ] {
+            if is_other {
+                changed.push(name);
+            }
+        }
+    }
+}
