@@ -53,6 +53,7 @@ fn notify_tells_the_phone_and_prints_its_answer() {
             "contact": contact, "call_id": phone.call_id(), "cseq": 3, "copies": 1,
             "answer": "200 OK", "delivered": true,
         }],
+        "publications": [],
     });
     assert_eq!(data(&asked, 0), expected);
     phone.wait_for_count(3, SOON);
