@@ -123,7 +123,7 @@ pub enum Command {
 /// What `mwid show` shows.
 #[derive(Debug, Subcommand)]
 pub enum Show {
-    /// The live subscriptions of an account. Exit code 1 when there is none.
+    /// The live subscriptions of an account, and its publications. Exit code 1 when there is none.
     Subscription {
         /// User part of the account: 202.
         user: String,

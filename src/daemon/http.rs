@@ -1,18 +1,20 @@
 //! What the HTTP door asks.
 
+use std::time::Instant;
+
 use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::{Account, Mailbox};
-use mwid_core::reconciler::Urgency;
+use mwid_core::reconciler::{PublicationView, Urgency};
 use mwid_core::summary::Summary;
 use tokio::sync::{mpsc, oneshot};
 
 use super::work::Done;
-use super::{Daemon, Requests};
+use super::{Daemon, Requests, show};
 use crate::clock::{unix, unix_nanos};
-use crate::config::Config;
+use crate::config::{Config, Way};
 use crate::source::http::{
-    self as door, AccountReport, Ask, DialogReport, Door, HTTP, HttpError, MailboxReport, Refusal,
-    Reply, Stats,
+    self as door, AccountReport, Ask, DialogReport, Door, HTTP, HttpError, MailboxReport,
+    PublicationReport, Refusal, Reply, Stats,
 };
 use crate::source::{Call, Receipt};
 
@@ -128,34 +130,48 @@ impl Daemon {
             mailbox: mailbox.to_string(),
             summary: summary.map(Into::into),
         });
-        let mut report = AccountReport {
+        let now = Instant::now();
+        let views = self.reconciler.publications(&account, now);
+        let report = AccountReport {
             account: account.to_string(),
             summary: self.mailboxes.sum(&account).map(Into::into),
             mailboxes: mailboxes.collect(),
             dialogs: Vec::new(),
+            publications: views.map(|view| publication(&view, now)).collect(),
         };
-        let may_have_messages = self.may_have_messages(&account);
+        let unknown = match self.may_have_messages(&account) {
+            true => Refusal::Unsure(account.clone()),
+            false => Refusal::Unknown(account.clone()),
+        };
+        if !self.config.delivery.uses(Way::Notify) {
+            return answer(reply, report.known().ok_or(unknown));
+        }
         let acknowledged: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
         let (store, places) = (self.store.clone(), self.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
             let report = match store.find(&account, unix()).await {
                 Err(error) => Err(Refusal::Database(error.to_string())),
-                Ok(found) if found.rows.is_empty() && report.mailboxes.is_empty() => {
-                    Err(match may_have_messages {
-                        true => Refusal::Unsure(account),
-                        false => Refusal::Unknown(account),
-                    })
-                }
                 Ok(found) => {
-                    report.dialogs =
-                        found.rows.iter().map(|row| dialog(row, &acknowledged)).collect();
-                    Ok(report)
+                    let dialogs = found.rows.iter().map(|row| dialog(row, &acknowledged));
+                    AccountReport { dialogs: dialogs.collect(), ..report }.known().ok_or(unknown)
                 }
             };
             answer(reply, report);
             Done::Answered
         });
+    }
+}
+
+fn publication(view: &PublicationView, now: Instant) -> PublicationReport {
+    PublicationReport {
+        way: view.way.name(),
+        state: show::state(view.progress),
+        accepted: view.accepted.map(Into::into),
+        has_etag: view.has_etag,
+        remaining_seconds: show::seconds(view.expires, now),
+        retry_seconds: show::retry(view, now),
+        why: view.why.as_deref().map(str::to_owned),
     }
 }
 

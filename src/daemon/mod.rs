@@ -48,6 +48,7 @@ mod lasts;
 mod membership;
 mod publications;
 mod requests;
+mod show;
 mod sources;
 mod status;
 mod work;

@@ -57,6 +57,9 @@ impl Daemon {
         self.ledger.published(order, &outcome, unix());
         self.say_published(order, &outcome, &answer, elapsed);
         self.tell_publication(order, &outcome, &answer);
+        if !matches!(outcome, Outcome::Accepted { .. }) {
+            self.reconciler.explain(order.way, &order.account, &answer);
+        }
         self.reconciler.handle_published(order.way, &order.account, outcome, now);
     }
 

@@ -1,10 +1,8 @@
 //! The commands of an operator, carried out in the loop.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
 use mwid_core::reconciler::{Desired, Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
@@ -15,7 +13,6 @@ use super::clients::Clients;
 use super::publications::PublishedResult;
 use super::work::Done;
 use super::{Daemon, directory, places, settings, status, watch};
-use crate::clock::unix;
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config, Way};
 use crate::control::{Answer, Command, Request};
@@ -87,23 +84,6 @@ impl Daemon {
                 None => None,
             };
             send(reply, status::answer(snapshot, probe));
-            Done::Answered
-        });
-    }
-
-    fn show_subscription(&mut self, account: Account, reply: oneshot::Sender<Answer>) {
-        if !self.config.delivery.uses(Way::Notify) {
-            let text = "no subscription is looked up: [delivery] use has no notify";
-            return send(reply, Answer::refused(text));
-        }
-        let store = self.store.clone();
-        let delivered: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
-        self.work.spawn(async move {
-            let answer = match store.find(&account, unix()).await {
-                Ok(found) => subscriptions(&account, &found.rows, &delivered),
-                Err(error) => Answer::refused(error.to_string()),
-            };
-            send(reply, answer);
             Done::Answered
         });
     }
@@ -380,61 +360,6 @@ impl PhoneResult {
             "delivered": self.verdict == Verdict::Delivered,
         })
     }
-}
-
-/// What `show subscription` prints, in the words of res_zonkey_mwi and a few more.
-fn subscriptions(account: &Account, rows: &[Row], delivered: &[(RowId, Summary)]) -> Answer {
-    let who = account.as_str().trim_start_matches("sip:");
-    let mut text = String::new();
-    let mut data = Vec::new();
-    let seen: HashSet<RowId> = rows.iter().map(|row| RowId(row.id)).collect();
-    for row in rows {
-        let shown = delivered.iter().find(|(id, _)| id.0 == row.id).map(|(_, shown)| *shown);
-        let problem = Dialog::from_row(row).err().map(|error| error.to_string());
-        text.push_str(&describe(who, row, shown, problem.as_deref()));
-        data.push(json!({
-            "id": row.id, "to_tag": row.to_tag, "from_tag": row.from_tag, "callid": row.callid,
-            "expires": row.expires, "remaining_seconds": remaining(row),
-            "local_cseq": row.local_cseq, "contact": row.contact,
-            "record_route": row.record_route, "acknowledged": shown.map(|shown| shown.to_string()),
-            "problem": problem,
-        }));
-    }
-    if seen.is_empty() {
-        text = format!("No subscription of {who} was found");
-    }
-    let data = json!({ "account": account.as_str(), "subscriptions": data });
-    Answer { text: text.trim_end().to_owned(), data, code: u8::from(seen.is_empty()) }
-}
-
-/// Seconds until the subscription ends; negative when it has.
-fn remaining(row: &Row) -> Option<i64> {
-    let now = i64::try_from(unix()).unwrap_or(i64::MAX);
-    row.expires.map(|ends| ends.saturating_sub(now))
-}
-
-fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>) -> String {
-    let text = |value: &Option<String>| {
-        let value = value.as_deref().unwrap_or("(none)");
-        value.replace(char::is_control, "?")
-    };
-    let number = |value: Option<i64>| value.map_or_else(|| "(none)".to_owned(), |n| n.to_string());
-    let mut lines = format!(
-        "MWI subscription details for {who}:\n  To tag: {}\n  From tag: {}\n  Call-ID: {}\n  \
-         Expires: {}\n  CSeq: {}\n  Contact: {}\n  Phone shows: {}\n  Ends in: {}\n",
-        text(&row.to_tag),
-        text(&row.from_tag),
-        text(&row.callid),
-        number(row.expires),
-        number(row.local_cseq),
-        text(&row.contact),
-        shown.map_or_else(|| "not known".to_owned(), |shown| shown.to_string()),
-        remaining(row).map_or_else(|| "(none)".to_owned(), |left| format!("{left} s")),
-    );
-    if let Some(problem) = problem {
-        lines.push_str(&format!("  Problem: {problem}\n"));
-    }
-    lines
 }
 
 /// The client may have gone; its command is done all the same.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use digest_auth::{AuthContext, AuthorizationHeader, HttpMethod};
 
+use mwid_core::message::StartLine;
+
 use crate::house::House;
 use crate::peer::{Heard, Peer};
 
@@ -12,12 +14,13 @@ const SHA: &str = "WWW-Authenticate: Digest realm=\"phone\", nonce=\"n2\", qop=\
                    algorithm=SHA-256\r\n";
 
 /// Whether the header answers its challenge with this password, for this very request.
-fn is_right(heard: &Heard, name: &str, password: &str) -> bool {
+pub fn is_right(heard: &Heard, name: &str, password: &str) -> bool {
     let Some(value) = heard.message.header(name) else { return false };
     let given = AuthorizationHeader::parse(value).unwrap();
     let uri = heard.request_uri();
     assert_eq!((given.uri.as_str(), given.username.as_str()), (uri, "mwid"));
-    let method = HttpMethod("NOTIFY".into());
+    let StartLine::Request { method, .. } = heard.message.start() else { return false };
+    let method = HttpMethod(method.to_owned().into());
     let context = AuthContext::new_with_method("mwid", password, uri, None::<&[u8]>, method);
     let mut right = given.clone();
     right.digest(&context);

@@ -21,6 +21,7 @@ mod hostile;
 mod manager;
 mod pace;
 mod proxies;
+mod publish;
 mod reload;
 mod shutdown;
 mod users;

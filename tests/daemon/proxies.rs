@@ -8,7 +8,7 @@ use crate::peer::{Heard, Peer};
 
 /// An address on loopback where nobody listens. The socket holds the port: closed for UDP traffic
 /// from elsewhere as it is connected to itself, so the kernel answers ICMP.
-fn nobody() -> (UdpSocket, String) {
+pub fn nobody() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     socket.connect(address).unwrap();

@@ -285,3 +285,26 @@ fn while_the_database_is_away_an_account_cannot_be_shown_but_its_counts_are_take
     response.refused(503, "127.0.0.1:1");
     assert!(!response.body.contains("hunter2"), "{response:?}");
 }
+
+#[test]
+fn an_account_is_shown_with_what_is_published_of_it() {
+    let server = Peer::scripted(|heard| vec![heard.answer(200, "SIP-ETag: e1\r\nExpires: 60\r\n")]);
+    let mut house = house(&server);
+    house.set("delivery", "use", "publish");
+    // Nobody asks a database then.
+    house.set("database", "url", "mysql://u:hunter2@127.0.0.1:1/d");
+    let mwid = house.start();
+    ask(address(&mwid), "GET", ACCOUNT, "").refused(404, "nothing is known");
+    told(&mwid, r#"{"new": 2, "old": 0}"#);
+    mwid.until("published", |status| status["counters"]["published"] == 1);
+    let mut report = ask(address(&mwid), "GET", ACCOUNT, "").json();
+    let left = report["publications"][0]["remaining_seconds"].take();
+    assert!(left.as_u64().is_some_and(|left| left <= 60), "{left}");
+    assert_eq!(report["dialogs"], json!([]));
+    let accepted = json!({ "newcount": 2, "oldcount": 0, "newurgent": 0, "oldurgent": 0 });
+    let publication = json!({
+        "way": "publish", "state": "current", "accepted": accepted, "has_etag": true,
+        "remaining_seconds": null, "retry_seconds": null, "why": null,
+    });
+    assert_eq!(report["publications"], json!([publication]));
+}

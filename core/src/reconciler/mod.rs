@@ -28,6 +28,7 @@ mod queue;
 mod state;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use census::{Census, Standing};
 pub use publications::Published;
@@ -36,6 +37,7 @@ use queue::Queue;
 pub use queue::Urgency;
 use state::{AccountState, DialogState, Pause, Phase};
 pub use state::{Desired, Remembered};
+pub use view::{Progress, PublicationView};
 
 /// How often one version of a dialog is looked at again, and how often it is told again because of
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.

@@ -5,11 +5,13 @@
 //! lost leaves it unknown: the next one states everything anew.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answers::AGAIN;
 use super::queue::Urgency;
 use super::state::Pause;
+use super::view::{Progress, PublicationView};
 use super::{Action, Ready, Reconciler};
 use crate::mailbox::Account;
 use crate::publication::{ETag, Order, Outcome, Way, Ways, Wish};
@@ -54,6 +56,8 @@ pub(super) struct State {
     etag: Option<ETag>,
     /// `None`: not known, to be stated.
     accepted: Option<Summary>,
+    /// When it ends at its server.
+    expires: Option<Instant>,
     /// When it is to be refreshed.
     refresh: Option<Instant>,
     /// Its server may have it.
@@ -71,6 +75,8 @@ pub(super) struct State {
     again: u32,
     /// Times in a row that its server did not know it.
     stale: u32,
+    /// Why its last step came to nothing.
+    why: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +98,7 @@ impl State {
         Self {
             etag: None,
             accepted: None,
+            expires: None,
             refresh: None,
             exists: false,
             phase: Phase::Idle,
@@ -103,6 +110,7 @@ impl State {
             failures: 0,
             again: 0,
             stale: 0,
+            why: None,
         }
     }
 
@@ -120,6 +128,25 @@ impl State {
         }
     }
 
+    pub(super) fn view(&self, way: Way, desired: Option<Summary>, now: Instant) -> PublicationView {
+        let paused = self.pause.map(Pause::until).filter(|until| *until > now);
+        let progress = match (self.phase, paused) {
+            (Phase::InFlight(_), _) => Progress::UnderWay,
+            (_, Some(until)) => Progress::Paused(until),
+            _ if desired.is_none() => Progress::Leaving,
+            _ if desired == self.accepted => Progress::Current,
+            _ => Progress::Waiting,
+        };
+        PublicationView {
+            way,
+            accepted: self.accepted,
+            has_etag: self.etag.is_some(),
+            expires: self.expires,
+            progress,
+            why: self.why.clone(),
+        }
+    }
+
     /// The earliest time for the next step.
     fn earliest(&self, min_interval: Duration) -> Option<Instant> {
         let pace = self.last_sent.map(|sent| sent + min_interval);
@@ -132,7 +159,8 @@ impl State {
 
     /// Nothing of it is at its server.
     fn begin_afresh(&mut self) {
-        (self.etag, self.accepted, self.refresh) = (None, None, None);
+        (self.etag, self.accepted) = (None, None);
+        (self.expires, self.refresh) = (None, None);
     }
 }
 
@@ -191,7 +219,8 @@ impl Reconciler {
         for (key, Published { etag, accepted, expires }) in past {
             let left = expires.map(|end| Duration::from_secs(end.saturating_sub(unix)));
             let refresh = left.map(|left| self.refresh_at(now, left));
-            let state = State { etag, accepted, refresh, exists: true, ..State::new() };
+            let expires = left.map(|left| now + left);
+            let state = State { etag, accepted, expires, refresh, exists: true, ..State::new() };
             self.publications.states.insert(key, state);
         }
     }
@@ -257,13 +286,14 @@ impl Reconciler {
         state.again = if outcome == Outcome::Again { state.again + 1 } else { 0 };
         match outcome {
             Outcome::Accepted { etag, expires } => {
-                (state.failures, state.stale, state.pause) = (0, 0, None);
+                (state.failures, state.stale, state.pause, state.why) = (0, 0, None, None);
                 state.last_sent = Some(now);
                 state.begin_afresh();
                 match wish {
                     Wish::Remove => state.exists = false,
                     Wish::State(summary) | Wish::Refresh(summary) => {
                         (state.etag, state.accepted) = (etag, Some(summary));
+                        state.expires = expires.map(|expires| now + expires);
                         let refresh = expires.map(|expires| self.refresh_at(now, expires));
                         if let Some(state) = self.publications.states.get_mut(&key) {
                             state.refresh = refresh;
@@ -297,6 +327,13 @@ impl Reconciler {
         self.consider_publication(&key, now);
     }
 
+    /// Why the last step of a publication came to nothing, until one is accepted.
+    pub fn explain(&mut self, way: Way, account: &Account, why: &str) {
+        if let Some(state) = self.publications.states.get_mut(&(account.clone(), way)) {
+            state.why = Some(why.into());
+        }
+    }
+
     /// How many publications are as they should be.
     pub(super) fn published(&self) -> usize {
         let states = self.publications.states.iter();
@@ -312,7 +349,7 @@ impl Reconciler {
     }
 
     /// What the publication must say; `None` when there must be none.
-    fn wanted(&self, (account, way): &Key) -> Option<Summary> {
+    pub(super) fn wanted(&self, (account, way): &Key) -> Option<Summary> {
         let state = self.accounts.get(account).filter(|state| state.ways.contains(*way));
         state.map(|state| state.desired)
     }

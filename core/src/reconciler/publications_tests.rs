@@ -338,3 +338,34 @@ fn an_account_whose_phones_are_no_longer_notified_is_not_looked_up() {
     rig.set_ways(1, Ways::default());
     assert_eq!(rig.reconciler.poll_action(rig.now), Some(Action::Find(account())));
 }
+
+#[test]
+fn what_can_be_seen_of_a_publication_is_what_its_server_last_said() {
+    let mut rig = Rig::new(Way::Publish);
+    let see = |rig: &Rig| {
+        let views: Vec<_> = rig.reconciler.publications(&account(), rig.now).collect();
+        let [view] = &views[..] else { panic!("one publication: {views:?}") };
+        view.clone()
+    };
+    rig.set(1);
+    let view = see(&rig);
+    assert_eq!((view.way, view.accepted, view.has_etag), (Way::Publish, None, false));
+    assert_eq!((view.progress, view.expires, view.why), (Progress::Waiting, None, None));
+    assert!(rig.step().is_some());
+    assert_eq!(see(&rig).progress, Progress::UnderWay);
+    rig.answer(Outcome::Later(Some(5 * SECOND)));
+    rig.reconciler.explain(Way::Publish, &account(), "503 Busy");
+    let view = see(&rig);
+    assert!(matches!(view.progress, Progress::Paused(until) if until >= rig.now + 5 * SECOND));
+    assert_eq!(view.why.as_deref(), Some("503 Busy"));
+    assert!(rig.next().is_some());
+    rig.answer(accepted("one"));
+    let view = see(&rig);
+    assert_eq!(
+        (view.progress, view.accepted, view.has_etag),
+        (Progress::Current, Some(new(1)), true)
+    );
+    assert_eq!((view.expires, view.why), (Some(rig.now + HOUR), None));
+    rig.set_ways(1, Ways::default());
+    assert_eq!(see(&rig).progress, Progress::Leaving);
+}

@@ -111,6 +111,18 @@ pub struct AccountReport {
     pub mailboxes: Vec<MailboxReport>,
     /// Its live subscriptions.
     pub dialogs: Vec<DialogReport>,
+    /// What presence servers were told of it.
+    pub publications: Vec<PublicationReport>,
+}
+
+impl AccountReport {
+    /// Itself, unless nothing is known of the account.
+    #[must_use]
+    pub fn known(self) -> Option<Self> {
+        let is_nothing =
+            self.mailboxes.is_empty() && self.dialogs.is_empty() && self.publications.is_empty();
+        (!is_nothing).then_some(self)
+    }
 }
 
 /// One mailbox of an account.
@@ -139,4 +151,24 @@ pub struct DialogReport {
     pub acknowledged: Option<Counts>,
     /// Why mwid cannot use the row.
     pub problem: Option<String>,
+}
+
+/// What one server was told of an account, by one way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublicationReport {
+    /// `publish`, `opensips-mi`, …
+    pub way: &'static str,
+    /// `current`, `waiting`, `under way`, `paused` or `leaving`.
+    pub state: &'static str,
+    /// What the server took last; `None` when that is not known.
+    pub accepted: Option<Counts>,
+    /// Whether the server's entity-tag is known.
+    pub has_etag: bool,
+    /// Seconds until it ends at the server, unless it is refreshed; `None` for never, or when that
+    /// is not known.
+    pub remaining_seconds: Option<u64>,
+    /// Seconds until it is tried again.
+    pub retry_seconds: Option<u64>,
+    /// Why the last step came to nothing.
+    pub why: Option<String>,
 }

@@ -34,7 +34,9 @@ mod sipx;
 mod tls;
 mod token;
 
-pub use ask::{AccountReport, Ask, Counts, DialogReport, MailboxReport, Refusal, Reply};
+pub use ask::{
+    AccountReport, Ask, Counts, DialogReport, MailboxReport, PublicationReport, Refusal, Reply,
+};
 
 use desk::Desk;
 use listen::Listener;
