@@ -14,8 +14,10 @@
 //! 9. [`outcome`]: what an answer means (RFC 6665 §4.2.2, RFC 5057).
 //!
 //! Beside that way: [`ownership`], which of several mwid on one database tells an account, and
-//! [`publication`], the state of an account that a presence server hands on.
+//! [`publication`], the state of an account that a presence server hands on, and [`agent`], which
+//! answers the phones' SUBSCRIBEs where there is no presence server.
 
+pub mod agent;
 pub mod dialog;
 pub mod endpoint;
 pub mod mailbox;

@@ -27,6 +27,7 @@ pub use rsip::Method;
 
 use canonical::is_token;
 use params::param;
+pub(crate) use params::split_text;
 
 /// A SIP message, request or response, in canonical form. Header names match without regard to
 /// case, and compact names have become long ones: ask for `Via`, never for `v`.
@@ -140,7 +141,7 @@ impl Message {
         }
     }
 
-    fn exactly_one(&self, name: &'static str) -> Result<&str, MessageError> {
+    pub(crate) fn exactly_one(&self, name: &'static str) -> Result<&str, MessageError> {
         self.at_most_one(name)?.ok_or(MessageError::Missing { name })
     }
 

@@ -18,7 +18,7 @@ pub(super) fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> 
 }
 
 /// The same for text; `separator` is ASCII, so every piece is text again.
-pub(super) fn split_text(value: &str, separator: u8) -> impl Iterator<Item = &str> {
+pub(crate) fn split_text(value: &str, separator: u8) -> impl Iterator<Item = &str> {
     debug_assert!(separator.is_ascii(), "a piece would begin inside of a character");
     let mut rest = Some(value);
     std::iter::from_fn(move || {

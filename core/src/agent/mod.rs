@@ -1,0 +1,414 @@
+//! The presence agent: answers SUBSCRIBE for the event package message-summary (RFC 6665 §4.2,
+//! RFC 3842), for sites without a presence server.
+//!
+//! It is no second heart. It decides which row of `active_watchers` is made or changed
+//! ([`Action`]), answers, and then names the account ([`Agent::poll_changed`]) whose phones the
+//! reconciler tells what is true: a row is a subscription, whoever wrote it. A row that has ended
+//! lives on for [`FAREWELL`], so that its phone is told that too.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::dialog::{Dialog, Row};
+use crate::mailbox::Account;
+use crate::message::{Message, StartLine};
+
+mod access;
+mod digest;
+mod envelope;
+mod refusal;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod transactions;
+mod types;
+mod uri;
+
+pub use access::Permissions;
+pub use digest::{Algorithm, Secrets};
+pub use envelope::Reply;
+pub use subscribe::Expiry;
+pub use types::{Action, InDialog, Settings, Stats, Stored, Ticket};
+
+use access::Limits;
+use digest::{Credentials, Nonces, NotChecked};
+use envelope::{Envelope, Words};
+use refusal::{ALLOW, Refusal};
+use subscribe::Subscribe;
+use transactions::{Begin, Key, Transactions};
+
+/// How long a subscription that has ended keeps its row: Timer F of its last NOTIFY, in seconds.
+pub const FAREWELL: u64 = 32;
+
+/// `reason` of a subscription that ended because its time was over, or because its phone wanted it
+/// (RFC 6665 §4.1.3).
+pub const TIMEOUT: &str = "timeout";
+
+/// `status` of a row that is live.
+pub const ACTIVE: i64 = 1;
+/// `status` of a row that has ended.
+pub const TERMINATED: i64 = 3;
+
+/// Server transactions at a time, about 600 bytes each.
+const MAX_TRANSACTIONS: usize = 32_768;
+
+/// Requests that wait for the database at a time.
+const MAX_PENDING: usize = 4_096;
+
+/// After how many seconds a request that was refused for want of room may come again.
+const RETRY_AFTER: u32 = 10;
+
+const ALLOW_EVENTS: &str = "Allow-Events: message-summary";
+const ACCEPT: &str = "Accept: application/simple-message-summary";
+
+/// Answers requests.
+///
+/// Calling contract: after each call of a `handle_*` method drain [`poll_action`](Self::poll_action),
+/// [`poll_reply`](Self::poll_reply) and then [`poll_changed`](Self::poll_changed): the answer to a
+/// SUBSCRIBE goes out before the NOTIFY that follows it (RFC 6665 §4.2.1.2).
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    transactions: Transactions,
+    limits: Limits,
+    nonces: Nonces,
+    secret: u64,
+    pending: HashMap<Ticket, Pending>,
+    tickets: u64,
+    actions: VecDeque<Action>,
+    replies: VecDeque<Reply>,
+    changed: VecDeque<Account>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+struct Pending {
+    key: Key,
+    envelope: Envelope,
+    subscribe: Subscribe,
+    /// While the user is asked for.
+    credentials: Option<Credentials>,
+    /// The tag for the answer.
+    tag: String,
+}
+
+impl Agent {
+    /// Knows nobody yet. `secret` is random, and another in each process.
+    #[must_use]
+    pub fn new(settings: Settings, secret: [u8; 32]) -> Self {
+        let (low, _) = secret.split_first_chunk().expect("32 bytes are more than 8");
+        Self {
+            transactions: Transactions::new(settings.timer_j, MAX_TRANSACTIONS),
+            limits: Limits::new(settings.rate, settings.trusted.clone()),
+            nonces: Nonces::new(secret, settings.nonce_lifetime),
+            secret: u64::from_be_bytes(*low),
+            settings,
+            pending: HashMap::new(),
+            tickets: 0,
+            actions: VecDeque::new(),
+            replies: VecDeque::new(),
+            changed: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Takes a request that came from `from`. `unix` is now in Unix seconds.
+    pub fn handle_request(&mut self, now: Instant, unix: u64, from: SocketAddr, request: &Message) {
+        let StartLine::Request { method, .. } = request.start() else { return };
+        if !self.limits.admit(from.ip(), now) {
+            self.stats.flooded += 1;
+            return;
+        }
+        // What has no return address cannot be answered; an ACK must not be (RFC 3261 §17.1.1.3).
+        let Ok(envelope) = Envelope::of(request, from) else { return };
+        if method == "ACK" {
+            return;
+        }
+        let key = Key::of(request, method, self.secret);
+        match self.transactions.begin(key, now) {
+            Begin::New => self.stats.requests += 1,
+            Begin::Absorbed => return self.stats.copies += 1,
+            Begin::Again(reply) => {
+                self.stats.copies += 1;
+                return self.replies.push_back(reply);
+            }
+            // No answer: the sender slows down by itself, by Timer E.
+            Begin::Full => return self.stats.dropped += 1,
+        }
+        let tag = tag(request);
+        match method {
+            "SUBSCRIBE" => match self.subscribe(unix, from, request) {
+                Ok((subscribe, credentials)) => {
+                    let pending = Pending { key, envelope, subscribe, credentials, tag };
+                    self.proceed(pending, unix);
+                }
+                Err(refusal) => self.refuse(key, &envelope, &tag, &refusal),
+            },
+            "OPTIONS" => {
+                let lines = [ALLOW, ALLOW_EVENTS, ACCEPT].map(str::to_owned);
+                let words = Words { tag: &tag, server: &self.settings.server, lines: &lines };
+                let reply = envelope.answer(200, "OK", words);
+                self.reply(key, reply);
+            }
+            "CANCEL" => self.refuse(key, &envelope, &tag, &Refusal::NoSubscription),
+            _ => self.refuse(key, &envelope, &tag, &Refusal::MethodNotAllowed),
+        }
+    }
+
+    /// Believes a SUBSCRIBE, and says whose password is still to be looked at.
+    fn subscribe(
+        &mut self,
+        unix: u64,
+        from: SocketAddr,
+        request: &Message,
+    ) -> Result<(Subscribe, Option<Credentials>), Refusal> {
+        let subscribe = Subscribe::read(request, &self.settings.expiry)?;
+        if self.pending.len() >= MAX_PENDING {
+            return Err(Refusal::Unavailable { why: "too much to do", retry_after: RETRY_AFTER });
+        }
+        if self.limits.is_trusted(from.ip()) {
+            return Ok((subscribe, None));
+        }
+        let realm = self.settings.realm.as_deref().ok_or(Refusal::Forbidden)?;
+        match self.nonces.read(request.headers("Authorization"), realm, unix) {
+            Ok(credentials) => Ok((subscribe, Some(credentials))),
+            Err(why) => Err(self.challenge(why, unix)),
+        }
+    }
+
+    fn challenge(&mut self, why: NotChecked, unix: u64) -> Refusal {
+        let Some(realm) = &self.settings.realm else { return Refusal::Forbidden };
+        let stale = why == NotChecked::Stale;
+        let algorithms = &self.settings.algorithms;
+        Refusal::Unauthorized(self.nonces.challenge(realm, algorithms, stale, unix))
+    }
+
+    fn proceed(&mut self, pending: Pending, unix: u64) {
+        if let Some(credentials) = &pending.credentials {
+            let user = credentials.user.clone();
+            let ticket = self.wait(pending);
+            self.actions.push_back(Action::User { ticket, user });
+        } else {
+            self.store(pending, unix);
+        }
+    }
+
+    fn wait(&mut self, pending: Pending) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.pending.insert(ticket, pending);
+        ticket
+    }
+
+    /// What is known of the user that [`Action::User`] named; `None` when there is no such user,
+    /// an error when that could not be found out.
+    pub fn handle_user(&mut self, ticket: Ticket, found: Result<Option<Secrets>, ()>, unix: u64) {
+        let Some(mut pending) = self.pending.remove(&ticket) else { return };
+        let Some(credentials) = pending.credentials.take() else { return };
+        let refusal = match found {
+            Err(()) => Err(unavailable()),
+            Ok(secrets) => self.check(&pending.subscribe, &credentials, secrets.as_ref(), unix),
+        };
+        match refusal {
+            Ok(()) => self.store(pending, unix),
+            Err(refusal) => self.refuse(pending.key, &pending.envelope, &pending.tag, &refusal),
+        }
+    }
+
+    fn check(
+        &mut self,
+        subscribe: &Subscribe,
+        credentials: &Credentials,
+        secrets: Option<&Secrets>,
+        unix: u64,
+    ) -> Result<(), Refusal> {
+        if !credentials.is_right(secrets, "SUBSCRIBE") {
+            self.stats.wrong_credentials += 1;
+            return Err(self.challenge(NotChecked::Absent, unix));
+        }
+        if let Err(stale) = self.nonces.use_up(credentials, unix) {
+            return Err(self.challenge(stale, unix));
+        }
+        // A password says who somebody is, not who its From says.
+        let is_own = subscribe.from_user.as_deref() == Some(credentials.user.as_str());
+        if is_own { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    /// Who asks is known: asks for the row.
+    fn store(&mut self, pending: Pending, unix: u64) {
+        let ends = pending.subscribe.expires == 0;
+        let seconds = if ends { FAREWELL } else { pending.subscribe.expires.into() };
+        let (expires, status) = (unix + seconds, if ends { TERMINATED } else { ACTIVE });
+        if pending.subscribe.to_tag.is_some() {
+            let dialog = Box::new(pending.subscribe.in_dialog());
+            let ticket = self.wait(pending);
+            return self.actions.push_back(Action::Update { ticket, dialog, expires, status });
+        }
+        match self.row(&pending, expires) {
+            Ok(row) => {
+                let ticket = self.wait(pending);
+                self.actions.push_back(Action::Insert { ticket, row: Box::new(row), status });
+            }
+            Err(refusal) => self.refuse(pending.key, &pending.envelope, &pending.tag, &refusal),
+        }
+    }
+
+    /// The row of a new subscription, of which a NOTIFY can be made.
+    fn row(&self, pending: &Pending, expires: u64) -> Result<Row, Refusal> {
+        let Pending { subscribe, tag, .. } = pending;
+        let target = subscribe.target.as_ref().ok_or(Refusal::NotFound)?;
+        let watcher = subscribe.watcher.as_ref().ok_or(Refusal::Forbidden)?;
+        let permissions = &self.settings.permissions;
+        let account = permissions.resolve(watcher, target).ok_or(Refusal::Forbidden)?;
+        let row = Row {
+            id: 0,
+            presentity_uri: Some(account.to_string()),
+            from_user: subscribe.from_user.clone(),
+            from_domain: Some(subscribe.from_domain.clone()),
+            to_user: subscribe.to_user.clone(),
+            to_domain: Some(subscribe.to_domain.clone()),
+            to_tag: Some(tag.clone()),
+            from_tag: Some(subscribe.from_tag.clone()),
+            callid: Some(subscribe.call_id.clone()),
+            local_cseq: Some(0),
+            remote_cseq: Some(subscribe.cseq.into()),
+            contact: subscribe.contact.clone(),
+            record_route: Some(subscribe.record_route.clone()),
+            expires: i64::try_from(expires).ok(),
+            event_id: subscribe.event_id.clone(),
+            local_contact: Some(format!("sip:{}", self.settings.authority)),
+            socket_info: Some(format!("udp:{}", self.settings.authority)),
+            sent_cseq: None,
+        };
+        Dialog::from_row(&row).map_err(|error| {
+            Refusal::bad(format!("{} {}", header_of(error.column), "cannot stand in a NOTIFY"))
+        })?;
+        Ok(row)
+    }
+
+    /// What became of the row that an action was about.
+    pub fn handle_stored(&mut self, ticket: Ticket, stored: Stored) {
+        let Some(Pending { key, envelope, subscribe, tag, .. }) = self.pending.remove(&ticket)
+        else {
+            return;
+        };
+        let refusal = match stored {
+            Stored::Done(account) => {
+                let count = match (&subscribe.to_tag, subscribe.expires) {
+                    (None, _) => &mut self.stats.begun,
+                    (Some(_), 0) => &mut self.stats.ended,
+                    (Some(_), _) => &mut self.stats.refreshed,
+                };
+                *count += 1;
+                let reply = envelope.answer(
+                    200,
+                    "OK",
+                    Words {
+                        tag: &tag,
+                        server: &self.settings.server,
+                        lines: &self.accepted(&subscribe),
+                    },
+                );
+                self.reply(key, reply);
+                return self.changed.push_back(account);
+            }
+            Stored::Unknown => Refusal::NoSubscription,
+            Stored::OutOfOrder => Refusal::OutOfOrder,
+            Stored::Full => Refusal::Unavailable { why: "too many subscriptions", retry_after: 60 },
+            Stored::Failed => unavailable(),
+        };
+        self.refuse(key, &envelope, &tag, &refusal);
+    }
+
+    /// The headers of a 200 (RFC 6665 §4.2.1.1, RFC 3261 §12.1.1).
+    fn accepted(&self, subscribe: &Subscribe) -> Vec<String> {
+        let mut lines = vec![
+            format!("Expires: {}", subscribe.expires),
+            format!("Contact: <sip:{}>", self.settings.authority),
+            ALLOW_EVENTS.to_owned(),
+        ];
+        if !subscribe.record_route.is_empty() {
+            lines.insert(0, format!("Record-Route: {}", subscribe.record_route));
+        }
+        lines
+    }
+
+    fn refuse(&mut self, key: Key, envelope: &Envelope, tag: &str, refusal: &Refusal) {
+        self.stats.refused += 1;
+        let reply = envelope.refuse(refusal, tag, &self.settings.server);
+        self.reply(key, reply);
+    }
+
+    fn reply(&mut self, key: Key, reply: Reply) {
+        self.transactions.answer(key, &reply);
+        self.replies.push_back(reply);
+    }
+
+    /// The next thing to ask the database.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next answer to send.
+    pub fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// The next account of which a row was made or changed.
+    pub fn poll_changed(&mut self) -> Option<Account> {
+        self.changed.pop_front()
+    }
+}
+
+impl Subscribe {
+    fn in_dialog(&self) -> InDialog {
+        InDialog {
+            call_id: self.call_id.clone(),
+            local_tag: self.to_tag.clone().unwrap_or_default(),
+            remote_tag: self.from_tag.clone(),
+            from_user: self.from_user.clone().unwrap_or_default(),
+            from_domain: self.from_domain.clone(),
+            remote_cseq: self.cseq,
+            contact: self.contact.clone(),
+        }
+    }
+}
+
+fn unavailable() -> Refusal {
+    Refusal::Unavailable { why: "the database does not answer", retry_after: RETRY_AFTER }
+}
+
+/// Our tag in the dialog that a request asks for. The same request has the same one, so that one
+/// that comes twice, by two proxies or after a restart, makes one dialog. Nobody who did not see the
+/// request can guess it: its Call-ID and From tag are random.
+fn tag(request: &Message) -> String {
+    let mut hash = Sha256::new();
+    for name in ["Call-ID", "From", "CSeq"] {
+        hash.update(request.header(name).unwrap_or_default());
+        hash.update([0]);
+    }
+    let digest = hash.finalize();
+    digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The header that a column came from.
+fn header_of(column: &str) -> &'static str {
+    match column {
+        "contact" => "Contact",
+        "record_route" => "Record-Route",
+        "callid" => "Call-ID",
+        "to_user" | "to_domain" => "To",
+        "event_id" => "Event",
+        "presentity_uri" => "the Request-URI",
+        _ => "From",
+    }
+}

@@ -1,0 +1,378 @@
+//! The agent by its answers and its rows, in virtual time.
+
+use std::time::Duration;
+
+use super::*;
+
+const UNIX: u64 = 1_800_000_000;
+const PROXY: &str = "10.0.0.1:5060";
+const STRANGER: &str = "192.0.2.66:5060";
+
+fn settings() -> Settings {
+    let mut permissions = Permissions { own_box: vec!["*97".into()], ..Permissions::default() };
+    permissions.shared.insert(account("sales@example.com"), vec![account("202@example.com")]);
+    Settings {
+        authority: "10.0.0.9:5070".into(),
+        server: "mwid".into(),
+        expiry: Expiry { min: 60, default: 3600, max: 7200 },
+        trusted: vec!["10.0.0.1/32".parse().unwrap()],
+        realm: Some("example.com".into()),
+        algorithms: Algorithm::ALL.into(),
+        nonce_lifetime: 300,
+        rate: 1000,
+        permissions,
+        timer_j: Duration::from_secs(32),
+    }
+}
+
+fn account(text: &str) -> Account {
+    text.parse().unwrap()
+}
+
+struct Bed {
+    agent: Agent,
+    now: Instant,
+    branch: u32,
+}
+
+/// A SUBSCRIBE to be sent.
+struct Request<'a> {
+    method: &'a str,
+    target: &'a str,
+    to_tag: &'a str,
+    cseq: u32,
+    more: &'a str,
+}
+
+const SUBSCRIBE: Request<'static> =
+    Request { method: "SUBSCRIBE", target: "sip:202@example.com", to_tag: "", cseq: 1, more: "" };
+
+impl Bed {
+    fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { agent: Agent::new(settings, [9; 32]), now: Instant::now(), branch: 0 }
+    }
+
+    fn text(&mut self, request: &Request<'_>) -> String {
+        self.branch += 1;
+        let Request { method, target, to_tag, cseq, more } = request;
+        let to_tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+        format!(
+            "{method} {target} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK{}\r\n\
+             From: <sip:202@example.com>;tag=phone\r\nTo: <{target}>{to_tag}\r\n\
+             Call-ID: c@phone\r\nCSeq: {cseq} {method}\r\nEvent: message-summary\r\n\
+             Contact: <sip:202@10.0.0.7:5062>\r\n{more}\r\n",
+            self.branch
+        )
+    }
+
+    /// Sends a request; gives what the agent answers at once.
+    fn send(&mut self, from: &str, request: &Request<'_>) -> Option<String> {
+        let text = self.text(request);
+        self.send_text(from, &text)
+    }
+
+    fn send_text(&mut self, from: &str, text: &str) -> Option<String> {
+        let message = Message::parse(text.as_bytes()).unwrap();
+        self.agent.handle_request(self.now, UNIX, from.parse().unwrap(), &message);
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Option<String> {
+        let reply = self.agent.poll_reply()?;
+        Some(String::from_utf8(reply.bytes.to_vec()).unwrap())
+    }
+
+    fn code(&mut self, from: &str, request: &Request<'_>) -> u16 {
+        let reply = self.send(from, request).expect("it is answered at once");
+        code(&reply)
+    }
+
+    /// Stores whatever the agent wants to be stored; gives the answer.
+    fn store(&mut self, stored: Stored) -> String {
+        let ticket = match self.agent.poll_action().expect("something is to be stored") {
+            Action::Insert { ticket, .. } | Action::Update { ticket, .. } => ticket,
+            other @ Action::User { .. } => panic!("{other:?}"),
+        };
+        self.agent.handle_stored(ticket, stored);
+        self.reply().expect("what was stored is answered")
+    }
+
+    fn done(&mut self) -> String {
+        self.store(Stored::Done(account("202@example.com")))
+    }
+}
+
+fn code(reply: &str) -> u16 {
+    reply.strip_prefix("SIP/2.0 ").unwrap()[..3].parse().unwrap()
+}
+
+fn header<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+    reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn rfc6665_4_2_1_1_a_subscription_is_stored_answered_and_then_its_account_is_told() {
+    let mut bed = Bed::new();
+    let more = "Record-Route: <sip:10.0.0.1;lr>\r\nExpires: 600\r\n";
+    assert_eq!(bed.send(PROXY, &Request { more, ..SUBSCRIBE }), None, "not before it is stored");
+    let Some(Action::Insert { ticket, row, status }) = bed.agent.poll_action() else { panic!() };
+    assert_eq!(status, ACTIVE);
+    assert_eq!(row.expires, i64::try_from(UNIX + 600).ok());
+    assert_eq!(row.local_contact.as_deref(), Some("sip:10.0.0.9:5070"));
+    let tag = row.to_tag.clone().unwrap();
+    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")));
+    let reply = bed.reply().unwrap();
+    assert_eq!(code(&reply), 200);
+    assert_eq!(header(&reply, "Expires"), Some("600"));
+    assert_eq!(header(&reply, "Contact"), Some("<sip:10.0.0.9:5070>"));
+    assert_eq!(header(&reply, "Record-Route"), Some("<sip:10.0.0.1;lr>"));
+    assert!(header(&reply, "To").unwrap().ends_with(&format!(";tag={tag}")));
+    assert_eq!(bed.agent.poll_changed(), Some(account("202@example.com")));
+    assert_eq!(bed.agent.poll_changed(), None);
+}
+
+#[test]
+fn rfc6665_4_2_1_4_a_refresh_changes_its_dialog() {
+    let mut bed = Bed::new();
+    let refresh = Request { target: "sip:10.0.0.9:5070", to_tag: "ours", cseq: 2, ..SUBSCRIBE };
+    assert_eq!(bed.send(PROXY, &refresh), None);
+    let Some(Action::Update { ticket, dialog, expires, status }) = bed.agent.poll_action() else {
+        panic!()
+    };
+    assert_eq!((expires, status), (UNIX + 3600, ACTIVE));
+    assert_eq!((dialog.local_tag.as_str(), dialog.remote_tag.as_str()), ("ours", "phone"));
+    assert_eq!((dialog.remote_cseq, dialog.contact.as_deref()), (2, Some("sip:202@10.0.0.7:5062")));
+    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")));
+    let reply = bed.reply().unwrap();
+    assert_eq!((code(&reply), header(&reply, "Expires")), (200, Some("3600")));
+    assert_eq!(header(&reply, "To"), Some("<sip:10.0.0.9:5070>;tag=ours"), "no second tag");
+    assert_eq!(bed.agent.stats().refreshed, 1);
+}
+
+#[test]
+fn rfc6665_4_4_3_expires_0_ends_a_dialog_or_fetches_the_state() {
+    let mut bed = Bed::new();
+    let more = "Expires: 0\r\n";
+    bed.send(PROXY, &Request { to_tag: "ours", cseq: 2, more, ..SUBSCRIBE });
+    let Some(Action::Update { expires, status, .. }) = bed.agent.poll_action() else { panic!() };
+    assert_eq!((expires, status), (UNIX + FAREWELL, TERMINATED));
+    bed.send(PROXY, &Request { more, ..SUBSCRIBE });
+    let Some(Action::Insert { row, status, .. }) = bed.agent.poll_action() else { panic!() };
+    assert_eq!((row.expires, status), (i64::try_from(UNIX + FAREWELL).ok(), TERMINATED));
+}
+
+#[test]
+fn rfc3261_12_2_2_an_unknown_dialog_is_481_and_a_cseq_out_of_order_500() {
+    for (stored, expected) in [
+        (Stored::Unknown, 481),
+        (Stored::OutOfOrder, 500),
+        (Stored::Full, 503),
+        (Stored::Failed, 503),
+    ] {
+        let mut bed = Bed::new();
+        bed.send(PROXY, &Request { to_tag: "ours", cseq: 2, ..SUBSCRIBE });
+        let reply = bed.store(stored);
+        assert_eq!(code(&reply), expected);
+        assert_eq!(header(&reply, "Retry-After").is_some(), expected == 503);
+        assert_eq!(bed.agent.poll_changed(), None);
+    }
+}
+
+#[test]
+fn rfc3261_17_2_2_a_retransmitted_subscribe_gets_the_same_answer_and_makes_no_second_dialog() {
+    let mut bed = Bed::new();
+    let text = bed.text(&SUBSCRIBE);
+    assert_eq!(bed.send_text(PROXY, &text), None);
+    assert_eq!(bed.send_text(PROXY, &text), None, "absorbed while it is carried out");
+    let reply = bed.done();
+    assert_eq!(bed.agent.poll_action(), None, "one row");
+    assert_eq!(bed.send_text(PROXY, &text), Some(reply));
+    assert_eq!(bed.agent.poll_action(), None);
+    assert_eq!(bed.agent.stats().copies, 2);
+}
+
+#[test]
+fn rfc3261_8_2_2_2_a_request_that_comes_by_two_ways_or_after_a_restart_is_one_dialog() {
+    let mut bed = Bed::new();
+    bed.send(PROXY, &SUBSCRIBE);
+    let first = bed.done();
+    let again = bed.send(PROXY, &SUBSCRIBE);
+    assert_eq!(again, None, "another branch is another transaction");
+    assert_eq!(header(&bed.done(), "To"), header(&first, "To"), "with the same tag");
+    let mut restarted = Bed::with(settings());
+    restarted.send(PROXY, &SUBSCRIBE);
+    assert_eq!(header(&restarted.done(), "To"), header(&first, "To"));
+}
+
+#[test]
+fn rfc3261_8_2_1_other_methods_are_405_with_allow_and_options_are_answered() {
+    let mut bed = Bed::new();
+    let options = bed.send(STRANGER, &Request { method: "OPTIONS", ..SUBSCRIBE }).unwrap();
+    assert_eq!(code(&options), 200);
+    assert_eq!(header(&options, "Allow-Events"), Some("message-summary"));
+    for method in ["PUBLISH", "INVITE", "BYE", "subscribe"] {
+        let reply = bed.send(PROXY, &Request { method, ..SUBSCRIBE }).unwrap();
+        assert_eq!(code(&reply), 405, "{method}");
+        assert_eq!(header(&reply, "Allow"), Some("SUBSCRIBE, OPTIONS"));
+    }
+    assert_eq!(bed.send(PROXY, &Request { method: "ACK", ..SUBSCRIBE }), None);
+    assert_eq!(bed.code(PROXY, &Request { method: "CANCEL", ..SUBSCRIBE }), 481);
+}
+
+#[test]
+fn refusals_say_what_would_be_taken() {
+    let mut bed = Bed::new();
+    let mut refused = |more: &str, name: &str| {
+        let reply = bed.send(PROXY, &Request { more, ..SUBSCRIBE }).unwrap();
+        (code(&reply), header(&reply, name).map(str::to_owned))
+    };
+    assert_eq!(refused("Expires: 5\r\n", "Min-Expires"), (423, Some("60".into())));
+    assert_eq!(refused("Require: a\r\n", "Unsupported"), (420, Some("a".into())));
+    let accept = Some("application/simple-message-summary".to_owned());
+    assert_eq!(refused("Accept: a/b\r\n", "Accept"), (406, accept));
+    assert_eq!(bed.agent.stats().refused, 3);
+}
+
+#[test]
+fn only_what_a_notify_can_carry_is_stored() {
+    let mut bed = Bed::new();
+    let long = format!("Record-Route: <sip:{};lr>\r\n", "a".repeat(5000));
+    assert_eq!(bed.code(PROXY, &Request { more: &long, ..SUBSCRIBE }), 400);
+    let odd = "Record-Route: sip:no.brackets\r\n";
+    let reply = bed.send(PROXY, &Request { more: odd, ..SUBSCRIBE }).unwrap();
+    let warning = header(&reply, "Warning").unwrap();
+    assert!(warning.contains("Record-Route cannot stand in a NOTIFY"), "{warning}");
+    assert_eq!(bed.code(PROXY, &Request { target: "sip:example.com", ..SUBSCRIBE }), 404);
+    assert_eq!(bed.code(PROXY, &Request { target: "tel:1", ..SUBSCRIBE }), 416);
+}
+
+#[test]
+fn a_subscriber_may_watch_itself_and_what_is_shared_with_it() {
+    let mut bed = Bed::new();
+    let mut watched = |target: &str| {
+        let reply = bed.send(PROXY, &Request { target, ..SUBSCRIBE });
+        match bed.agent.poll_action() {
+            Some(Action::Insert { row, .. }) => Ok(row.presentity_uri.unwrap()),
+            _ => Err(code(&reply.unwrap())),
+        }
+    };
+    assert_eq!(watched("sip:202@EXAMPLE.com"), Ok("sip:202@example.com".into()));
+    assert_eq!(watched("sip:*97@example.com"), Ok("sip:202@example.com".into()));
+    assert_eq!(watched("sip:sales@example.com"), Ok("sip:sales@example.com".into()));
+    assert_eq!(watched("sip:203@example.com"), Err(403));
+    assert_eq!(watched("sip:202@other.org"), Err(403));
+}
+
+/// The challenges of an answer: `WWW-Authenticate`, SHA-256 first.
+fn nonce(reply: &str) -> &str {
+    let challenge = header(reply, "WWW-Authenticate").unwrap();
+    challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap()
+}
+
+fn authorization(nonce: &str, user: &str, password: &str, nc: u32) -> String {
+    let (algorithm, uri) = (Algorithm::Sha256, "sip:202@example.com");
+    let ha1 = algorithm.ha1(user, "example.com", password);
+    let ha2 = algorithm.hash(&format!("SUBSCRIBE:{uri}"));
+    let response = algorithm.hash(&format!("{ha1}:{nonce}:{nc:08x}:c:auth:{ha2}"));
+    format!(
+        "Authorization: Digest username=\"{user}\", realm=\"example.com\", nonce=\"{nonce}\", \
+         uri=\"{uri}\", response=\"{response}\", algorithm=SHA-256, cnonce=\"c\", qop=auth, \
+         nc={nc:08x}\r\n"
+    )
+}
+
+fn secrets(password: &str) -> Secrets {
+    let sha256 = Some(Algorithm::Sha256.ha1("202", "example.com", password));
+    Secrets { sha256, md5: None }
+}
+
+/// Answers the question for the user.
+fn user(bed: &mut Bed, found: Result<Option<Secrets>, ()>) {
+    let Some(Action::User { ticket, .. }) = bed.agent.poll_action() else { panic!() };
+    bed.agent.handle_user(ticket, found, UNIX);
+}
+
+#[test]
+fn rfc3261_22_2_a_stranger_is_asked_for_a_password_and_let_in_with_the_right_one() {
+    let mut bed = Bed::new();
+    let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
+    assert_eq!(code(&challenge), 401);
+    assert_eq!(header(&challenge, "Warning"), None, "nothing that helps an attacker");
+    let more = authorization(nonce(&challenge), "202", "secret", 1);
+    assert_eq!(bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE }), None);
+    user(&mut bed, Ok(Some(secrets("secret"))));
+    assert_eq!(code(&bed.done()), 200);
+    let replay = bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE }).unwrap();
+    assert_eq!(code(&replay), 401);
+    assert!(header(&replay, "WWW-Authenticate").unwrap().ends_with("stale=true"));
+    let next = authorization(nonce(&challenge), "202", "secret", 2);
+    assert_eq!(bed.send(STRANGER, &Request { more: &next, ..SUBSCRIBE }), None);
+    assert!(matches!(bed.agent.poll_action(), Some(Action::User { .. })));
+}
+
+#[test]
+fn a_wrong_password_and_a_user_that_is_not_there_get_the_same_answer() {
+    for found in [Some(secrets("other")), None] {
+        let mut bed = Bed::new();
+        let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
+        let more = authorization(nonce(&challenge), "202", "secret", 1);
+        bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE });
+        user(&mut bed, Ok(found));
+        let reply = bed.reply().unwrap();
+        assert_eq!(code(&reply), 401);
+        assert!(!reply.contains("stale"), "{reply}");
+        assert_eq!(bed.agent.poll_action(), None);
+        assert_eq!(bed.agent.stats().wrong_credentials, 1);
+    }
+}
+
+#[test]
+fn a_password_does_not_make_somebody_else() {
+    let mut bed = Bed::new();
+    let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
+    let more = authorization(nonce(&challenge), "203", "secret", 1);
+    bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE });
+    let sha256 = Some(Algorithm::Sha256.ha1("203", "example.com", "secret"));
+    user(&mut bed, Ok(Some(Secrets { sha256, md5: None })));
+    assert_eq!(code(&bed.reply().unwrap()), 403);
+}
+
+#[test]
+fn a_stranger_is_refused_where_there_are_no_passwords_and_waits_where_nobody_can_be_asked() {
+    let mut closed = Bed::with(Settings { realm: None, ..settings() });
+    assert_eq!(closed.code(STRANGER, &SUBSCRIBE), 403);
+    let mut bed = Bed::new();
+    let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
+    let more = authorization(nonce(&challenge), "202", "secret", 1);
+    bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE });
+    user(&mut bed, Err(()));
+    assert_eq!(code(&bed.reply().unwrap()), 503);
+}
+
+#[test]
+fn a_flood_from_one_source_is_dropped_and_others_are_served() {
+    let mut bed = Bed::with(Settings { rate: 100, ..settings() });
+    let mut answered = 0;
+    for _ in 0..10_000 {
+        answered += u32::from(bed.send(STRANGER, &SUBSCRIBE).is_some());
+    }
+    assert_eq!(answered, 10);
+    assert_eq!(bed.agent.stats().flooded, 9_990);
+    assert_eq!(bed.send(PROXY, &SUBSCRIBE), None);
+    assert!(matches!(bed.agent.poll_action(), Some(Action::Insert { .. })));
+}
+
+#[test]
+fn what_waits_for_the_database_is_bounded() {
+    let mut bed = Bed::new();
+    for cseq in 1.. {
+        let Some(reply) = bed.send(PROXY, &Request { cseq, ..SUBSCRIBE }) else { continue };
+        assert_eq!((code(&reply), bed.agent.pending.len()), (503, MAX_PENDING));
+        return;
+    }
+}
