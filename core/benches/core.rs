@@ -151,7 +151,7 @@ fn row(id: i64) -> Row {
         event_id: None,
         local_contact: text("sip:192.0.2.1:5060"),
         socket_info: text("udp:192.0.2.1:5060"),
-        sent_cseq: None,
+        ..Row::default()
     }
 }
 

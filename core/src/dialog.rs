@@ -66,6 +66,10 @@ pub struct Row {
     pub local_contact: Option<String>,
     /// `socket_info`: the presence server's socket.
     pub socket_info: Option<String>,
+    /// `status`: 1 active, 3 terminated; only a presence agent's rows are read in any other than 1.
+    pub status: Option<i64>,
+    /// `reason`: why it has ended (RFC 6665 §4.1.3).
+    pub reason: Option<String>,
     /// No column: what `local_cseq` says was last on the wire ([`Flavour::wire`]).
     pub sent_cseq: Option<i64>,
 }
@@ -474,7 +478,8 @@ pub(crate) mod tests {
             event_id: None,
             local_contact: text("sip:192.0.2.1:5060"),
             socket_info: text("udp:192.0.2.1:5060"),
-            sent_cseq: None,
+            status: Some(1),
+            ..Row::default()
         }
     }
 

@@ -246,7 +246,7 @@ mod tests {
             event_id: None,
             local_contact: text("sip:192.0.2.1:5060"),
             socket_info: None,
-            sent_cseq: None,
+            ..Row::default()
         })
         .unwrap()
     }

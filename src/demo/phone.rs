@@ -51,7 +51,7 @@ impl Subscription {
             event_id: None,
             local_contact: Some(format!("sip:{server}")),
             socket_info: Some(format!("udp:{server}")),
-            sent_cseq: None,
+            ..Row::default()
         }
     }
 

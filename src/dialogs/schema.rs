@@ -13,7 +13,7 @@ use super::watch::sql::Sql;
 use crate::config::FindBy;
 
 /// The columns that both flavours must have besides the watcher's two.
-const REQUIRED: [&str; 19] = [
+const REQUIRED: [&str; 20] = [
     "id",
     "presentity_uri",
     "watcher_username",
@@ -31,6 +31,7 @@ const REQUIRED: [&str; 19] = [
     "record_route",
     "expires",
     "status",
+    "reason",
     "local_contact",
     "socket_info",
 ];
@@ -290,6 +291,8 @@ pub(super) fn select_list(dialect: Dialect, flavour: Flavour) -> String {
         text("event_id"),
         text("local_contact"),
         text("socket_info"),
+        number("status"),
+        text("reason"),
     ]
     .join(", ")
 }
@@ -324,6 +327,8 @@ pub(super) fn read_row<V: Values>(values: &V, flavour: Flavour) -> Result<Row, V
         event_id: values.text(14)?,
         local_contact: values.text(15)?,
         socket_info: values.text(16)?,
+        status: values.number(17)?,
+        reason: values.text(18)?,
         sent_cseq: local_cseq.map(|row| flavour.wire(row)),
     })
 }

@@ -287,7 +287,7 @@ impl Agent {
             event_id: subscribe.event_id.clone(),
             local_contact: Some(format!("sip:{}", self.settings.authority)),
             socket_info: Some(format!("udp:{}", self.settings.authority)),
-            sent_cseq: None,
+            ..Row::default()
         };
         Dialog::from_row(&row).map_err(|error| {
             Refusal::bad(format!("{} {}", header_of(error.column), "cannot stand in a NOTIFY"))

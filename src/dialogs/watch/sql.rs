@@ -120,8 +120,8 @@ impl Question for Page {
     fn read<V: Values>(values: &V, schema: &Schema) -> Result<PageRow, V::Error> {
         Ok(PageRow {
             row: read_row(values, schema.flavour)?,
-            watcher_user: values.text(17)?,
-            watcher_domain: values.text(18)?,
+            watcher_user: values.text(19)?,
+            watcher_domain: values.text(20)?,
         })
     }
 }
