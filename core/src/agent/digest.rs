@@ -120,6 +120,10 @@ impl Nonces {
         Self { secret, count: 0, lifetime, used, order, forgotten: 0 }
     }
 
+    pub(super) fn configure(&mut self, lifetime: u64) {
+        self.lifetime = lifetime;
+    }
+
     fn seal(&self, unix: u64, number: u64) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length is a key");
         mac.update(&unix.to_be_bytes());

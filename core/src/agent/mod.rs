@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::dialog::{Dialog, Row};
+use crate::dialog::{ColumnProblem, Dialog, Row};
 use crate::mailbox::Account;
 use crate::message::{Message, StartLine};
 
@@ -60,6 +60,9 @@ const MAX_PENDING: usize = 4_096;
 
 /// After how many seconds a request that was refused for want of room may come again.
 const RETRY_AFTER: u32 = 10;
+
+/// The longest Call-ID, tag, user, host and account, in bytes: a table has an index on them.
+const MAX_NAME: usize = 255;
 
 const ALLOW_EVENTS: &str = "Allow-Events: message-summary";
 const ACCEPT: &str = "Accept: application/simple-message-summary";
@@ -113,6 +116,13 @@ impl Agent {
             changed: VecDeque::new(),
             stats: Stats::default(),
         }
+    }
+
+    /// Other settings; what waits for an answer from outside goes on.
+    pub fn configure(&mut self, settings: Settings) {
+        self.limits = Limits::new(settings.rate, settings.trusted.clone());
+        self.nonces.configure(settings.nonce_lifetime);
+        self.settings = settings;
     }
 
     /// Counters.
@@ -195,18 +205,23 @@ impl Agent {
     fn proceed(&mut self, pending: Pending, unix: u64) {
         if let Some(credentials) = &pending.credentials {
             let user = credentials.user.clone();
+            let domain = pending.subscribe.from_domain.to_ascii_lowercase();
             let ticket = self.wait(pending);
-            self.actions.push_back(Action::User { ticket, user });
+            self.actions.push_back(Action::User { ticket, user, domain });
         } else {
             self.store(pending, unix);
         }
     }
 
     fn wait(&mut self, pending: Pending) -> Ticket {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = self.next_ticket();
         self.pending.insert(ticket, pending);
         ticket
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 
     /// What is known of the user that [`Action::User`] named; `None` when there is no such user,
@@ -248,15 +263,20 @@ impl Agent {
         let ends = pending.subscribe.expires == 0;
         let seconds = if ends { FAREWELL } else { pending.subscribe.expires.into() };
         let (expires, status) = (unix + seconds, if ends { TERMINATED } else { ACTIVE });
-        if pending.subscribe.to_tag.is_some() {
-            let dialog = Box::new(pending.subscribe.in_dialog());
-            let ticket = self.wait(pending);
-            return self.actions.push_back(Action::Update { ticket, dialog, expires, status });
-        }
-        match self.row(&pending, expires) {
-            Ok(row) => {
-                let ticket = self.wait(pending);
-                self.actions.push_back(Action::Insert { ticket, row: Box::new(row), status });
+        let stored = if pending.subscribe.to_tag.is_some() {
+            let dialog = pending.subscribe.in_dialog();
+            dialog.map(|dialog| {
+                let (ticket, dialog) = (self.next_ticket(), Box::new(dialog));
+                Action::Update { ticket, dialog, expires, status }
+            })
+        } else {
+            let row = self.row(&pending, expires);
+            row.map(|row| Action::Insert { ticket: self.next_ticket(), row: Box::new(row), status })
+        };
+        match stored {
+            Ok(action) => {
+                self.pending.insert(Ticket(self.tickets), pending);
+                self.actions.push_back(action);
             }
             Err(refusal) => self.refuse(pending.key, &pending.envelope, &pending.tag, &refusal),
         }
@@ -270,28 +290,14 @@ impl Agent {
         let permissions = &self.settings.permissions;
         let account = permissions.resolve(watcher, target).ok_or(Refusal::Forbidden)?;
         let row = Row {
-            id: 0,
             presentity_uri: Some(account.to_string()),
-            from_user: subscribe.from_user.clone(),
-            from_domain: Some(subscribe.from_domain.clone()),
-            to_user: subscribe.to_user.clone(),
-            to_domain: Some(subscribe.to_domain.clone()),
             to_tag: Some(tag.clone()),
-            from_tag: Some(subscribe.from_tag.clone()),
-            callid: Some(subscribe.call_id.clone()),
-            local_cseq: Some(0),
-            remote_cseq: Some(subscribe.cseq.into()),
-            contact: subscribe.contact.clone(),
-            record_route: Some(subscribe.record_route.clone()),
             expires: i64::try_from(expires).ok(),
-            event_id: subscribe.event_id.clone(),
             local_contact: Some(format!("sip:{}", self.settings.authority)),
             socket_info: Some(format!("udp:{}", self.settings.authority)),
-            ..Row::default()
+            ..subscribe.row()
         };
-        Dialog::from_row(&row).map_err(|error| {
-            Refusal::bad(format!("{} {}", header_of(error.column), "cannot stand in a NOTIFY"))
-        })?;
+        believable(&row)?;
         Ok(row)
     }
 
@@ -324,6 +330,7 @@ impl Agent {
             Stored::Unknown => Refusal::NoSubscription,
             Stored::OutOfOrder => Refusal::OutOfOrder,
             Stored::Full => Refusal::Unavailable { why: "too many subscriptions", retry_after: 60 },
+            Stored::Drained => Refusal::Unavailable { why: "not taking any", retry_after: 60 },
             Stored::Failed => unavailable(),
         };
         self.refuse(key, &envelope, &tag, &refusal);
@@ -370,8 +377,37 @@ impl Agent {
 }
 
 impl Subscribe {
-    fn in_dialog(&self) -> InDialog {
-        InDialog {
+    /// What a row has of it.
+    fn row(&self) -> Row {
+        Row {
+            from_user: self.from_user.clone(),
+            from_domain: Some(self.from_domain.clone()),
+            to_user: self.to_user.clone(),
+            to_domain: Some(self.to_domain.clone()),
+            to_tag: self.to_tag.clone(),
+            from_tag: Some(self.from_tag.clone()),
+            callid: Some(self.call_id.clone()),
+            local_cseq: Some(0),
+            remote_cseq: Some(self.cseq.into()),
+            contact: self.contact.clone(),
+            record_route: Some(self.record_route.clone()),
+            event_id: self.event_id.clone(),
+            ..Row::default()
+        }
+    }
+
+    /// What it changes of its dialog, of which a NOTIFY can be made.
+    fn in_dialog(&self) -> Result<InDialog, Refusal> {
+        // Whatever the table has for what a request in a dialog does not say.
+        let any = || Some("sip:any@any".to_owned());
+        believable(&Row {
+            presentity_uri: any(),
+            contact: self.contact.clone().or_else(any),
+            local_contact: any(),
+            expires: Some(0),
+            ..self.row()
+        })?;
+        Ok(InDialog {
             call_id: self.call_id.clone(),
             local_tag: self.to_tag.clone().unwrap_or_default(),
             remote_tag: self.from_tag.clone(),
@@ -379,7 +415,33 @@ impl Subscribe {
             from_domain: self.from_domain.clone(),
             remote_cseq: self.cseq,
             contact: self.contact.clone(),
-        }
+        })
+    }
+}
+
+/// Whether a NOTIFY can be made of a row, and a table can hold it.
+fn believable(row: &Row) -> Result<(), Refusal> {
+    Dialog::from_row(row).map_err(|error| cannot_stand(header_of(error.column), &error.problem))?;
+    let columns = [
+        ("presentity_uri", &row.presentity_uri),
+        ("from_user", &row.from_user),
+        ("from_domain", &row.from_domain),
+        ("to_user", &row.to_user),
+        ("to_domain", &row.to_domain),
+        ("from_tag", &row.from_tag),
+        ("callid", &row.callid),
+        ("event_id", &row.event_id),
+    ];
+    match columns.iter().find(|(_, value)| value.as_ref().is_some_and(|it| it.len() > MAX_NAME)) {
+        Some((column, _)) => Err(Refusal::bad(format!("{} is too long", header_of(column)))),
+        None => Ok(()),
+    }
+}
+
+fn cannot_stand(header: &str, problem: &ColumnProblem) -> Refusal {
+    match problem {
+        ColumnProblem::TooLong { .. } => Refusal::bad(format!("{header} is too long")),
+        _ => Refusal::bad(format!("{header} cannot stand in a NOTIFY")),
     }
 }
 
@@ -406,7 +468,7 @@ fn header_of(column: &str) -> &'static str {
         "contact" => "Contact",
         "record_route" => "Record-Route",
         "callid" => "Call-ID",
-        "to_user" | "to_domain" => "To",
+        "to_user" | "to_domain" | "to_tag" => "To",
         "event_id" => "Event",
         "presentity_uri" => "the Request-URI",
         _ => "From",

@@ -172,6 +172,7 @@ fn rfc3261_12_2_2_an_unknown_dialog_is_481_and_a_cseq_out_of_order_500() {
         (Stored::Unknown, 481),
         (Stored::OutOfOrder, 500),
         (Stored::Full, 503),
+        (Stored::Drained, 503),
         (Stored::Failed, 503),
     ] {
         let mut bed = Bed::new();
@@ -243,10 +244,21 @@ fn only_what_a_notify_can_carry_is_stored() {
     let mut bed = Bed::new();
     let long = format!("Record-Route: <sip:{};lr>\r\n", "a".repeat(5000));
     assert_eq!(bed.code(PROXY, &Request { more: &long, ..SUBSCRIBE }), 400);
+    let long = format!("Event: message-summary;id={}\r\n", "7".repeat(256));
+    let text = bed.text(&SUBSCRIBE).replace("Event: message-summary\r\n", &long);
+    let reply = bed.send_text(PROXY, &text).unwrap();
+    assert_eq!(header(&reply, "Warning"), Some("399 mwid \"Event is too long\""));
     let odd = "Record-Route: sip:no.brackets\r\n";
     let reply = bed.send(PROXY, &Request { more: odd, ..SUBSCRIBE }).unwrap();
     let warning = header(&reply, "Warning").unwrap();
     assert!(warning.contains("Record-Route cannot stand in a NOTIFY"), "{warning}");
+    let evil = "Contact: <sip:202@10.0.0.7\"{>\r\n";
+    let refresh = Request { to_tag: "ours", cseq: 2, ..SUBSCRIBE };
+    let text = bed.text(&refresh).replace("Contact: <sip:202@10.0.0.7:5062>\r\n", evil);
+    let reply = bed.send_text(PROXY, &text).unwrap();
+    assert_eq!(code(&reply), 400);
+    assert!(reply.contains("Contact cannot stand in a NOTIFY"), "{reply}");
+    assert_eq!(bed.agent.poll_action(), None);
     assert_eq!(bed.code(PROXY, &Request { target: "sip:example.com", ..SUBSCRIBE }), 404);
     assert_eq!(bed.code(PROXY, &Request { target: "tel:1", ..SUBSCRIBE }), 416);
 }
@@ -305,6 +317,11 @@ fn rfc3261_22_2_a_stranger_is_asked_for_a_password_and_let_in_with_the_right_one
     assert_eq!(header(&challenge, "Warning"), None, "nothing that helps an attacker");
     let more = authorization(nonce(&challenge), "202", "secret", 1);
     assert_eq!(bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE }), None);
+    let asked = bed.agent.actions.front();
+    assert!(
+        matches!(asked, Some(Action::User { user, domain, .. }) if user == "202" && domain == "example.com"),
+        "{asked:?}"
+    );
     user(&mut bed, Ok(Some(secrets("secret"))));
     assert_eq!(code(&bed.done()), 200);
     let replay = bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE }).unwrap();

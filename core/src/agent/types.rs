@@ -65,6 +65,8 @@ pub enum Action {
         ticket: Ticket,
         /// The user.
         user: String,
+        /// The host of From, in lower case: whose user. A realm may be that of several.
+        domain: String,
     },
     /// Insert this row, `expires` and all; one with the same dialog there already is the same
     /// SUBSCRIBE come twice, and left as it is. Answer with [`handle_stored`](super::Agent::handle_stored).
@@ -100,6 +102,8 @@ pub enum Stored {
     OutOfOrder,
     /// There are as many subscriptions as there may be.
     Full,
+    /// New subscriptions are not taken now, so that they go elsewhere.
+    Drained,
     /// The database did not take it.
     Failed,
 }
