@@ -103,7 +103,7 @@ impl Server {
         let notify = Notify {
             dialog: &dialog,
             account: &dialog.account,
-            summary: Summary { new: 9, ..Summary::default() },
+            summary: Some(Summary { new: 9, ..Summary::default() }),
             cseq,
             branch: &format!("z9hG4bKserver{cseq}"),
             hop: &hop,

@@ -25,7 +25,7 @@ fn main() {
     let notify = Notify {
         dialog: &dialog,
         account: &dialog.account,
-        summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
+        summary: Some(Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 }),
         cseq: 150,
         branch: "z9hG4bK0123456789abcdef",
         hop: &hop,

@@ -74,6 +74,12 @@ pub struct Row {
     pub sent_cseq: Option<i64>,
 }
 
+/// `status` of a live row.
+pub const ACTIVE: i64 = 1;
+
+/// `status` of the row of a subscription that has ended.
+pub const TERMINATED: i64 = 3;
+
 /// How the presence server counts `local_cseq`, measured on both servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
@@ -195,6 +201,9 @@ pub struct Dialog {
     pub socket_info: Option<Box<str>>,
     /// The CSeq that was last on the wire, mwid's or the server's, as the row counts.
     pub sent_cseq: Option<u32>,
+    /// Why the subscription has ended (RFC 6665 §4.1.3): its phone gets one last NOTIFY. `None`
+    /// while it is live.
+    pub ended: Option<Box<str>>,
 }
 
 impl Dialog {
@@ -236,6 +245,11 @@ impl Dialog {
                 None => None,
             },
             sent_cseq: row.sent_cseq.and_then(|cseq| u32::try_from(cseq).ok()),
+            ended: match (row.status, present(row.reason.as_deref())) {
+                (Some(TERMINATED), Some(_)) => Some(columns.word("reason", row.reason.as_deref())?),
+                (Some(TERMINATED), None) => Some("timeout".into()),
+                _ => None,
+            },
         })
     }
 

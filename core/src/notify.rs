@@ -64,8 +64,8 @@ pub struct Notify<'a> {
     pub dialog: &'a Dialog,
     /// Whose messages are counted; differs from the dialog's own when rows are found by watcher.
     pub account: &'a Account,
-    /// The counts.
-    pub summary: Summary,
+    /// The counts; without them the body is empty (RFC 6665 §4.2.1.2): nobody knows them yet.
+    pub summary: Option<Summary>,
     /// CSeq number, claimed for this NOTIFY alone.
     pub cseq: u32,
     /// Via branch, new for every transaction (RFC 3261 §8.1.1.7).
@@ -82,7 +82,9 @@ impl Notify<'_> {
     /// Writes the message to the end of `out`.
     pub fn write(&self, notifier: &Notifier, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(128);
-        self.summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
+        if let Some(summary) = self.summary {
+            summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
+        }
         self.try_write(notifier, &body, out).expect("a Vec takes every byte");
     }
 
@@ -117,15 +119,22 @@ impl Notify<'_> {
             Some(id) => write!(out, "Event: message-summary;id={id}\r\n")?,
             None => write!(out, "Event: message-summary\r\n")?,
         }
-        // RFC 3261 §20.19: a number of seconds has at most 32 bits.
-        let remaining = dialog.remaining(self.unix).min(u32::MAX.into());
-        write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
+        match &dialog.ended {
+            Some(reason) => write!(out, "Subscription-State: terminated;reason={reason}\r\n")?,
+            None => {
+                // RFC 3261 §20.19: a number of seconds has at most 32 bits.
+                let remaining = dialog.remaining(self.unix).min(u32::MAX.into());
+                write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
+            }
+        }
         write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
         write!(out, "Date: {}\r\n", date(self.unix))?;
         for line in self.authorization {
             write!(out, "{line}\r\n")?;
         }
-        write!(out, "Content-Type: application/simple-message-summary\r\n")?;
+        if !body.is_empty() {
+            write!(out, "Content-Type: application/simple-message-summary\r\n")?;
+        }
         write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
         out.write_all(body)
     }
@@ -262,10 +271,15 @@ mod tests {
     }
 
     fn bytes(dialog: &Dialog, notifier: &Notifier) -> String {
+        let summary = Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 };
+        bytes_with(dialog, notifier, Some(summary))
+    }
+
+    fn bytes_with(dialog: &Dialog, notifier: &Notifier, summary: Option<Summary>) -> String {
         let notify = Notify {
             dialog,
             account: &dialog.account,
-            summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
+            summary,
             cseq: 150,
             branch: "z9hG4bK0123456789abcdef",
             hop: &Hop {
@@ -311,6 +325,22 @@ mod tests {
             Message-Account: sip:*97@example.com\r\n\
             Voice-Message: 3/5 (1/0)\r\n";
         assert_eq!(bytes(&dialog(None), &notifier()), expected);
+    }
+
+    #[test]
+    fn rfc6665_4_2_1_2_without_a_known_state_the_body_is_empty() {
+        let text = bytes_with(&dialog(None), &notifier(), None);
+        assert_eq!(lines(&text, "Content-"), ["Content-Length: 0"]);
+        assert!(text.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn rfc6665_4_1_3_the_last_notify_says_why_the_subscription_has_ended() {
+        let ended = Dialog { ended: Some("timeout".into()), ..dialog(None) };
+        let text = bytes(&ended, &notifier());
+        let state = lines(&text, "Subscription-State");
+        assert_eq!(state, ["Subscription-State: terminated;reason=timeout"]);
+        assert!(text.ends_with("Voice-Message: 3/5 (1/0)\r\n"), "the state once more");
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Daemon {
         copies: u32,
     ) {
         let concerned = |waiter: &&mut Waiter| {
-            waiter.account == order.account && waiter.summary == order.summary
+            waiter.account == order.account && Some(waiter.summary) == order.summary
         };
         for waiter in self.waiters.iter_mut().filter(concerned) {
             waiter.results.push(PhoneResult {

@@ -237,8 +237,11 @@ impl Daemon {
         match verdict {
             Verdict::Delivered => {
                 self.counters.delivered += 1;
-                self.ledger.delivered(dialog, *cseq, *summary);
-                tracing::info!(%account, %summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
+                if let Some(summary) = summary {
+                    self.ledger.delivered(dialog, *cseq, *summary);
+                }
+                let summary = summary.map_or("unknown".into(), |summary| summary.to_string());
+                tracing::info!(%account, summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
             }
             Verdict::Gone => {
                 self.counters.gone += 1;
@@ -256,6 +259,9 @@ impl Daemon {
                 self.counters.retried += 1;
                 tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
             }
+        }
+        if dialog.ended.is_some() && matches!(verdict, Verdict::Delivered | Verdict::Gone) {
+            self.delete(dialog.clone());
         }
         self.tell_waiters(&order, verdict, &answer, copies);
         self.reconciler.handle_verdict(order.dialog.row, verdict, now);

@@ -36,8 +36,8 @@ pub struct Order {
     pub dialog: Arc<Dialog>,
     /// Whose counts.
     pub account: Account,
-    /// The counts.
-    pub summary: Summary,
+    /// The counts; `None` when nobody knows them.
+    pub summary: Option<Summary>,
     /// The CSeq.
     pub cseq: u32,
 }

@@ -304,7 +304,7 @@ mod tests {
         let notify = Notify {
             dialog: &dialog,
             account: &dialog.account,
-            summary: Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 },
+            summary: Some(Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 }),
             cseq,
             branch: &format!("z9hG4bK{cseq}"),
             hop: &hop,

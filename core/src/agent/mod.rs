@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::dialog::{ColumnProblem, Dialog, Row};
+use crate::dialog::{ACTIVE, ColumnProblem, Dialog, Row, TERMINATED};
 use crate::mailbox::Account;
 use crate::message::{Message, StartLine};
 
@@ -46,11 +46,6 @@ pub const FAREWELL: u64 = 32;
 /// `reason` of a subscription that ended because its time was over, or because its phone wanted it
 /// (RFC 6665 §4.1.3).
 pub const TIMEOUT: &str = "timeout";
-
-/// `status` of a row that is live.
-pub const ACTIVE: i64 = 1;
-/// `status` of a row that has ended.
-pub const TERMINATED: i64 = 3;
 
 /// Server transactions at a time, about 600 bytes each.
 const MAX_TRANSACTIONS: usize = 32_768;

@@ -75,7 +75,7 @@ pub enum Action {
         ticket: Ticket,
         /// The row; its `id` means nothing.
         row: Box<Row>,
-        /// [`ACTIVE`](super::ACTIVE), or [`TERMINATED`](super::TERMINATED) for a SUBSCRIBE that only fetches the state.
+        /// [`ACTIVE`](crate::dialog::ACTIVE), or [`TERMINATED`](crate::dialog::TERMINATED) for a SUBSCRIBE that only fetches the state.
         status: i64,
     },
     /// Change the live row of this dialog. Answer with [`handle_stored`](super::Agent::handle_stored).
@@ -86,7 +86,7 @@ pub enum Action {
         dialog: Box<InDialog>,
         /// When the subscription ends from now on, absolute Unix seconds.
         expires: u64,
-        /// [`ACTIVE`](super::ACTIVE), or [`TERMINATED`](super::TERMINATED) for one that unsubscribes.
+        /// [`ACTIVE`](crate::dialog::ACTIVE), or [`TERMINATED`](crate::dialog::TERMINATED) for one that unsubscribes.
         status: i64,
     },
 }

@@ -45,6 +45,7 @@ impl Reconciler {
         }
         let acquired = state.acquired.take();
         self.forget_missing(account, &found);
+        self.forget_stranger(account);
         for dialog in found {
             if dialog.remaining(unix) > 0 {
                 self.consider(account, Arc::new(dialog), acquired, now);
@@ -80,21 +81,21 @@ impl Reconciler {
         let Phase::Claiming(dialog) = std::mem::replace(&mut state.phase, Phase::Idle) else {
             return false;
         };
-        let desired = self.accounts.get(&state.account).map(|account| account.desired);
-        let (Some(cseq), Some(summary)) = (cseq, desired) else {
+        let account = self.accounts.get(&state.account);
+        let (Some(cseq), Some(summary)) = (cseq, account.map(|account| account.desired)) else {
             self.in_flight -= 1;
             self.forget(row);
             return false;
         };
         state.high_water = state.high_water.max(cseq);
-        if state.delivered == Some(summary) {
+        if state.is_told(summary) {
             // It changed back during the claim.
             self.in_flight -= 1;
             return false;
         }
         state.last_sent = Some(now);
         // From here on nobody knows what the phone shows: the answer may get lost.
-        state.delivered = None;
+        (state.delivered, state.told) = (None, false);
         state.phase = Phase::InFlight(summary);
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
@@ -114,7 +115,7 @@ impl Reconciler {
         state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                state.delivered = Some(summary);
+                (state.delivered, state.told) = (summary, true);
                 state.failures = 0;
                 state.too_low = 0;
                 // Counted from here: a copy that was sent again arrived later than the first left.
@@ -125,7 +126,7 @@ impl Reconciler {
                     self.checks.push_back((now + CHECK_AFTER, account.clone()));
                 }
                 let next = now + self.settings.min_interval;
-                if self.desired(&account) != Some(summary) {
+                if self.desired(&account) != summary {
                     self.schedule(&account, next);
                 }
             }
@@ -183,6 +184,14 @@ impl Reconciler {
         }
     }
 
+    /// An account whose counts nobody knows is there for its phones alone.
+    fn forget_stranger(&mut self, account: &Account) {
+        let Some(state) = self.accounts.get(account) else { return };
+        if state.desired.is_none() && state.dialogs.is_empty() && !state.queued {
+            self.accounts.remove(account);
+        }
+    }
+
     /// Ends the claim or the NOTIFY of a dialog; gives the phase that it was in, unless its account
     /// was released meanwhile.
     pub(super) fn end_attempt(&mut self, row: RowId) -> Option<Phase> {
@@ -196,7 +205,7 @@ impl Reconciler {
             return Some(phase);
         }
         // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
-        state.delivered = None;
+        (state.delivered, state.told) = (None, false);
         let account = state.account.clone();
         if self.accounts.contains_key(&account) {
             self.look_up(&account, Urgency::CatchUp);

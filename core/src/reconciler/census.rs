@@ -17,7 +17,7 @@ pub struct Census {
     pub waiting: usize,
     /// Dialogs seen at the last look-up of their account.
     pub dialogs: usize,
-    /// Dialogs whose phone acknowledged the current summary.
+    /// Dialogs whose phone acknowledged all that is known.
     pub delivered: usize,
     /// Dialogs with a claim or a NOTIFY under way, and publications with a step under way.
     pub in_flight: usize,
@@ -48,7 +48,7 @@ impl Reconciler {
     /// What an account's phones must show; `None` when no source has said it yet.
     #[must_use]
     pub fn desired(&self, account: &Account) -> Option<Summary> {
-        self.accounts.get(account).map(|state| state.desired)
+        self.accounts.get(account).and_then(|state| state.desired)
     }
 
     /// What the phones of an account show, as far as they acknowledged it.
@@ -82,7 +82,7 @@ impl Reconciler {
         let told = |row| {
             self.dialogs.get(row).is_none_or(|dialog| {
                 dialog.phase == Phase::Dead
-                    || !dialog.phase.is_working() && dialog.delivered == Some(state.desired)
+                    || !dialog.phase.is_working() && dialog.is_told(state.desired)
             })
         };
         !state.queued && !state.finding && state.dialogs.iter().all(told)
@@ -117,7 +117,7 @@ impl Reconciler {
     #[must_use]
     pub fn census(&self) -> Census {
         let mut census = Census {
-            accounts: self.accounts.len(),
+            accounts: self.accounts.values().filter(|state| state.desired.is_some()).count(),
             dialogs: self.dialogs.len(),
             in_flight: self.in_flight,
             publications: self.publications.len(),
@@ -127,8 +127,7 @@ impl Reconciler {
         for dialog in self.dialogs.values() {
             let desired = self.desired(&dialog.account);
             census.dead += usize::from(dialog.phase == Phase::Dead);
-            census.delivered +=
-                usize::from(dialog.delivered.is_some() && dialog.delivered == desired);
+            census.delivered += usize::from(dialog.is_told(desired));
         }
         for state in self.accounts.values() {
             let working =

@@ -33,7 +33,8 @@ impl Reconciler {
             }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
-            if moved || state.identity != identity || state.version != version {
+            let ended = state.ended != dialog.ended.is_some();
+            if moved || ended || state.identity != identity || state.version != version {
                 self.schedule(account, now + self.settings.min_interval);
             } else if matches!(state.phase, Phase::Ready(_, waits) if waits < urgency) {
                 self.make_ready(row, dialog, urgency);
@@ -49,25 +50,26 @@ impl Reconciler {
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.
             state.account = account.clone();
-            state.delivered = None;
+            (state.delivered, state.told) = (None, false);
         }
         state.expires = dialog.expires;
-        if state.version != version {
+        if state.version != version || state.ended != dialog.ended.is_some() {
             // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
             // have forgotten; a dead row lives again, a failing one gets another chance at once.
             state.version = version;
+            state.ended = dialog.ended.is_some();
             state.phase = Phase::Idle;
             state.pause = None;
-            state.delivered = None;
+            (state.delivered, state.told) = (None, false);
             (state.since, state.checks, state.resends) = (None, 0, 0);
         }
         if state.is_overtaken(&dialog) && state.resends < MAX_CHECKS {
             state.resends += 1;
-            state.delivered = None;
+            (state.delivered, state.told) = (None, false);
         }
         let settled = *state.since.get_or_insert(now) + self.settings.settle;
-        let desired = self.accounts.get(account).map(|account| account.desired);
-        if state.phase == Phase::Dead || state.delivered == desired {
+        let desired = self.accounts.get(account).and_then(|account| account.desired);
+        if state.phase == Phase::Dead || state.is_told(desired) {
             return;
         }
         let earliest = state.last_sent.map(|sent| sent + self.settings.min_interval);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
-use crate::publication::{self, Way};
+use crate::publication::{self, Way, Ways};
 use crate::summary::Summary;
 
 mod answers;
@@ -82,8 +82,8 @@ pub enum Action {
         dialog: Arc<Dialog>,
         /// Whose counts.
         account: Account,
-        /// The counts.
-        summary: Summary,
+        /// The counts; `None` when nobody knows them.
+        summary: Option<Summary>,
         /// The CSeq claimed for it.
         cseq: u32,
     },
@@ -120,8 +120,8 @@ pub enum Verdict {
 /// [`poll_timeout`](Self::poll_timeout). Every action is answered exactly once.
 ///
 /// - commands: [`remember`](Self::remember), [`remember_publications`](Self::remember_publications),
-///   [`set`](Self::set), [`acquire`](Self::acquire), [`release`](Self::release),
-///   [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
+///   [`set`](Self::set), [`introduce`](Self::introduce), [`acquire`](Self::acquire),
+///   [`release`](Self::release), [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
 ///   [`look_up_all`](Self::look_up_all), [`configure`](Self::configure), [`hurry`](Self::hurry), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
@@ -233,31 +233,43 @@ impl Reconciler {
         force: bool,
     ) {
         let desired = desired.into();
-        let known = self.accounts.get(account);
-        let known = known.map(|state| Desired { summary: state.desired, ways: state.ways });
+        let known = self
+            .accounts
+            .get(account)
+            .and_then(|state| state.desired.map(|summary| Desired { summary, ways: state.ways }));
         if known == Some(desired) && !force {
             return;
         }
-        if known.is_some_and(|known| known.ways.contains(Way::Notify))
+        let ways = self.accounts.get(account).map(|state| state.ways);
+        if ways.is_some_and(|ways| ways.contains(Way::Notify))
             && !desired.ways.contains(Way::Notify)
         {
             self.release_dialogs(account);
         }
         self.accounts
             .entry(account.clone())
-            .and_modify(|state| (state.desired, state.ways) = (desired.summary, desired.ways))
-            .or_insert_with(|| AccountState::new(desired));
+            .and_modify(|state| (state.desired, state.ways) = (Some(desired.summary), desired.ways))
+            .or_insert_with(|| AccountState::new(Some(desired.summary), desired.ways));
         self.set_publications(account, desired.ways, urgency, force);
         for row in &self.accounts[account].dialogs {
             let Some(dialog) = self.dialogs.get_mut(row) else { continue };
             if force {
                 dialog.delivered = None;
+                dialog.told = false;
             }
             if urgency == Urgency::Fresh {
                 dialog.pause = dialog.pause.filter(|pause| matches!(pause, Pause::Told(_)));
             }
         }
         self.look_up(account, urgency);
+    }
+
+    /// Phones subscribe to an account whose counts nobody knows: until somebody does, each is told
+    /// just that, by an empty NOTIFY (RFC 6665 §4.2.1.2). To be followed by a look-up.
+    pub fn introduce(&mut self, account: &Account) {
+        self.accounts
+            .entry(account.clone())
+            .or_insert_with(|| AccountState::new(None, Ways::default()));
     }
 
     /// From here on this mwid tells the account's phones; another one may have done so until now.
@@ -293,7 +305,7 @@ impl Reconciler {
 
     fn release_dialogs(&mut self, account: &Account) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        let left = AccountState::new(Desired { summary: state.desired, ways: state.ways });
+        let left = AccountState::new(state.desired, state.ways);
         let state = std::mem::replace(state, left);
         self.finding -= usize::from(state.finding);
         if let Some(due) = state.due {
@@ -302,7 +314,7 @@ impl Reconciler {
         for row in state.dialogs {
             let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
             let Some(dialog) = own else { continue };
-            dialog.delivered = None;
+            (dialog.delivered, dialog.told) = (None, false);
             if matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
                 dialog.released = true;
             } else {

@@ -351,7 +351,7 @@ impl Reconciler {
     /// What the publication must say; `None` when there must be none.
     pub(super) fn wanted(&self, (account, way): &Key) -> Option<Summary> {
         let state = self.accounts.get(account).filter(|state| state.ways.contains(*way));
-        state.map(|state| state.desired)
+        state.and_then(|state| state.desired)
     }
 
     /// An account's summary or its ways are others now.

@@ -27,7 +27,8 @@ impl From<Summary> for Desired {
 
 #[derive(Debug)]
 pub(super) struct AccountState {
-    pub(super) desired: Summary,
+    /// `None` when nobody knows.
+    pub(super) desired: Option<Summary>,
     pub(super) ways: Ways,
     /// Waits in a look-up queue.
     pub(super) queued: bool,
@@ -70,6 +71,10 @@ pub(super) struct DialogState {
     /// When the subscription ends, absolute Unix seconds.
     pub(super) expires: u64,
     pub(super) delivered: Option<Summary>,
+    /// The phone has acknowledged a NOTIFY of this version, whatever was in it.
+    pub(super) told: bool,
+    /// The subscription has ended: the phone needs one last NOTIFY.
+    pub(super) ended: bool,
     /// The highest CSeq that mwid sent or jumped to.
     pub(super) high_water: u32,
     pub(super) phase: Phase,
@@ -121,7 +126,7 @@ pub(super) enum Phase {
     /// Waits for the rate limit, in the line of this urgency.
     Ready(Arc<Dialog>, Urgency),
     Claiming(Arc<Dialog>),
-    InFlight(Summary),
+    InFlight(Option<Summary>),
     Dead,
 }
 
@@ -132,10 +137,10 @@ impl Phase {
 }
 
 impl AccountState {
-    pub(super) fn new(desired: Desired) -> Self {
+    pub(super) fn new(desired: Option<Summary>, ways: Ways) -> Self {
         Self {
-            desired: desired.summary,
-            ways: desired.ways,
+            desired,
+            ways,
             queued: false,
             finding: false,
             again: None,
@@ -156,6 +161,8 @@ impl DialogState {
             version: dialog.version(),
             expires: dialog.expires,
             delivered: None,
+            told: false,
+            ended: dialog.ended.is_some(),
             high_water: 0,
             phase: Phase::Idle,
             last_sent: None,
@@ -184,11 +191,18 @@ impl DialogState {
     pub(super) fn remembered(account: Account, dialog: &Dialog, past: &Remembered) -> Self {
         Self {
             delivered: past.delivered,
+            told: past.delivered.is_some(),
             high_water: past.high_water,
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
             version: past.version,
             ..Self::new(account, dialog)
         }
+    }
+
+    /// Whether the phone knows all that there is to know.
+    pub(super) fn is_told(&self, desired: Option<Summary>) -> bool {
+        let counts = self.ended || desired.is_none() || self.delivered == desired;
+        counts && self.told
     }
 
     /// Whether the row counts further than mwid did: the server sent a NOTIFY of its own after

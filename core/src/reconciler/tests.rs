@@ -57,6 +57,9 @@ struct Rig {
     rows: Vec<Dialog>,
 }
 
+/// The counts of a NOTIFY without any.
+const NOTHING: u32 = u32::MAX;
+
 /// What a NOTIFY was: row, counts, CSeq.
 type Sent = (i64, u32, u32);
 
@@ -90,7 +93,7 @@ impl Rig {
                     self.reconciler.handle_claim(dialog.row, Some(above.max(1) + 1), self.now);
                 }
                 Action::Notify { dialog, summary, cseq, .. } => {
-                    sent.push((dialog.row.0, summary.new, cseq));
+                    sent.push((dialog.row.0, summary.map_or(NOTHING, |it| it.new), cseq));
                 }
                 Action::Publish(order) => panic!("{order:?} of an account that is told by NOTIFY"),
             }
@@ -116,6 +119,56 @@ impl Rig {
     fn later(&mut self, pause: Duration) {
         self.now += pause;
     }
+}
+
+#[test]
+fn rfc6665_4_2_1_2_where_nobody_knows_the_counts_a_phone_is_told_that_until_somebody_does() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.reconciler.introduce(&account("202"));
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), [(1, NOTHING, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(10 * SECOND);
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), [], "once");
+    rig.rows = vec![dialog(1, "202", 1)];
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), [(1, NOTHING, 3)], "and once for each refresh");
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(10 * SECOND);
+    rig.set("202", 4);
+    assert_eq!(rig.sent(), [(1, 4, 4)]);
+}
+
+#[test]
+fn an_account_that_only_its_phones_know_is_forgotten_with_them() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.reconciler.introduce(&account("202"));
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent().len(), 1);
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.reconciler.accounts().count(), 1);
+    assert_eq!(rig.reconciler.census().accounts, 0, "its summary is not known");
+    rig.rows.clear();
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), []);
+    assert_eq!(rig.reconciler.accounts().count(), 0);
+}
+
+#[test]
+fn rfc6665_4_2_2_a_subscription_that_has_ended_gets_one_last_notify() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(10 * SECOND);
+    rig.rows = vec![Dialog { ended: Some("timeout".into()), ..dialog(1, "202", 0) }];
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), [(1, 1, 3)], "although the phone has these counts already");
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(10 * SECOND);
+    rig.set("202", 5);
+    assert_eq!(rig.sent(), [], "and none after it");
 }
 
 #[test]

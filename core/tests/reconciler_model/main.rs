@@ -304,6 +304,7 @@ impl World {
                 }
                 Action::Notify { dialog, summary, cseq, .. } => {
                     self.sent(&dialog, cseq);
+                    let summary = summary.expect("every account is known");
                     self.pending.push((after, Pending::Notify { dialog, summary, cseq }));
                 }
                 Action::Publish(order) => {

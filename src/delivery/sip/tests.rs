@@ -55,7 +55,7 @@ fn order(id: i64) -> Order {
     });
     let dialog = Arc::new(dialog.unwrap());
     let summary = Summary { new: 1, ..Summary::default() };
-    Order { account: dialog.account.clone(), dialog, summary, cseq: 7 }
+    Order { account: dialog.account.clone(), dialog, summary: Some(summary), cseq: 7 }
 }
 
 impl Rig {
