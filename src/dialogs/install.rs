@@ -139,6 +139,10 @@ fn explain_mysql(
                         )
                     })
                     .join("\n"),
+                Script::Agent => format!(
+                    "  GRANT CREATE, INDEX, SELECT, INSERT, UPDATE, DELETE ON \
+                     `{database}`.`{table}` TO '{user}';"
+                ),
                 Script::Install | Script::Remove => format!(
                     "  GRANT TRIGGER ON `{database}`.`{table}` TO '{user}';\n  \
                      GRANT CREATE, DROP, SELECT, INSERT, DELETE ON `{database}`.mwid_changes TO '{user}';"
@@ -164,7 +168,9 @@ fn explain_postgres(
     }
     let (user, table) = (&server.user, &settings.table);
     let grants = match script {
-        Script::Cluster => format!("  GRANT CREATE ON SCHEMA public TO \"{user}\";"),
+        Script::Cluster | Script::Agent => {
+            format!("  GRANT CREATE ON SCHEMA public TO \"{user}\";")
+        }
         Script::Install | Script::Remove => format!(
             "  GRANT TRIGGER ON \"{table}\" TO \"{user}\";\n  \
              GRANT CREATE ON SCHEMA public TO \"{user}\";\n  \

@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use mwid_core::dialog::{Dialog, Flavour, MAX_CSEQ, Row};
+use mwid_core::dialog::{ACTIVE, Dialog, Flavour, MAX_CSEQ, Row, TERMINATED};
 use mwid_core::mailbox::Account;
 
 use crate::config::{self, DatabaseUrl, Server};
 
+pub mod agent;
 mod backoff;
 mod error;
 mod guard;
@@ -108,8 +109,26 @@ impl DialogStore {
     /// # Errors
     /// [`StoreError`]; [`StoreError::is_transient`] tells whether to try again.
     pub async fn find(&self, account: &Account, unix: u64) -> Result<Found, StoreError> {
+        self.find_also(account, unix, ACTIVE).await
+    }
+
+    /// [`DialogStore::find`], and those that have ended and whose phones may not know that yet:
+    /// the rows of mwid's own presence agent.
+    ///
+    /// # Errors
+    /// As for [`DialogStore::find`].
+    pub async fn find_ended_too(&self, account: &Account, unix: u64) -> Result<Found, StoreError> {
+        self.find_also(account, unix, TERMINATED).await
+    }
+
+    async fn find_also(
+        &self,
+        account: &Account,
+        unix: u64,
+        also: i64,
+    ) -> Result<Found, StoreError> {
         let unix = i64::try_from(unix).unwrap_or(i64::MAX);
-        let mut rows = ask!(self, Find { account: account.clone(), unix })?;
+        let mut rows = ask!(self, Find { account: account.clone(), unix, also })?;
         let most = self.table().max_dialogs as usize;
         let capped = rows.len() > most;
         rows.truncate(most);

@@ -222,7 +222,7 @@ impl Values for tokio_postgres::Row {
 }
 
 /// Text that arrives as bytes and may be no UTF-8.
-struct Lossy(String);
+pub(super) struct Lossy(pub(super) String);
 
 impl<'a> FromSql<'a> for Lossy {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mwid_core::dialog::{Flavour, MAX_CSEQ, Row};
 
+use super::agent;
 use super::error::StoreError;
 use super::verbs::{Claim, Find, Identity, Param};
 use super::watch::sql::Sql;
@@ -84,7 +85,7 @@ impl Dialect {
 
     /// Equal to the letter. MySQL compares in the column's collation, most of which ignore case;
     /// Call-IDs are compared byte by byte (RFC 3261 §8.1.1.4), and so is what this row was read as.
-    fn same(self, column: &str) -> String {
+    pub(super) fn same(self, column: &str) -> String {
         match self {
             Self::MySql => format!("{column} = CONVERT(? USING utf8mb4) COLLATE utf8mb4_bin"),
             Self::Postgres | Self::Sqlite => format!("{column} = ?"),
@@ -167,6 +168,8 @@ pub(super) struct Schema {
     pub(super) delete: String,
     /// For those who watch the table.
     pub(super) watch: Sql,
+    /// For mwid's own presence agent.
+    pub(super) agent: agent::sql::Sql,
     find_by: FindBy,
     limit: i64,
 }
@@ -199,8 +202,8 @@ impl Schema {
             flavour,
             seen: Instant::now(),
             find: sql(format!(
-                "SELECT {} FROM {name} WHERE {} AND event = 'message-summary' AND status = 1 \
-                 AND expires > # ORDER BY id DESC LIMIT #",
+                "SELECT {} FROM {name} WHERE {} AND event = 'message-summary' \
+                 AND status IN (1, #) AND expires > # ORDER BY id DESC LIMIT #",
                 select_list(dialect, flavour),
                 who(table.find_by)
             )),
@@ -208,6 +211,7 @@ impl Schema {
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
             watch: Sql::new(dialect, &table.name, flavour),
+            agent: agent::sql::Sql::new(dialect, &table.name, flavour),
             find_by: table.find_by,
             limit: i64::from(table.max_dialogs) + 1,
         })
@@ -223,7 +227,8 @@ impl Schema {
             FindBy::Watcher => watcher.to_vec(),
             FindBy::Either => [&[uri], &watcher[..]].concat(),
         };
-        params.extend([Param::Number(find.unix), Param::Number(self.limit)]);
+        let numbers = [find.also, find.unix, self.limit];
+        params.extend(numbers.map(Param::Number));
         params
     }
 

@@ -19,6 +19,8 @@ pub enum Script {
     Remove,
     /// Make the tables of a cluster.
     Cluster,
+    /// Make the table of mwid's own presence agent.
+    Agent,
 }
 
 impl Script {
@@ -38,6 +40,9 @@ impl Script {
             (Dialect::MySql, Self::Cluster) => include_str!("../../sql/mysql/cluster.sql"),
             (Dialect::Postgres, Self::Cluster) => include_str!("../../sql/postgres/cluster.sql"),
             (Dialect::Sqlite, Self::Cluster) => include_str!("../../sql/sqlite/cluster.sql"),
+            (Dialect::MySql, Self::Agent) => include_str!("../../sql/mysql/agent.sql"),
+            (Dialect::Postgres, Self::Agent) => include_str!("../../sql/postgres/agent.sql"),
+            (Dialect::Sqlite, Self::Agent) => include_str!("../../sql/sqlite/agent.sql"),
             (Dialect::MySql, Self::Install) => include_str!("../../sql/mysql/watch.sql"),
             (Dialect::MySql, Self::Remove) => include_str!("../../sql/mysql/watch-remove.sql"),
             (Dialect::Postgres, Self::Install) => include_str!("../../sql/postgres/watch.sql"),

@@ -152,6 +152,9 @@ impl Session for deadpool_postgres::Client {
             let cell = |(place, column): (usize, &tokio_postgres::Column)| {
                 Ok(if *column.type_() == Type::INT8 {
                     row.try_get::<_, Option<i64>>(place)?.map_or(Cell::Other, Cell::Number)
+                } else if *column.type_() == Type::BYTEA {
+                    let text = row.try_get::<_, Option<postgres::Lossy>>(place)?;
+                    text.map_or(Cell::Other, |text| Cell::Text(text.0))
                 } else {
                     row.try_get::<_, Option<String>>(place)?.map_or(Cell::Other, Cell::Text)
                 })

@@ -36,7 +36,7 @@ pub(super) trait Verb: Send + 'static {
     /// Whether the table's columns are looked at first, however well they are known.
     const LOOKS: bool = false;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Self::Answer>;
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer>;
 }
 
 impl Sqlite {
@@ -83,7 +83,7 @@ impl Verb for Find {
     type Answer = Vec<Row>;
     const WRITES: bool = false;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
         let mut statement = file.prepare_cached(&schema.find)?;
         let params = params_from_iter(schema.find_params(self));
         statement.query_map(params, |row| read_row(row, schema.flavour))?.collect()
@@ -94,7 +94,7 @@ impl<Q: Question> Verb for Ask<Q> {
     type Answer = Vec<Q::Item>;
     const WRITES: bool = false;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Vec<Q::Item>> {
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Vec<Q::Item>> {
         let mut statement = file.prepare_cached(self.0.sql(schema))?;
         let params = params_from_iter(self.0.params());
         statement.query_map(params, |row| Q::read(row, schema))?.collect()
@@ -105,7 +105,7 @@ impl Verb for Trim {
     type Answer = u64;
     const WRITES: bool = true;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<u64> {
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<u64> {
         let mut statement = file.prepare_cached(self.sql(schema))?;
         Ok(statement.execute(params_from_iter(self.params()))? as u64)
     }
@@ -115,7 +115,7 @@ impl Verb for Claim {
     type Answer = Claimed;
     const WRITES: bool = true;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<Claimed> {
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Claimed> {
         let claimed = file
             .prepare_cached(&schema.claim)?
             .query_row(params_from_iter(schema.claim_params(self)), |row| row.get(0))
@@ -133,7 +133,7 @@ impl Verb for Delete {
     type Answer = bool;
     const WRITES: bool = true;
 
-    fn ask(&self, file: &Connection, schema: &Schema) -> rusqlite::Result<bool> {
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<bool> {
         let params = params_from_iter(self.identity.params());
         Ok(file.prepare_cached(&schema.delete)?.execute(params)? > 0)
     }
@@ -144,7 +144,7 @@ impl Verb for Inspect {
     const WRITES: bool = false;
     const LOOKS: bool = true;
 
-    fn ask(&self, _: &Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
+    fn ask(&self, _: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
         Ok((format!("SQLite {}", rusqlite::version()), schema.flavour))
     }
 }
@@ -184,7 +184,7 @@ mod tests {
         type Answer = ();
         const WRITES: bool = true;
 
-        fn ask(&self, _file: &Connection, _schema: &Schema) -> rusqlite::Result<()> {
+        fn ask(&self, _file: &mut Connection, _schema: &Schema) -> rusqlite::Result<()> {
             assert!(!self.0, "a bug of the driver");
             Ok(())
         }

@@ -32,7 +32,7 @@ pub(super) trait Job: Send {
     /// Whether nobody waits for its answer any more.
     fn abandoned(&self) -> bool;
     /// Asks the file; the answer is kept until [`Job::settle`].
-    fn ask(&mut self, file: &Connection, schema: &Schema) -> rusqlite::Result<()>;
+    fn ask(&mut self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<()>;
     /// Hands out the answer, or the error.
     fn settle(self: Box<Self>, end: Result<(), StoreError>);
 }
@@ -63,7 +63,7 @@ impl<V: Verb> Job for Call<V> {
         self.reply.is_closed()
     }
 
-    fn ask(&mut self, file: &Connection, schema: &Schema) -> rusqlite::Result<()> {
+    fn ask(&mut self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<()> {
         self.answer = Some(self.verb.ask(file, schema)?);
         Ok(())
     }
@@ -164,10 +164,10 @@ impl File {
         if job.looks() {
             open.schema = look(&open.connection, &self.table)?;
         }
-        let mut asked = job.ask(&open.connection, &open.schema);
+        let mut asked = job.ask(&mut open.connection, &open.schema);
         if asked.as_ref().is_err_and(has_changed) {
             open.schema = look(&open.connection, &self.table)?;
-            asked = job.ask(&open.connection, &open.schema);
+            asked = job.ask(&mut open.connection, &open.schema);
         }
         asked.map_err(|error| {
             if !in_transaction {

@@ -16,6 +16,8 @@ pub(super) struct Find {
     pub(super) account: Account,
     /// Rows that end after this second are live.
     pub(super) unix: i64,
+    /// Another `status` that is looked for.
+    pub(super) also: i64,
 }
 
 /// The next CSeq of a dialog. Answer: [`Claimed`].

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mwid::config::{Database, DatabaseUrl, FindBy, Secret, Server};
-use mwid::dialogs::{DialogStore, Found};
+use mwid::dialogs::{DialogStore, Found, Script, install};
 use mwid_core::dialog::{Dialog, Flavour};
 use mwid_core::mailbox::Account;
 
@@ -58,6 +58,17 @@ impl Bed {
         };
         let bed = Self { kind, flavour, settings: settings(url), database, folder };
         bed.create_table(flavour);
+        bed
+    }
+
+    /// With the table that `mwid sql --apply` makes for mwid's own presence agent.
+    #[allow(dead_code, reason = "the tests of the store use it")]
+    pub async fn of_the_agent(kind: Kind) -> Self {
+        let bed = Self::new(kind, Flavour::OpenSips);
+        bed.sql("DROP TABLE active_watchers;");
+        for _ in 0..2 {
+            install::run(Script::Agent, &bed.settings).await.unwrap();
+        }
         bed
     }
 

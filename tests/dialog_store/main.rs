@@ -12,6 +12,7 @@ mod claiming;
 mod errors;
 mod finding;
 mod outage;
+mod subscriptions;
 
 /// Each behaviour, on one kind of database, with each presence server's table.
 macro_rules! behaviours {
@@ -66,4 +67,52 @@ behaviours! {
     postgres_kamailio: Postgres, Kamailio;
     sqlite_opensips: Sqlite, OpenSips;
     sqlite_kamailio: Sqlite, Kamailio;
+}
+
+/// What the presence agent needs, on its own table and on those of the presence servers.
+macro_rules! agent_behaviours {
+    ($($module:ident: $bed:expr;)*) => { $(
+        mod $module {
+            use crate::bed::{Bed, Kind};
+
+            #[allow(unused_imports, reason = "the agent's own table is of no presence server")]
+            use mwid_core::dialog::Flavour::{Kamailio, OpenSips};
+
+            async fn bed() -> Bed {
+                $bed.await
+            }
+
+            agent_behaviours!(@tests
+                a_subscription_is_a_row_of_which_a_notify_can_be_made
+                the_same_subscribe_twice_is_one_row
+                an_account_has_so_many_and_a_phone_that_started_again_takes_its_old_place
+                a_refresh_changes_its_row_and_no_other
+                only_the_same_dialog_of_the_same_user_is_refreshed
+                an_unsubscribe_ends_its_row_which_is_still_found
+                a_sweep_ends_what_is_over_and_deletes_what_has_said_farewell
+                a_drain_ends_what_this_mwid_answered_a_part_at_a_time
+                other_events_and_other_states_are_left_alone
+                a_value_that_no_column_holds_is_refused_and_not_cut
+                many_at_once_are_all_there
+            );
+        }
+    )* };
+    (@tests $($test:ident)*) => { $(
+        #[tokio::test]
+        async fn $test() {
+            crate::subscriptions::$test(bed().await).await;
+        }
+    )* };
+}
+
+agent_behaviours! {
+    agent_on_mariadb: Bed::of_the_agent(Kind::MariaDb);
+    agent_on_postgres: Bed::of_the_agent(Kind::Postgres);
+    agent_on_sqlite: Bed::of_the_agent(Kind::Sqlite);
+    agent_on_mariadb_opensips: std::future::ready(Bed::new(Kind::MariaDb, OpenSips));
+    agent_on_mariadb_kamailio: std::future::ready(Bed::new(Kind::MariaDb, Kamailio));
+    agent_on_postgres_opensips: std::future::ready(Bed::new(Kind::Postgres, OpenSips));
+    agent_on_postgres_kamailio: std::future::ready(Bed::new(Kind::Postgres, Kamailio));
+    agent_on_sqlite_opensips: std::future::ready(Bed::new(Kind::Sqlite, OpenSips));
+    agent_on_sqlite_kamailio: std::future::ready(Bed::new(Kind::Sqlite, Kamailio));
 }
