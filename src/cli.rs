@@ -53,7 +53,7 @@ pub enum Command {
     },
     /// Print the SQL that lets mwid see new subscriptions at once, for the configured database;
     /// or install or remove it. With [spool] scope = own or shared also that of the cluster's
-    /// tables, which are never removed.
+    /// tables, with [agent] listen that of the agent's; these tables are never removed.
     ///
     /// The scripts say what they do, what they cost and which rights they need. Without them mwid
     /// reads the whole table now and then ([database] resync).

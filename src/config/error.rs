@@ -166,6 +166,43 @@ pub enum Problem {
         /// The key that has no value.
         key: &'static str,
     },
+    /// An agent that nobody may talk to.
+    #[error(
+        "[agent] neither trusted nor realm is set, so nobody may subscribe; write trusted = the \
+         addresses of the proxies, or realm with [users] or subscribers"
+    )]
+    NobodyMaySubscribe,
+    /// A realm, and nobody in it.
+    #[error(
+        "[agent] realm: nobody has a password in it; write subscribers = the proxy's database, or [users]"
+    )]
+    NobodyInRealm,
+    /// Passwords, and nobody who asks for them.
+    #[error(
+        "[agent] realm is missing, so nobody is asked for a password; write realm = the domain"
+    )]
+    NoRealm,
+    /// `listen` names no address that could stand in a header.
+    #[error(
+        "[agent] listen = udp:{listen} is no address that phones could be told; write bindip = the \
+         one that they reach"
+    )]
+    ListenAnywhere {
+        /// The address.
+        listen: String,
+    },
+    /// Two ports for one socket.
+    #[error("[general] bindport: the port is that of [agent] listen; remove this line")]
+    TwoPorts,
+    /// Phones that would never be told.
+    #[error(
+        "[agent] max_per_account must not be greater than max_dialogs in [database]: the rest would \
+         never be told"
+    )]
+    PerAccount,
+    /// The agent's rows would not be found.
+    #[error("[database] find_by must be presentity with [agent] listen; remove this line")]
+    FindBy,
     /// Two keys which contradict each other.
     #[error("[{section}] {smaller} must not be greater than {greater}")]
     Order {
@@ -249,8 +286,11 @@ pub enum SecretError {
     #[error("a token has letters, digits and -._~+/ only, and perhaps = at its end")]
     Token,
     /// A password for a database without one.
-    #[error("the database of url has no password; remove this line")]
-    NotWanted,
+    #[error("the database of {url} has no password; remove this line")]
+    NotWanted {
+        /// The key that names the database.
+        url: &'static str,
+    },
     /// A password for a database that is not named here.
     #[error("a password without url; write url, or remove this line: [database] has its own")]
     NoUrl,

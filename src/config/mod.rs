@@ -8,7 +8,8 @@
 //! 1. `dialect`: Asterisk's ini dialect becomes plain ini, line by line;
 //! 2. `parse`: each entry is looked up in the `table` and read by its codec from `value`;
 //! 3. `secrets`: passwords are fetched from where the file says that they are;
-//! 4. `warning`: what is allowed but deserves a second look.
+//! 4. `agent`: what the presence agent makes of other sections;
+//! 5. `warning`: what is allowed but deserves a second look.
 //!
 //! To add a key: a field here (or in `ways`), a row in `table`, its line in `etc/zonkeymwi.conf`. The compiler asks
 //! for the row, a test for the line, another for a test of the key.
@@ -18,10 +19,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mwid_core::mailbox::{Account, Mailbox};
 pub use mwid_core::notify::{RequestUri, Route};
 pub use mwid_core::publication::{Way, Ways};
 
+mod agent;
 pub mod check;
 mod dialect;
 mod error;
@@ -75,6 +78,10 @@ pub struct Config {
     pub kamailio_rpc: KamailioRpc,
     /// `[sipx]`
     pub sipx: Sipx,
+    /// `[agent]`
+    pub agent: Agent,
+    /// `[users]` and `[watch]`
+    pub watchers: Watchers,
     /// `[timers]`
     pub timers: Timers,
     /// `[state]`
@@ -88,7 +95,8 @@ pub struct Config {
 /// `[general]`: the SIP side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct General {
-    /// `proxy`: where NOTIFYs go, in order of preference; never empty. The only required key.
+    /// `proxy`: where NOTIFYs go, in order of preference. The only required key; empty only with
+    /// `next_hop = dialog`.
     pub proxy: Vec<HostPort>,
     /// `bindip`: the host in Via (and in Contact with `contactuser`), bound to when it is an
     /// address of this machine. An IPv6 address stands in brackets, ready to be written into a
@@ -106,7 +114,8 @@ pub struct General {
     pub request_uri: RequestUri,
     /// `route = auto | none`. Default `auto`.
     pub route: Route,
-    /// `next_hop = proxy | socket_info`. Default `proxy`.
+    /// `next_hop = proxy | socket_info | dialog`. Default `proxy`, or `dialog` for an agent without
+    /// one.
     pub next_hop: NextHop,
     /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`.
     pub cleanup: Cleanup,
@@ -125,6 +134,8 @@ pub enum NextHop {
     Proxy,
     /// To the row's `socket_info`: the proxy that holds the subscription.
     SocketInfo,
+    /// Where the dialog itself leads: its first Route, or without one the phone (RFC 3261 §8.1.2).
+    Dialog,
 }
 
 /// What happens to the row of a subscription that is gone.
@@ -292,6 +303,44 @@ impl Config {
             false => &self.publish.server,
         }
     }
+}
+
+/// `[agent]`: mwid's own presence agent, which phones subscribe to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// `listen = udp:host:port`: the one SIP socket. Default: no agent.
+    pub listen: Option<HostPort>,
+    /// `trusted`: whose From is believed. Default: nobody's.
+    pub trusted: Vec<IpNet>,
+    /// `realm`: asks everybody else for a password. Default: everybody else is refused.
+    pub realm: Option<String>,
+    /// `min_expires`: seconds; what is shorter is refused. Default 60.
+    pub min_expires: Duration,
+    /// `expires`: seconds, for a phone that names none. Default 3600.
+    pub expires: Duration,
+    /// `max_expires`: seconds; what is longer is shortened. Default 7200.
+    pub max_expires: Duration,
+    /// `max_per_account`: subscriptions to one account. Default 50.
+    pub max_per_account: u32,
+    /// `max_subscriptions`: subscriptions in all. Default 100000.
+    pub max_subscriptions: u32,
+    /// `rate`: requests a second of one source that is not trusted. Default 100.
+    pub rate: u32,
+    /// `subscribers`: database of the proxy's `subscriber` table. Default: none.
+    pub subscribers: Option<DatabaseUrl>,
+    /// `nonce_lifetime`: seconds that a challenge is good for. Default 300.
+    pub nonce_lifetime: Duration,
+    /// `own_box`: users that mean "my own mailbox". Default `*97`.
+    pub own_box: Vec<String>,
+}
+
+/// `[users]` and `[watch]`: who may subscribe, and to what.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watchers {
+    /// `user@domain = password`
+    pub users: Vec<(Account, Secret)>,
+    /// `account = account, account`: who may watch a shared mailbox.
+    pub shared: Vec<(Account, Vec<Account>)>,
 }
 
 /// `[timers]`

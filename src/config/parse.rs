@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ini::{Ini, ParseOption};
 
+use super::agent;
 use super::dialect::{self, Plain};
 use super::error::{ConfigError, ConfigErrors, Cut, Problem, ReadError};
 use super::table::{Body, Key, Names, SECTIONS, Section};
@@ -112,6 +113,8 @@ pub fn parse(
     let (Reader { mut config, given, mut errors }, plain) = read(text);
     secrets::fetch(&mut config, &given, environment, &mut errors);
     errors.extend(contradictions(&config, &given));
+    errors.extend(agent::contradictions(&config, &given));
+    agent::settle(&mut config, &given);
     if errors.is_empty() {
         let warnings = warning::of(&config, &given, &plain.glued);
         return Ok(Loaded { config, warnings });
@@ -266,8 +269,9 @@ fn near_miss(name: &str, valid: impl Iterator<Item = &'static str>) -> Option<&'
 /// What is wrong between keys that are right one by one.
 fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError> {
     let mut errors = Vec::new();
-    let needed = config.delivery.uses(Way::Notify)
-        || config.delivery.uses(Way::Publish) && config.publish.server.is_empty();
+    let notifies = config.delivery.uses(Way::Notify) && !agent::goes_without_proxy(config, given);
+    let publishes = config.delivery.uses(Way::Publish) && config.publish.server.is_empty();
+    let needed = notifies || publishes;
     if needed && config.general.proxy.is_empty() && !given.refused("general", "proxy") {
         let line = given.line("general", "proxy");
         errors.push(ConfigError { line, problem: Problem::NoProxy });

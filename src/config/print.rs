@@ -82,8 +82,8 @@ const SAMPLE_HEAD: &str = "\
 ; The configuration of mwid. An existing zonkeymwi.conf of res_zonkey_mwi works as it is.
 ;
 ; Each key below stands at its default, or shows an example where the default is to have none;
-; remove the ; in front of it to change it. Only proxy is required. `mwid check` prints what mwid
-; understood, and says which line is wrong.
+; remove the ; in front of it to change it. Only proxy is required, or [agent] listen. `mwid check` prints
+; what mwid understood, and says which line is wrong.
 ;
 ; key = value and key => value are the same; an empty value is the default. A ; starts a comment at
 ; the start of a line or after a space. \\; is always a plain ;, and so is a ; without a space in

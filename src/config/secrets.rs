@@ -30,12 +30,16 @@ pub(super) fn fetch(
         Ok(login) => config.ami.login = login,
         Err(error) => errors.push(error),
     }
-    errors.extend(search.url("database", Some(&mut config.database.url)).err());
-    errors.extend(search.url("cluster", config.cluster.url.as_mut()).err());
     match search.token() {
         Ok(token) => config.http.token = token,
         Err(error) => errors.push(error),
     }
+    const OF_URL: [&str; 2] = ["password_file", "password_env"];
+    const OF_SUBSCRIBERS: [&str; 2] = ["subscribers_password_file", "subscribers_password_env"];
+    errors.extend(search.url("database", "url", OF_URL, Some(&mut config.database.url)).err());
+    errors.extend(search.url("cluster", "url", OF_URL, config.cluster.url.as_mut()).err());
+    let subscribers = config.agent.subscribers.as_mut();
+    errors.extend(search.url("agent", "subscribers", OF_SUBSCRIBERS, subscribers).err());
 }
 
 /// The password of `[general]`.
@@ -56,6 +60,11 @@ pub(super) fn of_database(config: &Config) -> Option<&Secret> {
 /// The password of `[cluster]`.
 pub(super) fn of_cluster(config: &Config) -> Option<&Secret> {
     config.cluster.url.as_ref()?.server()?.password.as_ref()
+}
+
+/// The password of the subscribers' database.
+pub(super) fn of_subscribers(config: &Config) -> Option<&Secret> {
+    config.agent.subscribers.as_ref()?.server()?.password.as_ref()
 }
 
 /// The passwords of the addresses that are asked by HTTP.
@@ -119,23 +128,25 @@ impl Search<'_> {
         }
     }
 
-    /// The password of the url of a section; `None`: a section without one.
-    fn url(&self, section: &'static str, url: Option<&mut DatabaseUrl>) -> Result<(), ConfigError> {
-        let Some((key, entry, secret)) =
-            self.one_of(section, &["password_file", "password_env"])?
-        else {
-            return Ok(());
-        };
-        if self.given.refused(section, "url") {
+    /// The password of the database that the key `named` of a section names, if it does.
+    fn url(
+        &self,
+        section: &'static str,
+        named: &'static str,
+        keys: [&'static str; 2],
+        url: Option<&mut DatabaseUrl>,
+    ) -> Result<(), ConfigError> {
+        let Some((key, entry, secret)) = self.one_of(section, &keys)? else { return Ok(()) };
+        if self.given.refused(section, named) {
             return Ok(());
         }
-        let Some(url) = url else {
+        if url.is_none() && section == "cluster" {
             return Err(error(section, key, entry, SecretError::NoUrl));
-        };
-        match url.server_mut() {
-            None => Err(error(section, key, entry, SecretError::NotWanted)),
+        }
+        match url.and_then(DatabaseUrl::server_mut) {
+            None => Err(error(section, key, entry, SecretError::NotWanted { url: named })),
             Some(server) if server.password.is_some() => {
-                let problem = Problem::TwoSecrets { section, key, first: "url" };
+                let problem = Problem::TwoSecrets { section, key, first: named };
                 Err(ConfigError::at(entry.line, problem))
             }
             Some(server) => {

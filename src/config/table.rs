@@ -13,16 +13,16 @@ use mwid_core::mailbox::{Account, Mailbox};
 use serde_json::Value as Json;
 
 use super::secret::MASK;
-use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general};
+use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general, of_subscribers};
 use super::value::{
-    AbsolutePath, Address, Codec, Flag, List, Listen, OneOf, Optional, SocketPath, Text,
-    ValueError, WayList, bind_host, header, itself, milliseconds, node_name, number, seconds,
-    sip_domain, sip_uri, sip_user, table_name, user_agent,
+    AbsolutePath, Address, AnyCase, Codec, Flag, List, Listen, ListenUdp, Network, OneOf, Optional,
+    SocketPath, Text, ValueError, WayList, account, bind_host, header, itself, milliseconds,
+    node_name, number, realm, seconds, sip_domain, sip_uri, sip_user, table_name, user_agent,
 };
 use super::{
-    Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc, NextHop,
-    OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret, Sipx, SipxBody,
-    SipxMethod, Spool, State, Timers, Watch,
+    Agent, Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc,
+    NextHop, OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret, Sipx,
+    SipxBody, SipxMethod, Spool, State, Timers, Watch,
 };
 
 /// All sections, in the order of the sample file.
@@ -37,6 +37,9 @@ pub(super) static SECTIONS: &[Section] = &[
     DELIVERY,
     DELIVERY_CONTEXTS,
     PUBLISH,
+    AGENT,
+    USERS,
+    WATCH,
     OPENSIPS_MI,
     KAMAILIO_RPC,
     SIPX,
@@ -137,8 +140,8 @@ section! { GENERAL = general: General, "The SIP side." {
         "contact: the phone itself. aor: the account, for a proxy script that does the lookup.";
     route: OneOf(&[("auto", Route::Auto), ("none", Route::None)]), "auto",
         "auto: Route headers through the proxy. none: no Route, as res_zonkey_mwi did it.";
-    next_hop: OneOf(&[("proxy", NextHop::Proxy), ("socket_info", NextHop::SocketInfo)]), "proxy",
-        "proxy: send to proxy. socket_info: to the proxy that holds the subscription (clusters).";
+    next_hop: OneOf(&[("proxy", NextHop::Proxy), ("socket_info", NextHop::SocketInfo), ("dialog", NextHop::Dialog)]), "proxy",
+        "socket_info: to the proxy that holds the subscription. dialog: where it came from; [agent] needs no proxy then.";
     cleanup: OneOf(&[("keep", Cleanup::Keep), ("delete", Cleanup::Delete)]), "keep",
         "delete: remove the row of a subscription that its phone no longer knows. keep: leave it.";
     auth_user => |config| shown(config.general.credentials.as_ref().map(|it| it.user.as_str())),
@@ -327,6 +330,69 @@ section! { SIPX = sipx: Sipx,
     ask_again: seconds(1, 86_400), "300", "Seconds before an account that is still unknown is asked for again.";
     timeout: seconds(1, 300), "10", "Seconds for an answer.";
 } }
+section! { AGENT = agent: Agent,
+    "mwid's own presence agent: answers phones that subscribe, where there is no presence server." {
+    listen: Optional(ListenUdp), "" like "udp:192.0.2.10:5070",
+        "Address and port of the one SIP socket, as phones and proxies reach it. Default: no agent.";
+    trusted: List(Network), "" like "192.0.2.1, 198.51.100.0/24",
+        "Proxies that know whom they forward for: addresses or networks. Nobody else may come near mwid as them.";
+    realm: Optional(Text(realm)), "" like "example.com",
+        "Asks everybody else for a password, in this realm. Default: everybody else is refused.";
+    min_expires: seconds(1, 86_400), "60", "Seconds. A shorter subscription is refused.";
+    expires: seconds(1, 604_800), "3600", "Seconds of a subscription that does not say how long.";
+    max_expires: seconds(1, 604_800), "7200", "Seconds. A longer subscription is shortened.";
+    max_per_account: number(1, 10_000), "50", "Subscriptions to one account, max_dialogs of [database] at most.";
+    max_subscriptions: number(1, 10_000_000), "100000", "Subscriptions in all.";
+    rate: number(1, 1_000_000), "100", "Requests a second of one source that is not trusted.";
+    subscribers: Optional(itself()), "" like "mysql://mwid:secret@db.example.com/kamailio",
+        "Database of the proxy, whose table subscriber knows users and their ha1.";
+    subscribers_password_file => |config| file(of_subscribers(config)), "" like "/etc/mwid/subscribers.password",
+        "File with the password of subscribers.";
+    subscribers_password_env => |config| variable(of_subscribers(config)), "" like "MWID_SUBSCRIBERS_PASSWORD",
+        "Environment variable with the password of subscribers.";
+    nonce_lifetime: seconds(1, 86_400), "300", "Seconds that a challenge can be answered.";
+    own_box: List(Text(sip_user)), "*97", "Users that everybody may watch, and that mean one's own mailbox.";
+} }
+
+const USERS: Section = Section {
+    name: "users",
+    about: "user@domain = password, for those who are in no table subscriber. Needs realm in [agent].",
+    body: Body::Names(Names {
+        examples: &[("202@example.com", "secret")],
+        canonical: |name| Ok(account(name)?.to_string()),
+        add: |config, name, clear| {
+            let secret = match clear {
+                "" => return Err(ValueError::NoPassword),
+                MASK => return Err(ValueError::Mask),
+                _ => Secret::new(clear),
+            };
+            config.watchers.users.push((account(name)?, secret));
+            Ok(())
+        },
+        show: |config| {
+            let entries = config.watchers.users.iter();
+            entries.map(|(user, _)| (user.to_string(), Json::from(MASK))).collect()
+        },
+    }),
+};
+
+const WATCH: Section = Section {
+    name: "watch",
+    about: "Shared mailbox = the subscribers that may watch it beside their own.",
+    body: Body::Names(Names {
+        examples: &[("sales@example.com", "sip:202@example.com, sip:203@example.com")],
+        canonical: |name| Ok(account(name)?.to_string()),
+        add: |config, name, watchers| {
+            let watchers = List(AnyCase).parse(watchers)?;
+            config.watchers.shared.push((account(name)?, watchers));
+            Ok(())
+        },
+        show: |config| {
+            let entries = config.watchers.shared.iter();
+            entries.map(|(shared, by)| (shared.to_string(), List(AnyCase).show(by))).collect()
+        },
+    }),
+};
 
 section! { TIMERS = timers: Timers, "Times and rates." {
     t1: milliseconds(1, 10_000), "500", "Milliseconds, RFC 3261: first retransmission; 64 times this is the end.";

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mwid_core::mailbox::{Account, NameError};
 use mwid_core::publication::{Way, Ways};
 use serde_json::Value as Json;
 use thiserror::Error;
 
 use super::error::Cut;
+use super::secret::MASK;
 use crate::config::{HostPort, HostPortError, HttpUrlError, UrlError, host};
 
 /// The longest path of a Unix socket (`sun_path` without its NUL), in bytes.
@@ -124,6 +126,24 @@ pub enum ValueError {
         /// What stands there, cut short.
         found: String,
     },
+    /// Not `udp:host:port`.
+    #[error("{found:?} does not say how; write udp:host:port")]
+    Transport {
+        /// The value.
+        found: String,
+    },
+    /// Neither an address nor a network.
+    #[error("{found:?} is neither an address nor a network; write 192.0.2.1 or 192.0.2.0/24")]
+    Network {
+        /// The value.
+        found: String,
+    },
+    /// A user without a password.
+    #[error("no password; write user@domain = password")]
+    NoPassword,
+    /// What the effective configuration prints in place of a password.
+    #[error("{MASK} is what mwid prints in place of a password; write the password itself")]
+    Mask,
 }
 
 /// How one kind of value is read and shown.
@@ -340,6 +360,71 @@ pub(super) fn header(text: &str) -> Result<String, ValueError> {
     match text.chars().count() {
         length if length > MAX_TEXT => Err(ValueError::Length { length, limit: MAX_TEXT }),
         _ => Ok(text.to_owned()),
+    }
+}
+
+/// The name of a realm: it stands in a header, in quotes.
+pub(super) fn realm(text: &str) -> Result<String, ValueError> {
+    match text.chars().find(|&c| c == '"' || c == '\\') {
+        Some(found) => Err(ValueError::Character { found, allowed: "no quotes and backslashes" }),
+        None => header(text),
+    }
+}
+
+/// An account whose domain is compared without regard to case.
+pub(super) fn account(text: &str) -> Result<Account, ValueError> {
+    let account: Account = text.parse()?;
+    Ok(Account::new(account.user(), &account.domain().to_ascii_lowercase())?)
+}
+
+/// The same as a codec.
+pub(super) struct AnyCase;
+
+impl Codec for AnyCase {
+    type Value = Account;
+
+    fn parse(&self, text: &str) -> Result<Account, ValueError> {
+        account(text)
+    }
+
+    fn show(&self, value: &Account) -> Json {
+        Json::from(value.as_str())
+    }
+}
+
+/// `udp:host:port`
+pub(super) struct ListenUdp;
+
+impl Codec for ListenUdp {
+    type Value = HostPort;
+
+    fn parse(&self, text: &str) -> Result<HostPort, ValueError> {
+        let (how, address) = text.split_once(':').unwrap_or((text, ""));
+        if !how.eq_ignore_ascii_case("udp") {
+            return Err(ValueError::Transport { found: Cut(text).to_string() });
+        }
+        Ok(address.parse()?)
+    }
+
+    fn show(&self, value: &HostPort) -> Json {
+        Json::from(format!("udp:{value}"))
+    }
+}
+
+/// An address, or a network.
+pub(super) struct Network;
+
+impl Codec for Network {
+    type Value = IpNet;
+
+    fn parse(&self, text: &str) -> Result<IpNet, ValueError> {
+        let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse());
+        let network = network.map(|network| network.trunc());
+        network.map_err(|_| ValueError::Network { found: Cut(text).to_string() })
+    }
+
+    fn show(&self, value: &IpNet) -> Json {
+        Json::from(value.to_string())
     }
 }
 

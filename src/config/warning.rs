@@ -8,7 +8,9 @@ use mwid_core::mailbox::Mailbox;
 use thiserror::Error;
 
 use super::parse::Given;
-use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general, of_http};
+use super::secrets::{
+    of_ami, of_cluster, of_database, of_door, of_general, of_http, of_subscribers,
+};
 use super::{Config, Control, FindBy, Origin, RequestUri, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
@@ -142,7 +144,7 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     if config.general.request_uri == RequestUri::Aor {
         push("general", "request_uri", WarningKind::RequestUriAor);
     }
-    if given.get("database", "url").is_none() {
+    if given.get("database", "url").is_none() && config.agent.listen.is_none() {
         let url = config.database.url.to_string();
         push("database", "url", WarningKind::DefaultDatabase { url });
     }
@@ -207,18 +209,25 @@ fn quoted(path: &Path) -> String {
 
 /// Warns of files with passwords and keys that everybody may read.
 pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
-    let mut paths: Vec<_> =
-        [of_general(config), of_ami(config), of_database(config), of_cluster(config)]
-            .into_iter()
-            .flatten()
-            .chain(of_door(config))
-            .chain(of_http(config))
-            .filter_map(|secret| match Secret::origin(secret) {
-                Origin::Written => Some(file),
-                Origin::File(path) => Some(path),
-                Origin::Environment(_) => None,
-            })
-            .collect();
+    let users = config.watchers.users.iter().map(|(_, secret)| secret);
+    let mut paths: Vec<_> = [
+        of_general(config),
+        of_ami(config),
+        of_database(config),
+        of_cluster(config),
+        of_subscribers(config),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(of_door(config))
+    .chain(of_http(config))
+    .chain(users)
+    .filter_map(|secret| match Secret::origin(secret) {
+        Origin::Written => Some(file),
+        Origin::File(path) => Some(path),
+        Origin::Environment(_) => None,
+    })
+    .collect();
     paths.dedup();
     let open = |path: &Path| {
         // It was just read; if it is gone by now, there is nothing left to warn of.

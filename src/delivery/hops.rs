@@ -59,18 +59,24 @@ impl Hops {
         Self { proxies, servers, next_hop, states: HashMap::new() }
     }
 
-    /// Where the NOTIFY of a dialog goes now; `None` when no proxy is configured any more.
+    /// Where the NOTIFY of a dialog goes now; `None` when there is nowhere to go.
     pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> Option<HostPort> {
-        let own = || dialog.socket_info.as_deref().and_then(udp_socket);
-        match self.next_hop {
-            NextHop::SocketInfo => own().or_else(|| self.best(&self.proxies, now)),
-            NextHop::Proxy => self.best(&self.proxies, now),
-        }
+        let own = match self.next_hop {
+            NextHop::SocketInfo => dialog.socket_info.as_deref().and_then(udp_socket),
+            NextHop::Dialog => of_dialog(dialog),
+            NextHop::Proxy => None,
+        };
+        own.or_else(|| self.best(&self.proxies, now))
     }
 
     /// Where a PUBLISH goes now; `None` when no server is configured any more.
     pub(super) fn choose_server(&self, now: Instant) -> Option<HostPort> {
         self.best(&self.servers, now)
+    }
+
+    /// Whether a next hop is one of the configured proxies, and not what a row named.
+    pub(super) fn is_proxy(&self, name: &HostPort) -> bool {
+        self.proxies.contains(name)
     }
 
     /// The first that is not suspended; when all are, the one that is so the shortest.
@@ -162,10 +168,13 @@ impl Hops {
         now: Instant,
         why: &str,
     ) {
+        // One phone that is switched off is no matter for the log.
+        let worth_a_word =
+            self.next_hop != NextHop::Dialog || self.configured().any(|it| it == name);
         let state = self.states.entry(name.clone()).or_default();
         state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
         state.resolved = None;
-        if !std::mem::replace(&mut state.failing, true) {
+        if worth_a_word && !std::mem::replace(&mut state.failing, true) {
             tracing::warn!(proxy = %name, "the proxy {name} {why}; what is to be sent waits or goes to the next one");
         }
     }
@@ -197,6 +206,36 @@ fn describe(name: &HostPort, to: SocketAddr, transport: &Transport) -> Resolved 
     (to, Arc::new(hop))
 }
 
+/// The first Route, or without one the remote target (RFC 3261 §12.2.1.1, §8.1.2). Looked up as an
+/// address and no more: neither NAPTR nor SRV.
+fn of_dialog(dialog: &Dialog) -> Option<HostPort> {
+    let first = dialog.route_set.first().map(|entry| {
+        let uri = entry.split_once('<').map_or(&**entry, |(_, rest)| rest);
+        uri.split_once('>').map_or(uri, |(uri, _)| uri)
+    });
+    of_uri(first.unwrap_or(&dialog.remote_target))
+}
+
+/// Where a `sip:` URI leads over UDP: `maddr` where it has one, its host otherwise.
+fn of_uri(uri: &str) -> Option<HostPort> {
+    let (scheme, rest) = uri.split_once(':')?;
+    if !scheme.eq_ignore_ascii_case("sip") {
+        return None;
+    }
+    let rest = rest.split_once('@').map_or(rest, |(_, host)| host);
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    let mut pieces = rest.split(';');
+    let there: HostPort = pieces.next()?.parse().ok()?;
+    let maddr = pieces.find_map(|piece| {
+        let (name, value) = piece.split_once('=')?;
+        name.eq_ignore_ascii_case("maddr").then_some(value)
+    });
+    match maddr {
+        Some(host) => Some(HostPort { port: there.port, ..host.parse().ok()? }),
+        None => Some(there),
+    }
+}
+
 /// `udp:192.0.2.1:5060`, as both servers write `socket_info`. Other transports are not mwid's.
 fn udp_socket(socket_info: &str) -> Option<HostPort> {
     let address: SocketAddr = socket_info.strip_prefix("udp:")?.parse().ok()?;
@@ -207,6 +246,7 @@ fn udp_socket(socket_info: &str) -> Option<HostPort> {
 mod tests {
     use super::*;
     use crate::config::General;
+    use mwid_core::dialog::Row;
 
     fn name(text: &str) -> HostPort {
         text.parse().unwrap()
@@ -361,6 +401,38 @@ mod tests {
             assert!(hops.states.len() <= MAX_HOPS);
             assert_eq!(hops.suspended(now).len(), 1, "the proxies are not forgotten");
         });
+    }
+
+    #[test]
+    fn rfc3261_8_1_2_the_first_route_is_the_next_hop_or_else_the_remote_target() {
+        let dialog = |routes: &[&str], target: &str| {
+            let row = Row {
+                presentity_uri: Some("sip:a@b".into()),
+                from_domain: Some("b".into()),
+                to_domain: Some("b".into()),
+                to_tag: Some("t".into()),
+                from_tag: Some("f".into()),
+                callid: Some("c".into()),
+                contact: Some(target.into()),
+                record_route: Some(routes.join(", ")),
+                expires: Some(1),
+                local_contact: Some("sip:us".into()),
+                ..Row::default()
+            };
+            Dialog::from_row(&row).unwrap()
+        };
+        let hops = Hops::new(Vec::new(), Vec::new(), NextHop::Dialog);
+        let next = |routes: &[&str], target: &str| {
+            hops.choose(&dialog(routes, target), Instant::now()).map(|hop| hop.to_string())
+        };
+        let hop = |text: &str| Some(text.to_owned());
+        let routes = ["\"P\" <sip:proxy.example.com;lr>;x=1", "<sip:192.0.2.2;lr>"];
+        assert_eq!(next(&routes, "sip:a@192.0.2.7"), hop("proxy.example.com:5060"));
+        assert_eq!(next(&["<sip:u@[2001:db8::1]:5070;lr>"], "sip:a@h"), hop("[2001:db8::1]:5070"));
+        assert_eq!(next(&[], "sip:a;b=c:pw@192.0.2.7:5062;ob?h=x"), hop("192.0.2.7:5062"));
+        assert_eq!(next(&[], "sip:a@phone:5062;maddr=192.0.2.8"), hop("192.0.2.8:5062"));
+        assert_eq!(next(&[], "sips:a@192.0.2.7"), None);
+        assert_eq!(next(&[], "sip:a@[2001:db8::]x"), None);
     }
 
     #[test]

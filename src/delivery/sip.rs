@@ -13,7 +13,7 @@ use mwid_core::endpoint::{
     Branch, Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit,
 };
 use mwid_core::message::Method;
-use mwid_core::notify::{Hop, Notifier, Notify};
+use mwid_core::notify::{Hop, Notifier, Notify, Route};
 use mwid_core::outcome::{Outcome, outcome};
 use mwid_core::publication;
 use mwid_core::publish::Publish;
@@ -25,7 +25,7 @@ use super::hops::{Hops, Lookup, Resolved};
 use super::prompt::Asker;
 use super::publish::Publisher;
 use super::{Order, Published, Report};
-use crate::config::{Config, General, HostPort};
+use crate::config::{Config, General, HostPort, NextHop};
 use crate::transport::Transport;
 
 #[cfg(test)]
@@ -44,6 +44,8 @@ pub const MAX_IN_FLIGHT: usize = 16_384;
 pub struct SipDelivery {
     endpoint: Endpoint,
     notifier: Notifier,
+    /// The same without any Route.
+    direct: Notifier,
     hops: Hops,
     authenticator: Authenticator,
     flights: HashMap<TransactionId, Flight>,
@@ -87,6 +89,7 @@ impl SipDelivery {
         Self {
             endpoint: Endpoint::new(timers(config), seed, MAX_IN_FLIGHT),
             notifier: notifier(&config.general),
+            direct: direct(&config.general),
             hops: hops(config),
             authenticator: Authenticator::new(&config.general),
             flights: HashMap::new(),
@@ -104,6 +107,7 @@ impl SipDelivery {
     pub fn configure(&mut self, config: &Config) {
         self.endpoint.set_timers(timers(config));
         self.notifier = notifier(&config.general);
+        self.direct = direct(&config.general);
         self.hops = hops(config);
         self.publisher = Publisher::new(config);
         self.authenticator = Authenticator::new(&config.general);
@@ -160,7 +164,8 @@ impl SipDelivery {
         transport: &Transport,
     ) {
         let Some(name) = name else {
-            return self.report(job, Verdict::Later(None), "no proxy is configured".to_owned());
+            let why = "there is no proxy, and no address in its dialog that UDP reaches";
+            return self.report(job, Verdict::Later(None), why.to_owned());
         };
         match self.hops.look_up(&name, now, transport) {
             Lookup::Ready(resolved) => self.start(job, name, resolved, now, unix),
@@ -214,10 +219,13 @@ impl SipDelivery {
             unix,
             authorization: &[],
         };
-        let request_uri = notify.request_uri(&self.notifier);
+        // A dialog without a route set leads straight to the phone: there is no proxy to name.
+        let is_direct = order.dialog.route_set.is_empty() && !self.hops.is_proxy(name);
+        let notifier = if is_direct { &self.direct } else { &self.notifier };
+        let request_uri = notify.request_uri(notifier);
         let (authorization, answered) = self.authenticator.lines(name, "NOTIFY", request_uri);
         let mut bytes = Vec::with_capacity(1024);
-        Notify { authorization: &authorization, ..notify }.write(&self.notifier, &mut bytes);
+        Notify { authorization: &authorization, ..notify }.write(notifier, &mut bytes);
         let (method, asked) = (Method::Notify, Duration::ZERO);
         Written { method, cseq: order.cseq, bytes, answered, asked }
     }
@@ -478,12 +486,20 @@ fn otherwise(verdict: Verdict) -> publication::Outcome {
     }
 }
 
+/// Where a dialog without a route set leads: with `next_hop = dialog` to the phone itself.
+fn direct(general: &General) -> Notifier {
+    match general.next_hop {
+        NextHop::Dialog => Notifier { route: Route::None, ..notifier(general) },
+        NextHop::Proxy | NextHop::SocketInfo => notifier(general),
+    }
+}
+
 /// What happened, in words that say whose fault it is.
-fn words(ending: &Ending, proxy: &HostPort) -> String {
+fn words(ending: &Ending, hop: &HostPort) -> String {
     match ending {
         Ending::Final(response) => format!("{} {}", response.code, response.reason),
-        Ending::TimedOut => format!("no answer through the proxy {proxy}"),
-        Ending::Unreachable => format!("the proxy {proxy} does not listen (ICMP)"),
+        Ending::TimedOut => format!("no answer through {hop}"),
+        Ending::Unreachable => format!("{hop} does not listen (ICMP)"),
         Ending::NotSent { why } => format!("it could not be sent: {why}"),
         Ending::Abandoned => "given up: mwid stops".to_owned(),
     }

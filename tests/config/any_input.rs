@@ -1,5 +1,6 @@
 //! Any input at all.
 
+use mwid::config::{Config, Loaded, NextHop};
 use proptest::prelude::*;
 
 use crate::keys::KEYS;
@@ -7,8 +8,19 @@ use crate::{good, parse};
 
 /// Lines that are often right, so that the reader is reached behind the dialect.
 fn line() -> impl Strategy<Value = String> {
-    let sections =
-        ["general", "spool", "database", "contexts", "mailboxes", "timers", "state", "control"];
+    let sections = [
+        "general",
+        "spool",
+        "database",
+        "contexts",
+        "mailboxes",
+        "agent",
+        "users",
+        "watch",
+        "timers",
+        "state",
+        "control",
+    ];
     let entries: Vec<_> = KEYS.iter().map(|test| test.3.to_owned()).collect();
     prop_oneof![
         proptest::sample::select(sections.to_vec()).prop_map(|name| format!("[{name}]")),
@@ -28,7 +40,9 @@ proptest! {
         let text = lines.join("\n");
         let count = text.split('\n').count();
         match parse(&text) {
-            Ok(loaded) => prop_assert!(!loaded.config.general.proxy.is_empty()),
+            Ok(Loaded { config: Config { general, .. }, .. }) => {
+                prop_assert!(!general.proxy.is_empty() || general.next_hop == NextHop::Dialog);
+            }
             Err(refused) => {
                 prop_assert!(!refused.errors.is_empty());
                 for error in &refused.errors {
@@ -52,7 +66,7 @@ proptest! {
             KEYS.iter().zip(&chosen).filter(|(_, chosen)| **chosen)
         {
             // The masked password of a URL is refused when it is read again.
-            if !entry.contains('\n') && !["proxy", "useragent", "url"].contains(&key) {
+            if !entry.contains('\n') && !["proxy", "useragent", "url", "subscribers"].contains(&key) {
                 text.push_str(&format!("[{section}]\n{entry}\n"));
             }
         }

@@ -7,7 +7,7 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
     let text = "[generl]\nx=1\n[timers]\nt1 = 0\nt3 = 1\nrate\n[general]\n[timers]\nt1 = 1\n";
     assert_eq!(
         parse(text).unwrap_err().to_string(),
-        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, opensips-mi, kamailio-rpc, sipx, timers, state, control, http\n\
+        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, timers, state, control, http\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
          t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
@@ -21,7 +21,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
     for (text, error) in [
         (
             "[databse]",
-            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, opensips-mi, kamailio-rpc, sipx, timers, state, control, http",
+            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, timers, state, control, http",
         ),
         (
             "[control]\nsockt = /a",
@@ -45,7 +45,7 @@ fn ways_of_delivery_are_known_and_say_where_to() {
     for (text, error) in [
         (
             "[delivery]\nuse = notfy",
-            "t.conf:4: [delivery] use: \"notfy\" is not one of: notify, publish, opensips-mi, kamailio-rpc, sipx",
+            "t.conf:4: [delivery] use: \"notfy\" is not one of: notify, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx",
         ),
         (
             "[delivery]\nuse = notify, notify",
@@ -146,6 +146,97 @@ fn bad_values_are_refused_with_what_is_valid() {
     ] {
         assert_eq!(errors_below_proxy(text), format!("t.conf:{error}"));
     }
+}
+
+/// What is wrong with an agent, without `t.conf:`, below its `listen`.
+const AGENTS: &[(&str, &str)] = &[
+    (
+        "",
+        "4: [agent] neither trusted nor realm is set, so nobody may subscribe; write trusted = the addresses of the proxies, or realm with [users] or subscribers",
+    ),
+    (
+        "realm = a",
+        "5: [agent] realm: nobody has a password in it; write subscribers = the proxy's database, or [users]",
+    ),
+    (
+        "trusted = ::1\n[users]\n1@a = x",
+        "4: [agent] realm is missing, so nobody is asked for a password; write realm = the domain",
+    ),
+    (
+        "trusted = a.b",
+        "5: [agent] trusted: \"a.b\" is neither an address nor a network; write 192.0.2.1 or 192.0.2.0/24",
+    ),
+    ("realm = a\"b", "5: [agent] realm: '\"' is not allowed there; use no quotes and backslashes"),
+    (
+        "trusted = ::1\nmin_expires = 3601",
+        "6: [agent] min_expires must not be greater than expires",
+    ),
+    (
+        "trusted = ::1\nmax_expires = 3599",
+        "6: [agent] expires must not be greater than max_expires",
+    ),
+    (
+        "trusted = ::1\nmax_per_account = 51",
+        "6: [agent] max_per_account must not be greater than max_dialogs in [database]: the rest would never be told",
+    ),
+    (
+        "trusted = ::1\n[database]\nfind_by = watcher",
+        "7: [database] find_by must be presentity with [agent] listen; remove this line",
+    ),
+    (
+        "trusted = ::1\n[general]\nbindport = 5071",
+        "7: [general] bindport: the port is that of [agent] listen; remove this line",
+    ),
+    (
+        "trusted = ::1\nsubscribers_password_env = MWID_PASSWORD",
+        "6: [agent] subscribers_password_env: the database of subscribers has no password; remove this line",
+    ),
+    (
+        "trusted = ::1\n[users]\n1@a =",
+        "7: [users] sip:1@a: no password; write user@domain = password",
+    ),
+    (
+        "trusted = ::1\n[users]\n1@a = ********",
+        "7: [users] sip:1@a: ******** is what mwid prints in place of a password; write the password itself",
+    ),
+    (
+        "trusted = ::1\n[watch]\n1 = 2@a",
+        "7: [watch] 1: \"1\" is not an account; write user@domain or sip:user@domain",
+    ),
+];
+
+#[test]
+fn an_agent_that_could_serve_nobody_is_refused_with_what_to_do() {
+    for (text, error) in AGENTS {
+        let text = format!("[agent]\nlisten = udp:192.0.2.1:5070\n{text}");
+        assert_eq!(errors_below_proxy(&text), format!("t.conf:{error}"));
+    }
+    for (listen, error) in [
+        ("192.0.2.1:5070", "\"192.0.2.1:5070\" does not say how; write udp:host:port"),
+        ("tcp:192.0.2.1", "\"tcp:192.0.2.1\" does not say how; write udp:host:port"),
+        ("udp:", "\"\" is neither a host name nor an address"),
+    ] {
+        let error = format!("t.conf:4: [agent] listen: {error}");
+        assert_eq!(errors_below_proxy(&format!("[agent]\nlisten = {listen}")), error);
+    }
+    let anywhere = "[agent]\nlisten = udp:0.0.0.0:5070\ntrusted = ::1";
+    assert_eq!(
+        errors_below_proxy(anywhere),
+        "t.conf:4: [agent] listen = udp:0.0.0.0:5070 is no address that phones could be told; write bindip = the one that they reach"
+    );
+    assert!(parse(&format!("[general]\nbindip = 192.0.2.1\n{anywhere}")).is_ok());
+    let no_hop = "[general]\nnext_hop = proxy\n[agent]\nlisten = udp:a:5070\ntrusted = ::1";
+    let error = parse(no_hop).unwrap_err().to_string();
+    assert!(error.contains("proxy is missing"), "{error}");
+}
+
+#[test]
+fn a_password_of_a_user_is_never_printed() {
+    let text =
+        "[general]\nproxy=p\n[agent]\nsubscribers=mysql://u:hunter2@h/d\n[users]\n1@a = hunter2";
+    let loaded = parse(text).unwrap();
+    let all = format!("{loaded:?}{}{}", loaded.config.to_ini(), loaded.config.to_json());
+    assert!(!all.contains("hunter2"), "{all}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mwid::config::{self, Config, Control, DatabaseUrl, Timers};
+use mwid::config::{self, Config, Control, DatabaseUrl, NextHop, Timers};
 use serde_json::Value as Json;
 
 use crate::good;
@@ -57,6 +57,20 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("delivery", "use", r#"["notify"]"#, "use = Publish, notify", r#"["notify", "publish"]"#),
     ("publish", "server", "[]", "server = a, [::1]:5070", r#"["a:5060", "[::1]:5070"]"#),
     ("publish", "expires", "3600", "expires = 120", "120"),
+    ("agent", "listen", "null", "listen = UDP:[::1]:5070\ntrusted = ::1", r#""udp:[::1]:5070""#),
+    ("agent", "trusted", "[]", "trusted = 192.0.2.1, 10.1.2.3/8", r#"["192.0.2.1/32", "10.0.0.0/8"]"#),
+    ("agent", "realm", "null", "realm = the, realm", r#""the, realm""#),
+    ("agent", "min_expires", "60", "min_expires = 1", "1"),
+    ("agent", "expires", "3600", "expires = 600", "600"),
+    ("agent", "max_expires", "7200", "max_expires = 604800", "604800"),
+    ("agent", "max_per_account", "50", "max_per_account = 10", "10"),
+    ("agent", "max_subscriptions", "100000", "max_subscriptions = 1", "1"),
+    ("agent", "rate", "100", "rate = 1000", "1000"),
+    ("agent", "subscribers", "null", "subscribers = postgres://u:p@h/d", r#""postgres://u:********@h/d""#),
+    ("agent", "subscribers_password_file", "null", "subscribers = mysql://u@h/d\nsubscribers_password_file = /etc/mwid/password", r#""/etc/mwid/password""#),
+    ("agent", "subscribers_password_env", "null", "subscribers = mysql://u@h/d\nsubscribers_password_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
+    ("agent", "nonce_lifetime", "300", "nonce_lifetime = 60", "60"),
+    ("agent", "own_box", r#"["*97"]"#, "own_box = *97, 8500", r#"["*97", "8500"]"#),
     ("opensips-mi", "url", "null", "url = http://u:p@h:8888/mi", r#""http://u:********@h:8888/mi""#),
     ("opensips-mi", "expires", "3600", "expires = 60", "60"),
     ("opensips-mi", "timeout", "10", "timeout = 2", "2"),
@@ -184,4 +198,41 @@ fn contexts_and_mailboxes_name_their_accounts() {
     let shown: Vec<_> =
         accounts.mailboxes.iter().map(|(mailbox, to)| format!("{mailbox} {to:?}")).collect();
     assert_eq!(shown, ["202@default [sip:202@example.com, sip:203@example.com]", "204@default []"]);
+}
+
+#[test]
+fn users_and_who_may_watch_what_are_named_without_regard_to_the_case_of_domains() {
+    let watchers = good(
+        "[general]\nproxy=p\n[users]\n202@Example.com => s\\;e=cret\n\
+         [watch]\nsip:Sales@EXAMPLE.com = 202@example.com, sip:203@Example.org\n",
+    )
+    .watchers;
+    let users: Vec<_> =
+        watchers.users.iter().map(|(user, secret)| (user.as_str(), secret.reveal())).collect();
+    assert_eq!(users, [("sip:202@example.com", "s;e=cret")]);
+    let [(shared, by)] = watchers.shared.as_slice() else { panic!("{watchers:?}") };
+    assert_eq!(shared.as_str(), "sip:Sales@example.com");
+    let by: Vec<_> = by.iter().map(|account| account.as_str()).collect();
+    assert_eq!(by, ["sip:202@example.com", "sip:203@example.org"]);
+}
+
+#[test]
+fn an_agent_is_the_one_socket_and_needs_no_proxy() {
+    let agent = "[agent]\nlisten = udp:192.0.2.10:5070\ntrusted = 192.0.2.1";
+    let config = good(agent);
+    let general = &config.general;
+    assert_eq!((general.bindip.as_deref(), general.bindport), (Some("192.0.2.10"), 5070));
+    assert_eq!(general.next_hop, NextHop::Dialog);
+    assert_eq!(config.timers.settle, Duration::ZERO);
+    let config = good(&format!(
+        "[general]\nproxy = p\nbindip = pbx.example.com\n[timers]\nsettle = 7\n{agent}"
+    ));
+    assert_eq!(config.general.bindip.as_deref(), Some("pbx.example.com"), "what phones are told");
+    assert_eq!(config.general.next_hop, NextHop::Proxy);
+    assert_eq!(config.timers.settle, Duration::from_millis(7));
+    let six = good("[agent]\nlisten = udp:[2001:db8::1]:5070\ntrusted = ::/0").general;
+    assert_eq!(six.bindip.as_deref(), Some("[2001:db8::1]"));
+    assert!(six.wants_ipv6());
+    let direct = good("[general]\nnext_hop = dialog\n").general;
+    assert_eq!(direct.proxy, [], "the dialogs say where to go");
 }

@@ -46,8 +46,15 @@ fn the_sample_with_its_proxy_loads_and_says_nothing_but_the_defaults() {
 fn every_example_of_the_sample_is_valid() {
     let sample = include_str!("../../etc/zonkeymwi.conf");
     for line in sample.lines().filter(|line| line.starts_with(';') && !line.starts_with("; ")) {
-        let exclusive =
-            ["auth_password", "password_file", "password_env", "secret", "token_file", "token_env"];
+        let exclusive = [
+            "auth_password",
+            "password_file",
+            "password_env",
+            "secret",
+            "subscribers_password",
+            "token_file",
+            "token_env",
+        ];
         if !line.contains('=') || exclusive.iter().any(|key| line[1..].starts_with(key)) {
             continue; // Passwords are tried in their own tests.
         }
@@ -64,6 +71,9 @@ fn every_example_of_the_sample_is_valid() {
         }
         if line.starts_with(";user =") || line.starts_with(";host =") {
             text = text.replacen(";user =", "user =", 1).replacen(";secret =", "secret =", 1);
+        }
+        if line.starts_with(";listen") {
+            text = text.replacen(";trusted =", "trusted =", 1);
         }
         good(&text);
     }
