@@ -112,6 +112,16 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// End the subscriptions that the presence agent took and refuse new ones, so that phones
+    /// subscribe elsewhere: before this machine is taken away. Until --off, or a restart.
+    Drain {
+        /// Take subscriptions again.
+        #[arg(long)]
+        off: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read the configuration again. A refused one never replaces the working one.
     Reload {
         /// Print JSON.

@@ -3,12 +3,13 @@
 //! A change walks through the modules in this order: a [`source`] observes it, the [`daemon`]'s loop
 //! feeds it to the pure parts of [`mwid_core`], [`dialogs`] finds who watches and claims a CSeq, a
 //! [`delivery`] tells the phone over the [`transport`], and the [`ledger`] remembers it. Beside that
-//! way: [`config`] is what an operator can say before, [`cluster`] what several
+//! way: [`agent`] is what answers phones where there is no presence server, [`config`] is what an operator can say before, [`cluster`] what several
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
 //! what is asked by HTTP.
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
             ask(path, json, &control::Command::Debug { on: state == Switch::On })
         }
         Command::Forget { context, json } => ask(path, json, &control::Command::Forget { context }),
+        Command::Drain { off, json } => ask(path, json, &control::Command::Drain { on: !off }),
         Command::Reload { json } => ask(path, json, &control::Command::Reload),
     }
 }

@@ -43,6 +43,11 @@ pub enum Command {
         /// The voicemail context.
         context: String,
     },
+    /// End the subscriptions that the agent took and take no new ones, or take them again.
+    Drain {
+        /// Whether to end them.
+        on: bool,
+    },
     /// Read the configuration again.
     Reload,
 }

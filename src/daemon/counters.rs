@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{RowError, RowId};
@@ -67,6 +67,8 @@ pub(super) struct Said {
     /// The error of the database, while it fails.
     database: Option<String>,
     garbage: Option<Instant>,
+    floods: HashSet<IpAddr>,
+    flood: Option<Instant>,
     not_sent: Option<Instant>,
 }
 
@@ -121,6 +123,16 @@ impl Said {
         if self.garbage.is_none_or(|said| now > said + SOCKET_PAUSE) {
             self.garbage = Some(now);
             tracing::warn!(%from, "a datagram that is no SIP message was dropped: {error}");
+        }
+    }
+
+    /// A source sends more requests than it may: said once of each, and of many not all at once.
+    pub(super) fn flood(&mut self, from: SocketAddr, now: Instant, rate: u32) {
+        let is_quiet = self.flood.is_some_and(|said| now < said + SOCKET_PAUSE);
+        if !is_quiet && once(&mut self.floods, from.ip()) {
+            self.flood = Some(now);
+            let from = from.ip();
+            tracing::warn!(%from, rate, "{from} sends more requests than [agent] rate allows: the rest is dropped and counted");
         }
     }
 

@@ -70,6 +70,7 @@ impl Daemon {
                     Some(cluster) if self.spool.is_some() => cluster.counted_all(),
                     Some(_) => {}
                 }
+                self.counts_are_known(Instant::now());
             }
         }
     }

@@ -4,6 +4,7 @@
 //! [`work::Done`]; nothing in the loop blocks.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
 
+mod agent;
 mod asking;
 mod clients;
 mod counters;
@@ -53,6 +55,7 @@ mod sources;
 mod status;
 mod work;
 
+use agent::Presence;
 use counters::{Counters, Said};
 use http::Doorway;
 use work::Done;
@@ -87,7 +90,10 @@ pub enum StartError {
     /// An address that cannot be asked by HTTP.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A setting of `[database]` that no database can take.
+    /// No random numbers.
+    #[error("cannot read /dev/urandom: {0}")]
+    Random(io::Error),
+    /// A setting of `[database]` that no database can take, or a file that cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No place to listen for HTTP, or no certificate for it.
@@ -119,6 +125,8 @@ pub struct Daemon {
     /// With several mwid on one database.
     cluster: Option<Cluster>,
     events: mpsc::Receiver<Event>,
+    /// With `[agent] listen`.
+    presence: Option<Presence>,
     /// `None` where no phone is told by NOTIFY: then no database is needed.
     watch: Option<Watch>,
     change: mpsc::Sender<Change>,
@@ -181,6 +189,7 @@ impl Daemon {
             publishers: Arc::new(publishers),
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
+            presence: Presence::start(&config)?,
             config: Arc::new(config),
             path,
             transport,
@@ -241,8 +250,8 @@ impl Daemon {
     async fn turn(&mut self, buffer: &mut [u8]) {
         let timeout = self.timeout();
         tokio::select! {
-            _ = self.transport.readable() => self.receive(buffer),
-            _ = self.transport.writable(), if self.unsent.is_some() => {}
+            _ = self.transport.readable(), if self.is_open() => self.receive(buffer),
+            _ = self.transport.writable(), if self.unsent.is_some() || !self.is_open() => {}
             Some(done) = self.work.join_next() => self.handle_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
@@ -260,6 +269,7 @@ impl Daemon {
         self.ask();
         let now = Instant::now();
         self.look_at_clock(now);
+        self.attend(now);
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
         }
@@ -282,7 +292,8 @@ impl Daemon {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
         let reconciler = self.reconciler.poll_timeout(Instant::now());
         let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
-        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease];
+        let presence = self.presence.as_ref().and_then(Presence::timeout);
+        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease, presence];
         all.into_iter().flatten().chain([self.jumps.due()]).min()
     }
 
@@ -301,7 +312,15 @@ impl Daemon {
         self.reconciler.look_up_all();
     }
 
+    /// Whether there is room for what follows from another datagram.
+    fn is_open(&self) -> bool {
+        self.presence.as_ref().is_none_or(Presence::is_open)
+    }
+
     fn transmit(&mut self) {
+        if !self.send_replies() {
+            return;
+        }
         loop {
             let Some(transmit) = self.unsent.take().or_else(|| self.delivery.poll_transmit())
             else {
@@ -335,8 +354,10 @@ impl Daemon {
             let datagram = &buffer[..length];
             let received = self.delivery.handle_datagram(now, from, datagram);
             self.show(from, 1, datagram, "received from");
-            if let Received::Garbage(error) = received {
-                self.said.garbage(from, &error);
+            match received {
+                Received::Garbage(error) => self.said.garbage(from, &error),
+                Received::Request(request) => self.take_request(now, from, &request),
+                _ => {}
             }
         }
     }
@@ -354,6 +375,8 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.close_sources();
+        // A SUBSCRIBE that comes now is sent again, to the mwid that is started next.
+        self.presence = None;
         self.events.close();
         if let Some(cluster) = &self.cluster {
             // Now: whoever takes the accounts over counts further than what is still in flight.

@@ -63,6 +63,7 @@ impl Daemon {
                 send(reply, Answer { text, data: json!({ "debug": on }), code: 0 });
             }
             Command::Forget { context } => send(reply, self.forget(&context)),
+            Command::Drain { on } => send(reply, self.drain(on)),
             Command::Reload => {
                 let answer = self.reload();
                 if answer.code == 0 {
@@ -205,6 +206,9 @@ impl Daemon {
         if new.state != old.state {
             return Err("[state] cannot change while mwid runs; restart it for that".to_owned());
         }
+        if new.agent.listen != old.agent.listen {
+            return Err("[agent] listen cannot change while mwid runs; restart it for that".into());
+        }
         if cluster::Settings::of(new).as_ref() != self.cluster.as_ref().map(Cluster::settings) {
             return Err(
                 "[cluster], its database and [spool] scope cannot change while mwid runs; \
@@ -229,6 +233,7 @@ impl Daemon {
         let clients = Clients::prepare(&old, &new)?;
 
         let mut changed = Vec::new();
+        self.replace_agent(&new, &mut changed)?;
         self.replace_clients(clients, &new, &mut changed);
         if let Some(transport) = transport {
             self.transport = transport;

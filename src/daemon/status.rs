@@ -27,6 +27,7 @@ pub(super) struct Snapshot {
     /// What is wrong with the spool, the manager and the watch of the table.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
+    agent: Option<(String, Value)>,
     data: Value,
 }
 
@@ -85,6 +86,7 @@ impl Daemon {
             watch: watch.map(|watch| (watch.to_string(), json!(watch))),
             troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
+            agent: self.presence.as_ref().map(|presence| presence.snapshot(&self.config)),
             data,
         }
     }
@@ -120,7 +122,16 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }
     let Snapshot {
-        database, census, suspended, in_flight, sources, watch, cluster, mut data, ..
+        database,
+        census,
+        suspended,
+        in_flight,
+        sources,
+        watch,
+        cluster,
+        agent,
+        mut data,
+        ..
     } = snapshot;
     data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -144,6 +155,10 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
         data["cluster"] = json!(health);
         data["cluster"]["owned"] = json!(owned);
     }
+    if let Some((text, health)) = agent {
+        lines.push(format!("  agent: {text}"));
+        data["agent"] = health;
+    }
     if let Some(error) = data["ledger"]["error"].as_str() {
         lines.push(format!("  ledger: cannot be written: {error}"));
     }
@@ -151,6 +166,7 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
         data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let proxies = proxies.join(", ");
     lines.push(match suspended.is_empty() {
+        _ if proxies.is_empty() => "  proxy: none, NOTIFYs go where their dialogs lead".to_owned(),
         true => format!("  proxy: {proxies}"),
         false => format!("  proxy: {proxies}; not answering: {}", suspended.join(", ")),
     });

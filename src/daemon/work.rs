@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mwid_core::agent::{Secrets, Stored, Ticket};
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{self, Outcome, Wish};
@@ -12,6 +13,7 @@ use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
 
 use super::Daemon;
+use super::agent::Sweep;
 use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Published, Report};
@@ -33,6 +35,10 @@ pub(super) enum Done {
     Resolved(HostPort, io::Result<Vec<SocketAddr>>),
     /// Somebody was asked for an account that no source knows.
     Asked(Account, &'static str, ask::Found),
+    /// For the presence agent.
+    User(Ticket, Result<Option<Secrets>, StoreError>),
+    Stored(Ticket, Result<Stored, StoreError>),
+    Swept(Result<Sweep, StoreError>),
     /// A question of a command was answered.
     Answered,
 }
@@ -42,10 +48,15 @@ impl Daemon {
         match action {
             Action::Find(account) => {
                 self.counters.lookups += 1;
+                let ended_too = self.presence.is_some();
                 let (store, places) = (self.store.clone(), self.places.clone());
                 self.work.spawn(async move {
                     let _place = places.acquire().await;
-                    let found = store.find(&account, unix()).await;
+                    let found = if ended_too {
+                        store.find_ended_too(&account, unix()).await
+                    } else {
+                        store.find(&account, unix()).await
+                    };
                     Done::Found(account, found)
                 });
             }
@@ -153,11 +164,14 @@ impl Daemon {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
             }
             Done::Asked(account, source, found) => self.handle_asked(&account, source, found),
+            Done::User(ticket, found) => self.handle_user(ticket, found),
+            Done::Stored(ticket, stored) => self.handle_stored(ticket, stored),
+            Done::Swept(swept) => self.handle_swept(swept, now),
             Done::Answered => {}
         }
     }
 
-    fn database_failed(&mut self, error: &StoreError) {
+    pub(super) fn database_failed(&mut self, error: &StoreError) {
         self.counters.database_errors += 1;
         let reconciler = &self.reconciler;
         self.said.database_failed(error, || reconciler.census().waiting);
@@ -206,13 +220,20 @@ impl Daemon {
     }
 
     fn compare(&mut self, row: &Row, accounts: &[Account]) {
+        let is_stranger = self.is_new_to_agent(row, accounts);
         if !accounts.iter().any(|account| self.reconciler.desired(account).is_some()) {
-            return self.want_counts(accounts);
+            self.want_counts(accounts);
+            if !is_stranger {
+                return;
+            }
         }
         match Dialog::from_row(row) {
             Ok(dialog) if self.reconciler.knows(&dialog) => {}
             Ok(_) => {
                 for account in accounts {
+                    if is_stranger {
+                        self.reconciler.introduce(account);
+                    }
                     self.reconciler.look_up(account, Urgency::CatchUp);
                 }
             }

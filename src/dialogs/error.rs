@@ -35,7 +35,7 @@ pub enum StoreError {
     /// The table is not there.
     #[error(
         "{at} has no table {table:?}: {cause}; name the presence server's table in [database] table, \
-         or create it with the presence server's own schema"
+         or create it with the presence server's own schema; for [agent], run mwid sql --apply"
     )]
     MissingTable {
         /// Which database.

@@ -56,7 +56,7 @@ impl Dialect {
     /// A column as text. PostgreSQL is told the type, so that no width or type of the table can
     /// surprise the driver, and asked for bytes: a `SQL_ASCII` database holds any, and would
     /// refuse all rows for one that is no UTF-8.
-    pub(super) fn text(self, column: &str) -> String {
+    pub(crate) fn text(self, column: &str) -> String {
         if self == Self::Postgres {
             format!(
                 "convert_to({column}::text, \

@@ -45,7 +45,7 @@ fn ways_of_delivery_are_known_and_say_where_to() {
     for (text, error) in [
         (
             "[delivery]\nuse = notfy",
-            "t.conf:4: [delivery] use: \"notfy\" is not one of: notify, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx",
+            "t.conf:4: [delivery] use: \"notfy\" is not one of: notify, publish, opensips-mi, kamailio-rpc, sipx",
         ),
         (
             "[delivery]\nuse = notify, notify",
