@@ -235,14 +235,7 @@ impl Daemon {
         let found = found.map_err(|error| self.database_failed(&error));
         let Some(presence) = &mut self.presence else { return };
         presence.agent.handle_user(ticket, found, unix());
-        // The columns of the table are known since then.
-        let algorithms = presence.users.algorithms();
-        if algorithms != presence.algorithms
-            && let Some(settings) = settings(&self.config, algorithms.clone())
-        {
-            presence.agent.configure(settings);
-            presence.algorithms = algorithms;
-        }
+        presence.learn(&self.config);
     }
 
     pub(super) fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {
@@ -254,6 +247,13 @@ impl Daemon {
         let before = presence.agent.stats().begun;
         presence.agent.handle_stored(ticket, stored);
         presence.rows += presence.agent.stats().begun - before;
+    }
+
+    /// A row was deleted whose phone knows that it has ended.
+    pub(super) fn count_deleted(&mut self, was_there: bool) {
+        if let Some(presence) = &mut self.presence {
+            presence.rows = presence.rows.saturating_sub(u64::from(was_there));
+        }
     }
 
     /// A row of an account was made or changed: its phones are told what is true.
@@ -320,6 +320,7 @@ impl Daemon {
     pub(super) fn handle_swept(&mut self, swept: Result<Sweep, StoreError>, now: Instant) {
         let Some(presence) = &mut self.presence else { return };
         presence.sweeping = false;
+        presence.learn(&self.config);
         presence.next_sweep = now + SWEEP;
         let Sweep { swept, drained, rows } = match swept {
             Ok(sweep) => sweep,
@@ -386,6 +387,17 @@ impl Daemon {
 }
 
 impl Presence {
+    /// Asks by the hashes that users have, once the columns of their table are known.
+    fn learn(&mut self, config: &Config) {
+        let algorithms = self.users.algorithms();
+        if algorithms != self.algorithms
+            && let Some(settings) = settings(config, algorithms.clone())
+        {
+            self.agent.configure(settings);
+            self.algorithms = algorithms;
+        }
+    }
+
     /// Why no new subscription is taken now, if so.
     fn refuses(&self, config: &Config) -> Option<Stored> {
         if self.drain != Drain::No {

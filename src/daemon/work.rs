@@ -138,7 +138,8 @@ impl Daemon {
             Done::Deleted(dialog, deleted) => {
                 self.unfinished -= 1;
                 match deleted {
-                    Ok(_) => {
+                    Ok(was_there) => {
+                        self.count_deleted(was_there);
                         tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
                     }
                     Err(error) => self.database_failed(&error),

@@ -33,12 +33,18 @@ pub struct House {
 impl House {
     /// A proxy, an empty spool, an empty database, quick timers.
     pub fn new(proxy: &Peer) -> Self {
+        let mut house = Self::bare();
+        house.create_database();
+        house.set("general", "proxy", &proxy.address.to_string());
+        house
+    }
+
+    /// Without a proxy and a database.
+    pub fn bare() -> Self {
         let mut house = Self { folder: tempfile::tempdir().unwrap(), keys: BTreeMap::new() };
         fs::create_dir(house.path("spool")).unwrap();
-        house.create_database();
         let path = |name: &str| house.path(name).display().to_string();
         let keys = [
-            ("general", "proxy", proxy.address.to_string()),
             ("general", "bindip", "127.0.0.1".to_owned()),
             ("spool", "path", path("spool")),
             ("database", "url", format!("sqlite:{}", path("dialogs.db"))),
