@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mwid_core::agent::{
     self, Agent, Algorithm, Expiry, FAREWELL, InDialog, Permissions, Stored, TIMEOUT, Ticket,
 };
-use mwid_core::dialog::{ACTIVE, Dialog, Identity, Row, RowId, TERMINATED};
+use mwid_core::dialog::{ACTIVE, Dialog, Identity, Row, TERMINATED};
 use mwid_core::mailbox::Account;
 use mwid_core::message::Message;
 use mwid_core::pace::Backoff;

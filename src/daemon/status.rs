@@ -162,14 +162,7 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
     if let Some(error) = data["ledger"]["error"].as_str() {
         lines.push(format!("  ledger: cannot be written: {error}"));
     }
-    let proxies: Vec<&str> =
-        data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let proxies = proxies.join(", ");
-    lines.push(match suspended.is_empty() {
-        _ if proxies.is_empty() => "  proxy: none, NOTIFYs go where their dialogs lead".to_owned(),
-        true => format!("  proxy: {proxies}"),
-        false => format!("  proxy: {proxies}; not answering: {}", suspended.join(", ")),
-    });
+    lines.push(proxy_line(&data, &suspended));
     lines.push(format!(
         "  lamps: {} accounts, {} phones seen, {} of them up to date, {} gone by their own word, {in_flight} NOTIFYs in flight, {} accounts waiting",
         census.accounts, census.dialogs, census.delivered, census.dead, census.waiting
@@ -201,5 +194,15 @@ fn database_line(url: &str, probe: Option<&Result<Probe, StoreError>>) -> (Strin
         Some(Err(error)) => {
             (format!("  database: {error}"), json!({ "url": url, "error": error.to_string() }))
         }
+    }
+}
+
+fn proxy_line(data: &Value, suspended: &[String]) -> String {
+    let proxies = data["proxies"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let proxies = proxies.collect::<Vec<_>>().join(", ");
+    match suspended.is_empty() {
+        _ if proxies.is_empty() => "  proxy: none, NOTIFYs go where their dialogs lead".to_owned(),
+        true => format!("  proxy: {proxies}"),
+        false => format!("  proxy: {proxies}; not answering: {}", suspended.join(", ")),
     }
 }

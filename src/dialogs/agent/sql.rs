@@ -48,21 +48,12 @@ impl Sql {
             "{OURS} AND status = 1 AND expires > # AND {} ORDER BY id LIMIT #",
             dialect.same("local_contact")
         );
-        let oldest =
-            format!("presentity_uri = ? AND {OURS} AND status = 1 AND {}", dialect.same("contact"));
         let placed = |template: String| dialect.placed(&template);
         Self {
             room: placed(format!("SELECT {} {}", number("COUNT(*)"), counted(&name))),
             insert: placed(insert(dialect, &name, flavour)),
             exists: placed(format!("SELECT {} FROM {name} WHERE {same}", number("id"))),
-            give_way: placed(match dialect {
-                Dialect::MySql => format!("DELETE FROM {name} WHERE {oldest} ORDER BY id LIMIT 1"),
-                Dialect::Postgres | Dialect::Sqlite => {
-                    format!(
-                        "DELETE FROM {name} WHERE id = (SELECT MIN(id) FROM {name} WHERE {oldest})"
-                    )
-                }
-            }),
+            give_way: placed(give_way(dialect, &name)),
             update: placed(if returns { format!("{update} RETURNING {uri}") } else { update }),
             state: placed(format!(
                 "SELECT {uri}, {}, {}, {} FROM {name} WHERE {same}",
@@ -76,17 +67,7 @@ impl Sql {
                 "UPDATE {name} SET status = 3, reason = ?, expires = # \
                  WHERE status = 1 AND expires <= # AND id IN ("
             )),
-            purge: placed(match dialect {
-                Dialect::MySql => {
-                    format!(
-                        "DELETE FROM {name} WHERE {OURS} AND status = 3 AND expires <= # LIMIT #"
-                    )
-                }
-                Dialect::Postgres | Dialect::Sqlite => format!(
-                    "DELETE FROM {name} WHERE id IN (SELECT id FROM {name} \
-                     WHERE {OURS} AND status = 3 AND expires <= # LIMIT #)"
-                ),
-            }),
+            purge: placed(purge(dialect, &name)),
             ended: placed(format!(
                 "SELECT DISTINCT {uri} FROM {name} WHERE {OURS} AND status = 3 AND expires > #"
             )),
@@ -138,6 +119,29 @@ fn insert(dialect: Dialect, name: &str, flavour: Flavour) -> String {
 /// The rows of an account that are live, or whose farewell is not over.
 fn counted(name: &str) -> String {
     format!("FROM {name} WHERE presentity_uri = ? AND {OURS} AND status IN (1, 3) AND expires > #")
+}
+
+/// Deletes the oldest row of an account with this `contact`.
+fn give_way(dialect: Dialect, name: &str) -> String {
+    let same = dialect.same("contact");
+    let oldest = format!("presentity_uri = ? AND {OURS} AND status = 1 AND {same}");
+    match dialect {
+        Dialect::MySql => format!("DELETE FROM {name} WHERE {oldest} ORDER BY id LIMIT 1"),
+        Dialect::Postgres | Dialect::Sqlite => {
+            format!("DELETE FROM {name} WHERE id = (SELECT MIN(id) FROM {name} WHERE {oldest})")
+        }
+    }
+}
+
+/// Deletes rows whose farewell is over.
+fn purge(dialect: Dialect, name: &str) -> String {
+    let over = format!("{OURS} AND status = 3 AND expires <= # LIMIT #");
+    match dialect {
+        Dialect::MySql => format!("DELETE FROM {name} WHERE {over}"),
+        Dialect::Postgres | Dialect::Sqlite => {
+            format!("DELETE FROM {name} WHERE id IN (SELECT id FROM {name} WHERE {over})")
+        }
+    }
 }
 
 /// Ends what a condition finds, and gives whose it was; in MySQL it only finds it.
