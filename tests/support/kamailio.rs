@@ -16,27 +16,41 @@ use super::{SOON, wait_for};
 
 const BINARY: &str = "/usr/sbin/kamailio";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kamailio.cfg");
+const PLAIN_SCRIPT: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kamailio-agent.cfg");
 
 /// What a Kamailio is to be started with.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    database: String,
+    role: Role,
     aliases: Vec<SocketAddr>,
     nat: bool,
     rpc: bool,
     auth: bool,
 }
 
+/// Who answers SUBSCRIBE.
+#[derive(Clone, Debug)]
+enum Role {
+    /// Kamailio's presence module, on this database.
+    Presence(String),
+    /// mwid, which listens there: Kamailio is a registrar and a proxy.
+    Proxy(SocketAddr),
+}
+
 impl Setup {
     /// On these tables.
     pub fn on(tables: &Tables) -> Self {
-        Self {
-            database: tables.url().to_owned(),
-            aliases: Vec::new(),
-            nat: false,
-            rpc: false,
-            auth: false,
-        }
+        Self::as_(Role::Presence(tables.url().to_owned()))
+    }
+
+    /// Without presence module and database, in front of an mwid with an agent.
+    pub fn before(agent: SocketAddr) -> Self {
+        Self::as_(Role::Proxy(agent))
+    }
+
+    fn as_(role: Role) -> Self {
+        Self { role, aliases: Vec::new(), nat: false, rpc: false, auth: false }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.
@@ -136,22 +150,19 @@ impl Kamailio {
     }
 
     fn command(&self, log: &File) -> Command {
-        let module = match self.setup.database.split_once("://") {
-            Some(("mysql", _)) => "db_mysql.so",
-            Some(("postgres", _)) => "db_postgres.so",
-            _ => panic!("neither mysql:// nor postgres://: {}", self.setup.database),
-        };
         let folder = self.folder.path();
         let output = || Stdio::from(log.try_clone().expect("a file handle can be doubled"));
         let mut command = Command::new(BINARY);
         // -DD: the leader stays in the foreground. -m, -M: megabytes, shared and of each process.
-        command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f", SCRIPT]);
+        command.args(["-DD", "-E", "-m", "32", "-M", "4"]);
         command.arg("-P").arg(folder.join("pid")).arg("-Y").arg(folder).arg("-w").arg(folder);
         command.arg("-l").arg(format!("udp:{}", self.address()));
-        command.arg("-A").arg(format!("MWID_TEST_DB_MODULE=\"{module}\""));
-        command.arg("-A").arg(format!("MWID_TEST_DB_URL=\"{}\"", self.setup.database));
-        if module == "db_postgres.so" {
-            command.arg("-A").arg("MWID_TEST_POSTGRES");
+        match &self.setup.role {
+            Role::Presence(database) => presence(&mut command, database),
+            Role::Proxy(agent) => {
+                command.args(["-f", PLAIN_SCRIPT, "-A"]);
+                command.arg(format!("MWID_AGENT=\"sip:{agent}\""));
+            }
         }
         if let Some(rpc) = &self.rpc {
             command.arg("-l").arg(format!("tcp:127.0.0.1:{}", rpc.number()));
@@ -168,6 +179,20 @@ impl Kamailio {
         }
         command.stdout(output()).stderr(output());
         command
+    }
+}
+
+fn presence(command: &mut Command, database: &str) {
+    let module = match database.split_once("://") {
+        Some(("mysql", _)) => "db_mysql.so",
+        Some(("postgres", _)) => "db_postgres.so",
+        _ => panic!("neither mysql:// nor postgres://: {database}"),
+    };
+    command.args(["-f", SCRIPT]);
+    command.arg("-A").arg(format!("MWID_TEST_DB_MODULE=\"{module}\""));
+    command.arg("-A").arg(format!("MWID_TEST_DB_URL=\"{database}\""));
+    if module == "db_postgres.so" {
+        command.arg("-A").arg("MWID_TEST_POSTGRES");
     }
 }
 
