@@ -12,6 +12,12 @@ GRANT SELECT, UPDATE (local_cseq) ON active_watchers TO mwid;
 -- GRANT SELECT, INSERT, UPDATE ON mwid_counts TO mwid;
 -- GRANT SELECT, UPDATE ON mwid_cluster TO mwid;
 
+-- Only with [agent] listen, whose own table it is (agent.sql):
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON active_watchers TO mwid;
+-- GRANT USAGE ON SEQUENCE active_watchers_id_seq TO mwid;
+-- and, where `subscribers` names the proxy's database (ha1_sha256, too, where it is there):
+-- GRANT SELECT (username, domain, ha1) ON subscriber TO mwid;
+
 -- Only with `cleanup = delete` in zonkeymwi.conf:
 -- GRANT DELETE ON active_watchers TO mwid;
 

@@ -119,7 +119,8 @@ impl Question for HasSha256 {
             }
             Dialect::Postgres => {
                 "SELECT COUNT(*)::int8 FROM pg_attribute WHERE attrelid = to_regclass('subscriber') \
-                 AND attname = 'ha1_sha256' AND NOT attisdropped"
+                 AND attname = 'ha1_sha256' AND NOT attisdropped \
+                 AND has_column_privilege(attrelid, attnum, 'SELECT')"
             }
             Dialect::Sqlite => {
                 "SELECT COUNT(*) FROM pragma_table_info('subscriber') WHERE name = 'ha1_sha256'"
