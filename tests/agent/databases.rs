@@ -1,0 +1,90 @@
+//! The agent's table on a server, and none at all.
+
+use nix::sys::signal::Signal;
+
+use crate::bed::Bed;
+use crate::phone::{counts, state};
+use crate::support::mariadb::MariaDb;
+use crate::support::postgres::Postgres;
+use crate::support::{PASSWORD, SOON, USER};
+
+/// A bed whose database is this, made by `mwid sql --apply`.
+fn bed_on(url: &str) -> Bed {
+    let mut bed = Bed::new();
+    let file = bed.house.path("db.password");
+    std::fs::write(&file, PASSWORD).unwrap();
+    bed.house.set("database", "url", url);
+    bed.house.set("database", "password_file", &file.display().to_string());
+    let said = bed.house.mwid(&["sql", "--apply"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("The table active_watchers of the agent is in"), "{said:?}");
+    bed
+}
+
+fn a_life_with_a_crash(bed: &Bed, rows: impl Fn() -> String) {
+    let mut mwid = bed.start();
+    let mut phone = bed.phone("202");
+    assert_eq!(counts(&phone.subscribe(600)), Some("2/1 (0/0)"));
+    phone.subscribe(300);
+    mwid.settled();
+    mwid.signal(Signal::SIGKILL);
+    mwid.ended(SOON);
+    bed.house.messages("example.com/202", 3, 1);
+    let mwid = bed.house.start();
+    phone.notify_until("3 messages", |notify| counts(notify) == Some("3/1 (0/0)"));
+    let mut short = bed.phone("203");
+    short.subscribe(1);
+    assert_eq!(state(&short.notify()), "terminated;reason=timeout");
+    phone.ask("0", "");
+    assert_eq!(state(&phone.notify()), "terminated;reason=timeout");
+    mwid.until("no row is left", |_| rows() == "0");
+}
+
+const COUNT: &str = "SELECT COUNT(*) FROM active_watchers;";
+
+#[test]
+fn subscriptions_in_mariadb() {
+    let (server, name) = (MariaDb::shared(), format!("agent_{}", std::process::id()));
+    server.create_database(&name);
+    let bed = bed_on(&format!("mysql://{USER}@127.0.0.1:{}/{name}", server.port()));
+    a_life_with_a_crash(&bed, || server.sql(&name, COUNT));
+}
+
+#[test]
+fn subscriptions_in_postgresql() {
+    let (server, name) = (Postgres::shared(), format!("agent_{}", std::process::id()));
+    server.create_database(&name);
+    let bed = bed_on(&format!("postgres://{USER}@127.0.0.1:{}/{name}", server.port()));
+    a_life_with_a_crash(&bed, || server.sql(&name, COUNT));
+}
+
+#[test]
+fn without_its_database_a_subscribe_is_503_and_comes_again() {
+    let mut bed = Bed::new();
+    bed.house.set("database", "url", "postgres://u@127.0.0.1:9/d");
+    let mwid = bed.start();
+    let mut phone = bed.phone("202");
+    let answer = phone.ask("600", "");
+    assert_eq!((answer.status(), answer.header("Retry-After")), (Some(503), Some("10")));
+    assert!(mwid.logged().contains("127.0.0.1:9"), "and it is said which");
+}
+
+#[test]
+fn a_reload_changes_who_may_watch_and_never_where_the_agent_listens() {
+    let mut bed = Bed::new();
+    bed.house.messages("example.com/sales", 9, 0);
+    let _mwid = bed.start();
+    let mut phone = bed.phone("202");
+    phone.account = "sip:sales@example.com".to_owned();
+    assert_eq!(phone.ask("600", "").status(), Some(403));
+    bed.house.set("watch", "sales@example.com", "202@example.com");
+    let said = bed.house.mwid(&["reload"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("[agent], [users] and [watch]"), "{said:?}");
+    assert_eq!(counts(&phone.subscribe(600)), Some("9/0 (0/0)"));
+    bed.set("listen", "udp:127.0.0.1:5070");
+    let said = bed.house.mwid(&["reload"]);
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("[agent] listen cannot change while mwid runs"), "{said:?}");
+    phone.subscribe(600);
+}
