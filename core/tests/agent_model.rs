@@ -348,6 +348,7 @@ impl World {
                     self.notifies += 1;
                     self.soon(Event::Notify(dialog, summary, cseq));
                 }
+                Action::Publish(order) => panic!("nothing is published here: {order:?}"),
             }
         }
     }

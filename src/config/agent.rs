@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Problem};
 use super::parse::Given;
-use super::{Config, FindBy, NextHop};
+use super::{Config, FindBy, NextHop, Way};
 
 /// Whether NOTIFYs find their way without `proxy`.
 pub(super) fn goes_without_proxy(config: &Config, given: &Given) -> bool {
@@ -73,6 +73,9 @@ pub(super) fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError>
     }
     if agent.max_per_account > config.database.max_dialogs {
         push("agent", "max_per_account", Problem::PerAccount);
+    }
+    if !config.delivery.uses(Way::Notify) {
+        push("delivery", "use", Problem::NoNotify);
     }
     if config.database.find_by != FindBy::Presentity {
         push("database", "find_by", Problem::FindBy);

@@ -200,6 +200,11 @@ pub enum Problem {
          never be told"
     )]
     PerAccount,
+    /// The agent's phones would never be told.
+    #[error(
+        "[delivery] use has no notify, without which nobody tells the phones of [agent]; add it"
+    )]
+    NoNotify,
     /// The agent's rows would not be found.
     #[error("[database] find_by must be presentity with [agent] listen; remove this line")]
     FindBy,

@@ -67,6 +67,13 @@ enum Drain {
     Done(usize),
 }
 
+/// Something that was waited for beside the loop.
+pub(super) enum OfAgent {
+    User(Ticket, Result<Option<Secrets>, StoreError>),
+    Stored(Ticket, Result<Stored, StoreError>),
+    Swept(Result<Sweep, StoreError>),
+}
+
 /// What a sweep brought.
 pub(super) struct Sweep {
     swept: Swept,
@@ -123,7 +130,7 @@ impl Presence {
     }
 
     /// For `mwid status`: in words, and as data.
-    pub(super) fn snapshot(&self, config: &Config) -> (String, Value) {
+    pub(super) fn line(&self, config: &Config) -> (&'static str, String, Value) {
         let stats = self.agent.stats();
         let listen = config.agent.listen.as_ref().map(ToString::to_string).unwrap_or_default();
         let drain = match self.drain {
@@ -147,7 +154,7 @@ impl Presence {
             "ended": stats.ended, "refused": stats.refused,
             "wrong_credentials": stats.wrong_credentials,
         });
-        (text, data)
+        ("agent", text, data)
     }
 }
 
@@ -205,7 +212,7 @@ impl Daemon {
                 let users = presence.users.clone();
                 self.work.spawn(async move {
                     let _place = places.acquire().await;
-                    Done::User(ticket, users.find(&user, &domain).await)
+                    Done::OfAgent(OfAgent::User(ticket, users.find(&user, &domain).await))
                 });
             }
             Action::Insert { ticket, row, status } => {
@@ -215,30 +222,36 @@ impl Daemon {
                 }
                 self.work.spawn(async move {
                     let _place = places.acquire().await;
-                    Done::Stored(ticket, store.insert(&row, status, unix(), bound).await)
+                    let stored = store.insert(&row, status, unix(), bound).await;
+                    Done::OfAgent(OfAgent::Stored(ticket, stored))
                 });
             }
             Action::Update { ticket, dialog, expires, status } => {
                 self.work.spawn(async move {
                     let _place = places.acquire().await;
-                    Done::Stored(ticket, store.update(&dialog, expires, status, unix()).await)
+                    let stored = store.update(&dialog, expires, status, unix()).await;
+                    Done::OfAgent(OfAgent::Stored(ticket, stored))
                 });
             }
         }
     }
 
-    pub(super) fn handle_user(
-        &mut self,
-        ticket: Ticket,
-        found: Result<Option<Secrets>, StoreError>,
-    ) {
+    pub(super) fn handle_of_agent(&mut self, done: OfAgent, now: Instant) {
+        match done {
+            OfAgent::User(ticket, found) => self.handle_user(ticket, found),
+            OfAgent::Stored(ticket, stored) => self.handle_stored(ticket, stored),
+            OfAgent::Swept(swept) => self.handle_swept(swept, now),
+        }
+    }
+
+    fn handle_user(&mut self, ticket: Ticket, found: Result<Option<Secrets>, StoreError>) {
         let found = found.map_err(|error| self.database_failed(&error));
         let Some(presence) = &mut self.presence else { return };
         presence.agent.handle_user(ticket, found, unix());
         presence.learn(&self.config);
     }
 
-    pub(super) fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {
+    fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {
         let stored = stored.unwrap_or_else(|error| {
             self.database_failed(&error);
             Stored::Failed
@@ -313,11 +326,12 @@ impl Daemon {
             {
                 tracing::error!("[agent] subscribers: {error}");
             }
-            Done::Swept(look_after(&store, first, counts, contact, rate).await)
+            let swept = look_after(&store, first, counts, contact, rate).await;
+            Done::OfAgent(OfAgent::Swept(swept))
         });
     }
 
-    pub(super) fn handle_swept(&mut self, swept: Result<Sweep, StoreError>, now: Instant) {
+    fn handle_swept(&mut self, swept: Result<Sweep, StoreError>, now: Instant) {
         let Some(presence) = &mut self.presence else { return };
         presence.sweeping = false;
         presence.learn(&self.config);
@@ -360,6 +374,11 @@ impl Daemon {
             changed.push("[agent], [users] and [watch]");
         }
         Ok(())
+    }
+
+    /// The agent as a line of `mwid status`.
+    pub(super) fn agent_line(&self) -> Option<(&'static str, String, Value)> {
+        self.presence.as_ref().map(|presence| presence.line(&self.config))
     }
 
     /// `mwid drain`

@@ -35,7 +35,7 @@ use crate::source::ami::Ami;
 use crate::source::ask::Asker;
 use crate::source::externnotify::Externnotify;
 use crate::source::http::HttpError;
-use crate::source::spool::Spool;
+use crate::source::spool::{Past, Spool};
 use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
@@ -178,8 +178,7 @@ impl Daemon {
         let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
         let given = given(&memory);
         let past = lasts::expected(&ledger, &given);
-        let spool =
-            config.spool.enabled.then(|| Spool::start(&config.spool, past, observe.clone()));
+        let spool = spool(&config, past, &observe);
         let complete = spool.is_none() && cluster.is_none();
         let mut daemon = Self {
             started: Instant::now(),
@@ -442,6 +441,10 @@ impl Daemon {
 /// The counts that calls gave.
 fn given(memory: &Memory) -> HashMap<Mailbox, Summary> {
     memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect()
+}
+
+fn spool(config: &Config, past: Past, observe: &mpsc::Sender<Observation>) -> Option<Spool> {
+    config.spool.enabled.then(|| Spool::start(&config.spool, past, observe.clone()))
 }
 
 fn watch(config: &Config, store: &DialogStore, change: &mpsc::Sender<Change>) -> Option<Watch> {

@@ -27,7 +27,6 @@ pub(super) struct Snapshot {
     /// What is wrong with the spool, the manager and the watch of the table.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
-    agent: Option<(String, Value)>,
     data: Value,
 }
 
@@ -82,11 +81,15 @@ impl Daemon {
             census,
             suspended,
             in_flight: self.delivery.in_flight(),
-            sources: [spool_line].into_iter().chain(ami_line).chain(http_line).collect(),
+            sources: [spool_line]
+                .into_iter()
+                .chain(ami_line)
+                .chain(http_line)
+                .chain(self.agent_line())
+                .collect(),
             watch: watch.map(|watch| (watch.to_string(), json!(watch))),
             troubles,
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
-            agent: self.presence.as_ref().map(|presence| presence.snapshot(&self.config)),
             data,
         }
     }
@@ -122,16 +125,7 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }
     let Snapshot {
-        database,
-        census,
-        suspended,
-        in_flight,
-        sources,
-        watch,
-        cluster,
-        agent,
-        mut data,
-        ..
+        database, census, suspended, in_flight, sources, watch, cluster, mut data, ..
     } = snapshot;
     data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
@@ -154,10 +148,6 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
         code |= u8::from(health.error.is_some());
         data["cluster"] = json!(health);
         data["cluster"]["owned"] = json!(owned);
-    }
-    if let Some((text, health)) = agent {
-        lines.push(format!("  agent: {text}"));
-        data["agent"] = health;
     }
     if let Some(error) = data["ledger"]["error"].as_str() {
         lines.push(format!("  ledger: cannot be written: {error}"));

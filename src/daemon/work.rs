@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::agent::{Secrets, Stored, Ticket};
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{self, Outcome, Wish};
@@ -13,7 +12,7 @@ use mwid_core::reconciler::{Action, Urgency, Verdict};
 use tokio::task::JoinError;
 
 use super::Daemon;
-use super::agent::Sweep;
+use super::agent::OfAgent;
 use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Published, Report};
@@ -35,10 +34,8 @@ pub(super) enum Done {
     Resolved(HostPort, io::Result<Vec<SocketAddr>>),
     /// Somebody was asked for an account that no source knows.
     Asked(Account, &'static str, ask::Found),
-    /// For the presence agent.
-    User(Ticket, Result<Option<Secrets>, StoreError>),
-    Stored(Ticket, Result<Stored, StoreError>),
-    Swept(Result<Sweep, StoreError>),
+    /// Something for the presence agent.
+    OfAgent(OfAgent),
     /// A question of a command was answered.
     Answered,
 }
@@ -165,9 +162,7 @@ impl Daemon {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
             }
             Done::Asked(account, source, found) => self.handle_asked(&account, source, found),
-            Done::User(ticket, found) => self.handle_user(ticket, found),
-            Done::Stored(ticket, stored) => self.handle_stored(ticket, stored),
-            Done::Swept(swept) => self.handle_swept(swept, now),
+            Done::OfAgent(done) => self.handle_of_agent(done, now),
             Done::Answered => {}
         }
     }

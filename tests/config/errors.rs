@@ -184,6 +184,10 @@ const AGENTS: &[(&str, &str)] = &[
         "7: [database] find_by must be presentity with [agent] listen; remove this line",
     ),
     (
+        "trusted = ::1\n[delivery]\nuse = publish",
+        "7: [delivery] use has no notify, without which nobody tells the phones of [agent]; add it",
+    ),
+    (
         "trusted = ::1\n[general]\nbindport = 5071",
         "7: [general] bindport: the port is that of [agent] listen; remove this line",
     ),
