@@ -368,6 +368,9 @@ impl Daemon {
         changed: &mut Vec<&'static str>,
     ) -> Result<(), String> {
         if let Some(presence) = &mut self.presence {
+            if new.database != self.config.database {
+                prepare(&new.database).map_err(|error| error.to_string())?;
+            }
             presence.configure(new).map_err(|error| error.to_string())?;
         }
         if new.agent != self.config.agent || new.watchers != self.config.watchers {

@@ -88,7 +88,7 @@ impl Bed {
              presentity_uri {text}, watcher_username {text}, watcher_domain {text}, \
              to_user {text}, to_domain {text}, event {text}, event_id {text}, to_tag {text}, \
              from_tag {text}, callid {text}, local_cseq {number}, remote_cseq {number}, \
-             contact {text}, record_route {text}, expires {number}, status {number}, reason {text}, \
+             contact {text}, record_route {text}, expires {number}, status {number}, reason VARCHAR(64), \
              socket_info {text}, local_contact {text}{kamailio});"
         ));
     }
