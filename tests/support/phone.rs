@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::group::Group;
 use super::kamailio::Kamailio;
+use super::net::UdpPort;
 use super::sip::Message;
 use super::trace;
 use super::{SOON, wait_for};
@@ -86,6 +87,11 @@ impl Setup {
         // One call; what the scenario doesn't expect is neither answered nor its end.
         command.args(["-m", "1", "-nostdin", "-default_behaviors", "none", "-trace_msg"]);
         command.arg("-message_file").arg(folder.path().join("trace"));
+        // It binds ports for media that never flow, all phones the same ones: each at an address of
+        // its own.
+        let media = UdpPort::claim();
+        let [high, low] = media.address().port().to_be_bytes();
+        command.args(["-mi", &format!("127.1.{high}.{low}")]);
         let expires = self.expires.to_string();
         for (key, value) in [
             ("user", self.user.as_str()),
