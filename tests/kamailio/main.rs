@@ -12,3 +12,4 @@ mod publish;
 mod reboot;
 mod refusals;
 mod server;
+mod soon;

@@ -27,6 +27,16 @@ pub struct Setup {
     nat: bool,
     rpc: bool,
     auth: bool,
+    presence: Option<Presence>,
+}
+
+/// How Kamailio's presence module keeps its subscriptions and tells its phones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// `subs_db_mode`: 1 write through, 2 written every 100 s, 3 database only.
+    pub subs_db_mode: u8,
+    /// `notifier_processes`, which counts with 3 only. 0: whoever has the PUBLISH tells the phones.
+    pub notifier_processes: u8,
 }
 
 /// Who answers SUBSCRIBE.
@@ -50,7 +60,7 @@ impl Setup {
     }
 
     fn as_(role: Role) -> Self {
-        Self { role, aliases: Vec::new(), nat: false, rpc: false, auth: false }
+        Self { role, aliases: Vec::new(), nat: false, rpc: false, auth: false, presence: None }
     }
 
     /// A Route with this address means this Kamailio too: a relay stands in front of it.
@@ -78,6 +88,13 @@ impl Setup {
     #[must_use]
     pub fn with_auth(mut self) -> Self {
         self.auth = true;
+        self
+    }
+
+    /// Its presence module works so, and not as the snippets want it.
+    #[must_use]
+    pub fn with_presence(mut self, presence: Presence) -> Self {
+        self.presence = Some(presence);
         self
     }
 
@@ -170,6 +187,10 @@ impl Kamailio {
         }
         if self.setup.auth {
             command.args(["-A", "MWID_TEST_AUTH"]);
+        }
+        if let Some(Presence { subs_db_mode, notifier_processes }) = self.setup.presence {
+            command.arg("-A").arg(format!("MWID_TEST_DB_MODE={subs_db_mode}"));
+            command.arg("-A").arg(format!("MWID_TEST_NOTIFIERS={notifier_processes}"));
         }
         if self.setup.nat {
             command.arg("-A").arg("WITH_NAT");

@@ -102,7 +102,8 @@ impl Setup {
         ] {
             command.args(["-key", key, value]);
         }
-        command.current_dir(folder.path());
+        // The times of its trace are those of the day in UTC.
+        command.current_dir(folder.path()).env("TZ", "UTC");
         let group = Group::spawn(command.stdout(Stdio::from(copy)).stderr(Stdio::from(output)))
             .unwrap_or_else(|error| panic!("{BINARY}: {error}; scripts/setup installs it"));
         let mut phone = Phone { setup: self, folder, group, orders: Cell::new(0) };
