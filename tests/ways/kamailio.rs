@@ -6,8 +6,10 @@ use mwid::delivery::Published;
 use mwid::delivery::kamailio_rpc::KamailioRpc;
 use mwid_core::publication::{ETag, Order, Outcome, Way, Wish};
 use mwid_core::summary::Summary;
+use serde_json::{Value as Json, json};
 
 use crate::support::SOON;
+use crate::support::http::{HttpDouble, Say};
 use crate::support::kamailio::{self, Kamailio};
 use crate::support::phone::Phone;
 use crate::support::tables::Tables;
@@ -119,6 +121,60 @@ fn one_row_after_100_changes_restarts_and_lost_memories() {
     assert_eq!(tables.sql("DELETE FROM pua;"), "");
     assert_eq!(Agent::of(&kamailio, "json").publish(Wish::Remove, etag), None);
     assert_eq!(presentities(&tables), [""; 0], "removed, though pua had forgotten it");
+}
+
+/// All that its document lists, in its order; `.` stands for what is left out.
+#[test]
+fn every_parameter_of_the_document_is_given_in_its_place() {
+    let double = HttpDouble::start(|asked| {
+        let call: Json = serde_json::from_str(&asked.body).unwrap();
+        let result = json!({ "SIP-ETag": "a.1.2.3", "Expires": 3600 });
+        let answer = json!({ "jsonrpc": "2.0", "result": result, "id": call["id"] });
+        Say::Answer(200, "application/json", answer.to_string())
+    });
+    let params = |more: &str, etag| {
+        let config = config(&format!("[kamailio-rpc]\nurl = {}/RPC\n{more}", double.url()));
+        accepted(&Runtime::new().wait(async {
+            let client = KamailioRpc::new(&config.kamailio_rpc, None).unwrap().unwrap();
+            client.deliver(&order(Way::KamailioRpc, new(1), etag)).await
+        }));
+        let call: Json = serde_json::from_str(&double.asked().last().unwrap().body).unwrap();
+        assert_eq!(call["method"], "pua.publish");
+        call["params"].clone()
+    };
+    let (event, kind) = ("message-summary", "application/simple-message-summary");
+    let body = "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\nVoice-Message: 1/0 (0/0)\r\n";
+    assert_eq!(
+        params("", None),
+        json!([
+            "sip:202@example.com",
+            "3600",
+            event,
+            kind,
+            "mwid-202@example.com",
+            ".",
+            ".",
+            ".",
+            body
+        ])
+    );
+    let more = "expires = 7200\nid = vm1\noutbound_proxy = sip:127.0.0.1:5080;transport=tcp\n\
+                extra_headers = P-Flags: 0 | X-Site: 7";
+    let (proxy, headers) = ("sip:127.0.0.1:5080;transport=tcp", "P-Flags: 0\r\nX-Site: 7\r\n");
+    assert_eq!(
+        params(more, ETag::new("a.1").ok()),
+        json!([
+            "sip:202@example.com",
+            "7200",
+            event,
+            kind,
+            "vm1-202@example.com",
+            "a.1",
+            proxy,
+            headers,
+            body
+        ])
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use mwid::delivery::Published;
 use mwid::delivery::opensips_mi::OpensipsMi;
 use mwid_core::publication::{ETag, Outcome, Way, Wish};
 use mwid_core::summary::Summary;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use crate::support::opensips_mi::OpenSips;
@@ -89,6 +90,32 @@ fn over_a_unix_socket() {
     let agent = Agent::at(&url, &format!("reply_folder = {}", folder.path().display()));
     a_publication_is_made_changed_renewed_and_removed(&opensips, &agent);
     assert_eq!(folder.path().read_dir().unwrap().count(), 1, "its own socket alone");
+}
+
+/// All that its document lists, by name; what is left out is absent.
+#[test]
+fn every_parameter_of_the_document_is_given_by_its_name() {
+    let opensips = OpenSips::new();
+    let http = opensips.over_http();
+    let url = format!("{}/mi", http.url());
+    let agent = Agent::at(&url, "expires = 7200\nextra_headers = P-Flags: 0 | X-Site: 7");
+    let (etag, _) = accepted(&agent.deliver(new(1), None));
+    let renewed = Wish::Refresh(Summary { new: 1, ..Summary::default() });
+    accepted(&agent.deliver(renewed, etag.clone()));
+    let calls: Vec<Json> =
+        http.asked().iter().map(|it| serde_json::from_str(&it.body).unwrap()).collect();
+    let mut params = json!({
+        "presentity_uri": "sip:202@example.com",
+        "expires": 60,
+        "event_package": "message-summary",
+        "content_type": "application/simple-message-summary",
+        "extra_headers": "P-Flags: 0\r\nX-Site: 7\r\n",
+        "body": "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\nVoice-Message: 1/0 (0/0)\r\n",
+    });
+    assert_eq!((&calls[0]["method"], &calls[0]["params"]), (&json!("pua_publish"), &params));
+    params["expires"] = json!(7200);
+    params["etag"] = json!(etag.unwrap().as_str());
+    assert_eq!(calls[1]["params"], params);
 }
 
 #[test]
