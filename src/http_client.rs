@@ -12,7 +12,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use thiserror::Error;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::config::{HttpUrl, HttpUser};
 
@@ -71,6 +71,11 @@ pub enum HttpError {
     /// The address is none after all.
     #[error("it cannot be asked: {0}")]
     Request(#[source] hyper::http::Error),
+    /// Another server than the one that is meant, as far as this machine can tell.
+    #[error(
+        "the certificate of the server is refused: {0}; a file with the certificate that signed it can be named with SSL_CERT_FILE"
+    )]
+    Certificate(CertificateError),
     /// No connection, or it ended too early. The text names the first cause too.
     #[error("{0}")]
     Connection(String),
@@ -183,7 +188,7 @@ impl HttpClient {
         }
         let request = request.body(Full::from(ask.body)).map_err(HttpError::Request)?;
         let response = self.client.request(request).await;
-        read(response.map_err(|error| HttpError::Connection(causes(&error)))?).await
+        read(response.map_err(|error| no_connection(&error))?).await
     }
 }
 
@@ -205,10 +210,35 @@ async fn read(response: Response<Incoming>) -> Result<Answer, HttpError> {
     }
 }
 
+fn no_connection(error: &(dyn std::error::Error + 'static)) -> HttpError {
+    match chain(error).find_map(certificate) {
+        Some(refused) => HttpError::Certificate(refused.clone()),
+        None => HttpError::Connection(causes(error)),
+    }
+}
+
+/// Why a certificate was refused, when that is the error.
+fn certificate<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CertificateError> {
+    // An I/O error shows the source of the error in it, and not that itself; here one is in another.
+    let mut inner = error;
+    while let Some(error) = inner.downcast_ref::<io::Error>() {
+        inner = error.get_ref()?;
+    }
+    match inner.downcast_ref()? {
+        tokio_rustls::rustls::Error::InvalidCertificate(why) => Some(why),
+        _ => None,
+    }
+}
+
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 /// An error and what it comes from: hyper's own says only that something failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// RFC 7617 §2.

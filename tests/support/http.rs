@@ -78,6 +78,11 @@ impl HttpDouble {
         double
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://127.0.0.1:port`
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

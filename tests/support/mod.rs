@@ -8,6 +8,7 @@
 pub mod fleet;
 pub mod group;
 pub mod http;
+pub mod https;
 pub mod kamailio;
 pub mod mariadb;
 pub mod mwid;

@@ -11,7 +11,7 @@ use crate::support::tables::Tables;
 use crate::support::{SOON, wait_for};
 
 /// A house that tells nobody but by this way.
-fn house(way: &str, section: &str, key: &str, url: &str) -> (Peer, House) {
+pub fn house(way: &str, section: &str, key: &str, url: &str) -> (Peer, House) {
     let proxy = Peer::phones();
     let mut house = House::new(&proxy);
     house.set("delivery", "use", way);
@@ -20,7 +20,7 @@ fn house(way: &str, section: &str, key: &str, url: &str) -> (Peer, House) {
 }
 
 /// Waits until the one document of 202 says this.
-fn published(opensips: &OpenSips, counts: &str) {
+pub fn published(opensips: &OpenSips, counts: &str) {
     wait_for(counts, SOON, || {
         let documents = opensips.documents();
         assert!(documents.len() < 2, "they stack up: {documents:?}");

@@ -14,6 +14,7 @@ mod support;
 
 mod asking;
 mod daemon;
+mod https;
 mod kamailio;
 mod opensips;
 mod sipx;
