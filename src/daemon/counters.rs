@@ -66,6 +66,8 @@ pub(super) struct Said {
     capped: HashSet<Account>,
     /// The error of the database, while it fails.
     database: Option<String>,
+    /// The error of a claim, while rows can be read and not written.
+    writing: Option<String>,
     garbage: Option<Instant>,
     floods: HashSet<IpAddr>,
     flood: Option<Instant>,
@@ -88,9 +90,34 @@ impl Said {
         }
     }
 
+    /// Rows are not written, and whether they are read says nothing about that: a user without
+    /// the right, a replica, a lock that another transaction holds.
+    pub(super) fn writing_failed(&mut self, error: &StoreError, waiting: impl FnOnce() -> usize) {
+        let text = error.to_string();
+        if self.writing.is_none() {
+            tracing::error!(
+                waiting = waiting(),
+                "the rows of subscriptions cannot be written, so no phone is told: {text}; mwid keeps trying"
+            );
+        }
+        self.writing = Some(text);
+    }
+
+    pub(super) fn writing_works(&mut self) {
+        if self.writing.take().is_some() {
+            tracing::info!("the rows of subscriptions can be written again");
+        }
+    }
+
     /// What is wrong with the database now.
     pub(super) fn database(&self) -> Option<&str> {
-        self.database.as_deref()
+        self.database.as_deref().or(self.writing.as_deref())
+    }
+
+    /// Why no CSeq can be claimed. When no account waits any more, nobody has tried to since.
+    pub(super) fn claim_trouble(&self, waiting: usize) -> Option<String> {
+        let error = self.writing.as_ref().filter(|_| waiting > 0)?;
+        Some(format!("no CSeq can be claimed: {error}"))
     }
 
     pub(super) fn bad_row(&mut self, error: &RowError) {

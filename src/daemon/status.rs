@@ -24,7 +24,7 @@ pub(super) struct Snapshot {
     sources: Vec<(&'static str, String, Value)>,
     /// `None` where no phone is told by NOTIFY.
     watch: Option<(String, Value)>,
-    /// What is wrong with the spool, the manager and the watch of the table.
+    /// What is wrong with the spool, the manager, the watch of the table and the claims.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
     data: Value,
@@ -33,10 +33,8 @@ pub(super) struct Snapshot {
 impl Daemon {
     pub(super) fn snapshot(&self) -> Snapshot {
         let census = self.reconciler.census();
-        let now = Instant::now();
-        let suspended = self.delivery.suspended(now);
+        let suspended = self.delivery.suspended(Instant::now());
         let sip = self.delivery.stats();
-        let proxies = self.config.general.proxy.iter().map(ToString::to_string);
         let spool = self.spool.as_ref().map(Spool::health);
         let ami = self.ami.as_ref().map(Ami::health);
         let unused = || ("spool", "not used".to_owned(), Value::Null);
@@ -45,9 +43,11 @@ impl Daemon {
         let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
         let http_line = self.doorway.stats().map(|it| ("http", it.to_string(), json!(it)));
         let watch = self.watch.as_ref().map(Watch::health);
-        let mut troubles: Vec<String> = spool.iter().filter_map(|spool| spool.trouble()).collect();
-        troubles.extend(ami.and_then(|ami| ami.trouble()));
-        troubles.extend(watch.iter().filter_map(WatchHealth::trouble));
+        let of_ami = ami.and_then(|ami| ami.trouble());
+        let of_watch = watch.as_ref().and_then(WatchHealth::trouble);
+        let of_spool = spool.and_then(|spool| spool.trouble());
+        let of_claims = self.said.claim_trouble(census.waiting);
+        let troubles = [of_spool, of_ami, of_watch, of_claims].into_iter().flatten().collect();
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -55,7 +55,7 @@ impl Daemon {
             "pid": std::process::id(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "socket": self.transport.local().to_string(),
-            "proxies": proxies.collect::<Vec<_>>(),
+            "proxies": self.config.general.proxy.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "suspended_proxies": suspended,
             "mailboxes": self.mailboxes.len(),
             "lamps": {

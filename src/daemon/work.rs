@@ -120,16 +120,14 @@ impl Daemon {
             }
             Done::Claimed(dialog, Ok(cseq)) => {
                 self.said.database_works();
+                self.said.writing_works();
                 let is_used = self.reconciler.handle_claim(dialog.row, cseq, now);
                 if let Some(cseq) = cseq.filter(|_| !is_used) {
                     self.ledger.unused(&dialog, cseq);
                 }
             }
             Done::Claimed(dialog, Err(error)) => {
-                match &error {
-                    StoreError::Exhausted { row } => self.said.exhausted(*row, &error),
-                    _ => self.database_failed(&error),
-                }
+                self.claim_failed(&error);
                 self.reconciler.handle_claim_failure(dialog.row, now);
             }
             Done::Deleted(dialog, deleted) => {
@@ -139,7 +137,10 @@ impl Daemon {
                         self.count_deleted(was_there);
                         tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
                     }
-                    Err(error) => self.database_failed(&error),
+                    Err(error) => {
+                        self.counters.database_errors += 1;
+                        tracing::warn!(row = %dialog.row, "the row could not be deleted, it stays until it ends: {error}");
+                    }
                 }
             }
             // Its account was taken over while the ledger wrote.
@@ -171,6 +172,19 @@ impl Daemon {
         self.counters.database_errors += 1;
         let reconciler = &self.reconciler;
         self.said.database_failed(error, || reconciler.census().waiting);
+    }
+
+    /// Where there is no connection at all, that is said of the database as a whole.
+    fn claim_failed(&mut self, error: &StoreError) {
+        match error {
+            StoreError::Exhausted { row } => self.said.exhausted(*row, error),
+            StoreError::Unreachable { .. } => self.database_failed(error),
+            _ => {
+                self.counters.database_errors += 1;
+                let reconciler = &self.reconciler;
+                self.said.writing_failed(error, || reconciler.census().waiting);
+            }
+        }
     }
 
     fn handle_found(&mut self, account: &Account, found: Found, now: Instant) {

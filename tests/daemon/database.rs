@@ -89,3 +89,28 @@ fn a_restart_tells_the_phones_the_truth_with_a_higher_cseq() {
     proxy.shows("call", "0/1 (0/0)");
     assert_eq!(proxy.refused(), [""; 0]);
 }
+
+#[test]
+fn rows_that_can_be_read_and_not_written_are_a_trouble_said_once_until_a_claim_works() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    house.sql(
+        "CREATE TRIGGER replica BEFORE UPDATE ON active_watchers \
+         BEGIN SELECT RAISE(ABORT, 'this is a replica'); END",
+    );
+    house.subscribe(&proxy, "202", "call");
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    mwid.until("three claims", |status| status["counters"]["claims"].as_u64() >= Some(3));
+    assert_eq!(mwid.count("this is a replica"), 1, "{}", mwid.logged());
+    assert_eq!(mwid.count("answers again"), 0, "{}", mwid.logged());
+    let said = house.mwid(&["status"]);
+    assert!(said.out.contains("TROUBLE: no CSeq can be claimed: "), "{said:?}");
+    assert!(said.out.contains("this is a replica"), "{said:?}");
+
+    house.sql("DROP TRIGGER replica");
+    proxy.shows("call", "1/0 (0/0)");
+    mwid.log("the rows of subscriptions can be written again");
+    let status = mwid.settled();
+    assert_eq!(status["troubles"].as_array().unwrap().len(), 0, "{status}");
+}
