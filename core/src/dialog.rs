@@ -279,7 +279,7 @@ impl Dialog {
 
 /// A dialog by its Call-ID and both tags (RFC 3261 §12), as a hash: small enough to keep one for
 /// each row of a large table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(u64);
 
 impl Identity {

@@ -33,7 +33,6 @@ impl Reconciler {
         now: Instant,
         unix: u64,
     ) {
-        self.unix = unix;
         self.end_lookup(account);
         // Released during the look-up: its dialogs are another's.
         let told = |state: &&mut AccountState| state.ways.contains(Way::Notify);
@@ -51,12 +50,7 @@ impl Reconciler {
                 self.consider(account, Arc::new(dialog), acquired, now);
             }
         }
-        // What a ledger knew has been taken over: its room is given back.
-        if self.remembered.capacity() > 1024
-            && self.remembered.len() < self.remembered.capacity() / 8
-        {
-            self.remembered.shrink_to(self.remembered.len() * 2);
-        }
+        self.remembered.tidy();
     }
 
     /// The look-up failed; it is tried again after the growing back-off.

@@ -104,12 +104,14 @@ impl Reconciler {
         standing
     }
 
-    /// Whether this row was seen as it is now: the same dialog, not refreshed since. Then a
-    /// look-up would bring nothing new, for a dead row neither.
+    /// Whether this row was seen as it is now: the same dialog, not refreshed since, and the server
+    /// has sent no NOTIFY of its own. Then a look-up would bring nothing new, for a dead row neither.
     #[must_use]
     pub fn knows(&self, dialog: &Dialog) -> bool {
         self.dialogs.get(&dialog.row).is_some_and(|state| {
-            state.identity == dialog.identity() && state.version == dialog.version()
+            state.identity == dialog.identity()
+                && state.version == dialog.version()
+                && !state.is_due_again(dialog)
         })
     }
 

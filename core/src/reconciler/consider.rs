@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::queue::Urgency;
 use super::state::{DialogState, Pause, Phase};
-use super::{MAX_CHECKS, Ready, Reconciler};
+use super::{Ready, Reconciler};
 use crate::dialog::{Dialog, RowId};
 use crate::mailbox::Account;
 
@@ -63,7 +63,7 @@ impl Reconciler {
             (state.delivered, state.told) = (None, false);
             (state.since, state.checks, state.resends) = (None, 0, 0);
         }
-        if state.is_overtaken(&dialog) && state.resends < MAX_CHECKS {
+        if state.is_due_again(&dialog) {
             state.resends += 1;
             (state.delivered, state.told) = (None, false);
         }

@@ -18,6 +18,7 @@ use crate::summary::Summary;
 mod answers;
 mod census;
 mod consider;
+mod memory;
 #[cfg(test)]
 mod order_tests;
 mod polls;
@@ -31,6 +32,7 @@ mod tests;
 mod view;
 
 pub use census::{Census, Standing};
+use memory::Memory;
 pub use publications::Published;
 use publications::{Key, Publications};
 use queue::Queue;
@@ -42,9 +44,6 @@ pub use view::{Progress, PublicationView};
 /// How often one version of a dialog is looked at again, and how often it is told again because of
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.
 const MAX_CHECKS: u8 = 2;
-
-/// Dialogs that are gone are remembered up to this many, at about 50 bytes each.
-const MAX_REMEMBERED: usize = 200_000;
 
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +142,7 @@ pub struct Reconciler {
     accounts: HashMap<Account, AccountState>,
     dialogs: HashMap<RowId, DialogState>,
     /// From before a restart; taken when the dialog is seen again.
-    remembered: HashMap<Identity, Remembered>,
+    remembered: Memory,
     lookups: Queue<Account>,
     publications: Publications,
     ready: Queue<Ready>,
@@ -154,8 +153,6 @@ pub struct Reconciler {
     checks: VecDeque<(Instant, Account)>,
     finding: usize,
     in_flight: usize,
-    /// The latest time that was told, in Unix seconds.
-    unix: u64,
 }
 
 impl Reconciler {
@@ -168,7 +165,7 @@ impl Reconciler {
             jitter: Jitter::new(seed),
             accounts: HashMap::new(),
             dialogs: HashMap::new(),
-            remembered: HashMap::new(),
+            remembered: Memory::default(),
             lookups: Queue::new(),
             publications: Publications::default(),
             ready: Queue::new(),
@@ -177,7 +174,6 @@ impl Reconciler {
             checks: VecDeque::new(),
             finding: 0,
             in_flight: 0,
-            unix: 0,
         }
     }
 
@@ -350,13 +346,7 @@ impl Reconciler {
     /// another id: its CSeq must not fall then.
     fn forget(&mut self, row: RowId) {
         let Some(state) = self.dialogs.remove(&row) else { return };
-        if self.remembered.len() >= MAX_REMEMBERED {
-            let unix = self.unix;
-            self.remembered.retain(|_, past| past.expires > unix);
-        }
-        if self.remembered.len() < MAX_REMEMBERED {
-            self.remembered.insert(state.identity, state.remember());
-        }
+        self.remembered.insert(state.identity, state.remember());
     }
 
     fn schedule(&mut self, account: &Account, at: Instant) {

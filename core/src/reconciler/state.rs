@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::MAX_CHECKS;
 use super::queue::Urgency;
 use crate::dialog::{Dialog, Identity, RowId, Version};
 use crate::mailbox::Account;
@@ -211,5 +212,10 @@ impl DialogState {
     /// phone is told once more.
     pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
         self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
+    }
+
+    /// Whether it is told once more because of that.
+    pub(super) fn is_due_again(&self, dialog: &Dialog) -> bool {
+        self.is_overtaken(dialog) && self.resends < MAX_CHECKS
     }
 }

@@ -662,3 +662,28 @@ fn an_account_that_comes_back_while_its_notify_is_in_flight_is_told_after_it() {
     rig.verdict(1, Verdict::Delivered);
     assert_eq!(rig.next(), None);
 }
+
+#[test]
+fn a_refresh_while_a_notify_is_in_flight_is_told_after_it() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    // The phone takes it, and then the server's empty answer to the refresh.
+    rig.rows = vec![dialog(1, "202", 1)];
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent(), [], "one at a time");
+    rig.verdict(1, Verdict::Delivered);
+    rig.later(SECOND);
+    assert_eq!(rig.sent(), [(1, 1, 3)], "at the next chance, not at the later check");
+}
+
+#[test]
+fn a_row_that_counts_further_than_mwid_is_not_known() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    let at = |cseq| Dialog { sent_cseq: Some(cseq), ..dialog(1, "202", 0) };
+    assert!(rig.reconciler.knows(&at(2)), "what mwid sent itself");
+    assert!(!rig.reconciler.knows(&at(3)), "the server sent one after it");
+}
