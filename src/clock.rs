@@ -63,7 +63,7 @@ impl Jumps {
         Self { wall, at: now }
     }
 
-    /// When to [`look`](Self::look) again.
+    /// When to [`look`](Self::look) again at the latest.
     #[must_use]
     pub fn due(&self) -> Instant {
         self.at + LOOK

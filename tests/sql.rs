@@ -251,7 +251,8 @@ async fn the_rights_suffice_for_a_cluster(table: &Table, folder: &str) {
         cluster.publish(&mailbox, summary, false);
         let seen = async {
             while let Some(event) = events.recv().await {
-                if matches!(event, Event::Sums(sums, _) if sums == [(mailbox.clone(), summary)]) {
+                if matches!(event, Event::Sums(sums, _) if sums == [(mailbox.clone(), Some(summary))])
+                {
                     return;
                 }
             }

@@ -8,6 +8,7 @@
 -- mwid_nodes    who is alive: each mwid writes its row every third of its lease.
 -- mwid_counts   what each of them counts; with scope = shared all write as node '*'. The counts of a
 --               server that is down stay: its messages are still on its disk.
+--               given: 0 counted, 1 given by a call, 2 there and not countable yet: no sum is told.
 -- mwid_cluster  one row, the number of the last change: publishing takes it in turns.
 --
 -- Names hold everything but letters, digits and a few others as %xx. Times are milliseconds of this

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 
-use super::store::Part;
+use super::store::{Origin, Part};
 
 /// What one node counts in a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     node: Arc<str>,
     summary: Summary,
-    given: bool,
+    origin: Origin,
     /// It was not there when the table was read anew.
     vanished: bool,
 }
@@ -41,11 +41,15 @@ impl Book {
                 node
             }
         };
-        let Part { summary, given, .. } = *part;
-        let entry = Entry { node, summary, given, vanished: false };
+        let Part { summary, origin, .. } = *part;
+        let entry = Entry { node, summary, origin, vanished: false };
         let entries = self.mailboxes.entry(part.mailbox.clone()).or_default();
         match entries.iter_mut().find(|old| old.node == entry.node) {
-            Some(old) => std::mem::replace(old, entry.clone()).summary != entry.summary,
+            Some(old) => {
+                let before = std::mem::replace(old, entry.clone());
+                let known = |entry: &Entry| entry.origin != Origin::Unknown;
+                before.summary != entry.summary || known(&before) != known(&entry)
+            }
             None => {
                 entries.push(entry);
                 true
@@ -53,22 +57,27 @@ impl Book {
         }
     }
 
-    /// What the nodes count together; `None` when nobody counts it.
+    /// What the nodes count together; `None` while one of them has it and could never count it. What
+    /// nobody has is empty.
     pub(super) fn sum(&self, mailbox: &Mailbox) -> Option<Summary> {
-        let entries = self.mailboxes.get(mailbox)?;
-        Some(entries.iter().fold(Summary::default(), |sum, entry| sum.plus(entry.summary)))
+        let mut entries = self.mailboxes.get(mailbox).into_iter().flatten();
+        entries.try_fold(Summary::default(), |sum, entry| {
+            (entry.origin != Origin::Unknown).then(|| sum.plus(entry.summary))
+        })
     }
 
     /// What this node counts in the mailbox.
-    pub(super) fn of(&self, node: &str, mailbox: &Mailbox) -> Option<(Summary, bool)> {
+    pub(super) fn of(&self, node: &str, mailbox: &Mailbox) -> Option<(Summary, Origin)> {
         let mut entries = self.mailboxes.get(mailbox)?.iter();
         let entry = entries.find(|entry| *entry.node == *node && !entry.vanished)?;
-        Some((entry.summary, entry.given))
+        Some((entry.summary, entry.origin))
     }
 
-    /// The mailboxes that this node counted by itself.
+    /// The mailboxes that this node has in its spool.
     pub(super) fn counted_by<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Mailbox> {
-        let own = move |entry: &Entry| *entry.node == *node && !entry.given && !entry.vanished;
+        let own = move |entry: &Entry| {
+            *entry.node == *node && entry.origin != Origin::Given && !entry.vanished
+        };
         let mine = self.mailboxes.iter().filter(move |(_, entries)| entries.iter().any(own));
         mine.map(|(mailbox, _)| mailbox)
     }
@@ -103,7 +112,7 @@ mod tests {
     fn part(node: &str, number: &str, new: u32) -> Part {
         let summary = Summary { new, ..Summary::default() };
         let mailbox = Mailbox::new(number, "example.com").unwrap();
-        Part { node: node.into(), mailbox, summary, given: false }
+        Part { node: node.into(), mailbox, summary, origin: Origin::Counted }
     }
 
     fn new(book: &Book, number: &str) -> Option<u32> {
@@ -114,11 +123,21 @@ mod tests {
     fn a_mailbox_is_the_sum_over_all_nodes() {
         let mut book = Book::default();
         assert!(book.apply(&part("a", "1", 2)) && book.apply(&part("b", "1", 3)));
-        assert_eq!((new(&book, "1"), new(&book, "2")), (Some(5), None));
+        assert_eq!((new(&book, "1"), new(&book, "2")), (Some(5), Some(0)));
         assert!(!book.apply(&part("a", "1", 2)), "nothing new");
         assert!(book.apply(&part("a", "1", 0)));
         assert_eq!(new(&book, "1"), Some(3));
         assert_eq!(book.counted_by("a").count(), 1);
+    }
+
+    #[test]
+    fn what_one_node_could_not_count_is_no_sum_whatever_the_others_count() {
+        let mut book = Book::default();
+        book.apply(&part("b", "1", 0));
+        assert!(book.apply(&Part { origin: Origin::Unknown, ..part("a", "1", 0) }));
+        assert_eq!((new(&book, "1"), book.counted_by("a").count()), (None, 1));
+        assert!(book.apply(&part("a", "1", 0)), "now it is known to be empty");
+        assert_eq!(new(&book, "1"), Some(0));
     }
 
     #[test]

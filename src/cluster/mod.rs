@@ -30,6 +30,7 @@ mod task;
 
 pub use state::Health;
 use state::Shared;
+use store::Origin;
 use task::Task;
 
 /// Events that wait for the daemon's loop; each is a page at most.
@@ -93,10 +94,12 @@ pub struct NoName {
 /// What the cluster tells the daemon.
 #[derive(Debug)]
 pub enum Event {
-    /// These mailboxes hold so much, over all nodes.
-    Sums(Vec<(Mailbox, Summary)>, Urgency),
-    /// The table was read for the first time: what has not been told is not there.
+    /// These mailboxes hold so much, over all nodes; `None`: one of them cannot count it.
+    Sums(Vec<(Mailbox, Option<Summary>)>, Urgency),
+    /// The table was read for the first time.
     Loaded,
+    /// What this node counts is in the table too: what has not been told is not there.
+    Whole,
     /// The accounts may have other owners now.
     Membership,
     /// With a spool that all see, another one counted this differently.
@@ -208,6 +211,17 @@ impl Cluster {
         self.shared.observe(mailbox, summary, given);
     }
 
+    /// This node has the mailbox and cannot count it: its last counts stand, and where there are none
+    /// no node guesses.
+    pub fn fail(&self, mailbox: &Mailbox) {
+        self.shared.fail(mailbox);
+    }
+
+    /// This node has no spool: no count of it is waited for.
+    pub fn no_spool(&self) {
+        self.shared.no_spool();
+    }
+
     /// Counts that were given before a restart: with `scope = shared` the table knows better.
     pub fn remember(&self, mailbox: &Mailbox, summary: Summary) {
         self.shared.remember(mailbox, summary);
@@ -235,7 +249,7 @@ impl Cluster {
     /// Whether this node has counted the mailbox in its own spool.
     #[must_use]
     pub fn counts(&self, mailbox: &Mailbox) -> bool {
-        self.shared.lock().local.get(mailbox).is_some_and(|local| !local.given)
+        self.shared.lock().local.get(mailbox).is_some_and(|local| local.origin == Origin::Counted)
     }
 
     /// Who tells them, as far as is known.
@@ -256,9 +270,11 @@ impl Cluster {
         self.shared.lock().lease
     }
 
-    /// Ends the lease if it is over; true when accounts must be let go because of that.
+    /// Ends the lease if it is over, after a pause that our clock did not see; true when accounts must
+    /// be let go because of that.
     #[must_use]
-    pub fn lapse(&self, now: Instant) -> bool {
+    pub fn lapse_after(&self, pause: Duration, now: Instant) -> bool {
+        let now = now.checked_add(pause).unwrap_or(now);
         let mut state = self.shared.lock();
         let is_over = state.lease.is_some_and(|end| end <= now);
         is_over && state.lose()

@@ -12,6 +12,7 @@ use mwid_core::summary::Summary;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::store::Origin;
 use crate::config::Scope;
 
 /// 2020-01-01 in Unix seconds: half of all CSeqs last until 2054, and the next half is left to
@@ -30,9 +31,9 @@ pub(super) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local {
     pub(super) summary: Summary,
-    pub(super) given: bool,
+    pub(super) origin: Origin,
     pub(super) at: Instant,
-    /// From before a restart: where the table has the mailbox, the table is right.
+    /// Where the table has the mailbox, the table is right: it is from before a restart, or not known.
     pub(super) old: bool,
 }
 
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) dirty: HashSet<Mailbox>,
     /// The spool was counted in full; taken when the table is compared with that.
     pub(super) counted_all: bool,
+    /// There is a spool that is to be counted in full first.
+    pub(super) has_spool: bool,
     /// Mailboxes in the table.
     pub(super) mailboxes: usize,
     pub(super) published: u64,
@@ -120,6 +123,7 @@ impl Shared {
             local: HashMap::new(),
             dirty: HashSet::new(),
             counted_all: false,
+            has_spool: true,
             mailboxes: 0,
             published: 0,
             bad_rows: 0,
@@ -136,7 +140,8 @@ impl Shared {
     }
 
     pub(super) fn observe(&self, mailbox: &Mailbox, summary: Summary, given: bool) {
-        let local = Local { summary, given, at: Instant::now(), old: false };
+        let origin = if given { Origin::Given } else { Origin::Counted };
+        let local = Local { summary, origin, at: Instant::now(), old: false };
         let mut state = self.lock();
         state.local.insert(mailbox.clone(), local);
         state.dirty.insert(mailbox.clone());
@@ -145,10 +150,28 @@ impl Shared {
 
     pub(super) fn remember(&self, mailbox: &Mailbox, summary: Summary) {
         let old = self.scope == Scope::Shared;
-        let local = Local { summary, given: true, at: Instant::now(), old };
+        let local = Local { summary, origin: Origin::Given, at: Instant::now(), old };
         let mut state = self.lock();
         state.local.insert(mailbox.clone(), local);
         state.dirty.insert(mailbox.clone());
+    }
+
+    /// It could not be counted: its last counts stand, where there are some.
+    pub(super) fn fail(&self, mailbox: &Mailbox) {
+        let mut state = self.lock();
+        if state.local.contains_key(mailbox) {
+            return;
+        }
+        let (summary, origin) = (Summary::default(), Origin::Unknown);
+        let local = Local { summary, origin, at: Instant::now(), old: true };
+        state.local.insert(mailbox.clone(), local);
+        state.dirty.insert(mailbox.clone());
+        self.wake.notify_one();
+    }
+
+    pub(super) fn no_spool(&self) {
+        self.lock().has_spool = false;
+        self.wake.notify_one();
     }
 
     pub(super) fn counted_all(&self) {

@@ -17,10 +17,14 @@ const BATCHES: [usize; 3] = [100, 10, 1];
 
 /// The row may be overwritten: the table `mwid_counts` is there before, `new` is the new row. One's
 /// own row always; the common row only by what was observed later. A time that has not come yet is
-/// that of a clock that was set back since.
-fn replaceable(dialect: Dialect, new: &str, old: &str) -> String {
+/// that of a clock that was set back since. That a mailbox could not be counted (2) replaces no
+/// counts, and any counts replace it.
+fn replaceable(dialect: Dialect, new: impl Fn(&str) -> String, old: &str) -> String {
     format!(
-        "({old}node <> '*' OR {new} >= {old}observed OR {old}observed > {})",
+        "({} <> 2 AND ({old}given = 2 OR {old}node <> '*' OR {} >= {old}observed \
+         OR {old}observed > {}))",
+        new("given"),
+        new("observed"),
         dialect.unix_millis()
     )
 }
@@ -122,7 +126,18 @@ pub(super) struct Part {
     pub(super) node: String,
     pub(super) mailbox: Mailbox,
     pub(super) summary: Summary,
-    pub(super) given: bool,
+    pub(super) origin: Origin,
+}
+
+/// How a node knows the counts of a mailbox: the column `given`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It counted them in its spool.
+    Counted = 0,
+    /// A call gave them.
+    Given = 1,
+    /// Not at all: the mailbox is there and could not be counted yet.
+    Unknown = 2,
 }
 
 impl Question for Look {
@@ -191,7 +206,12 @@ fn read_count(cells: Vec<Cell>) -> Option<CountRow> {
             new_urgent: count(2)?,
             old_urgent: count(3)?,
         };
-        Some(Part { node: node.clone(), mailbox, summary, given: count(4)? != 0 })
+        let origin = match count(4)? {
+            0 => Origin::Counted,
+            2 => Origin::Unknown,
+            _ => Origin::Given,
+        };
+        Some(Part { node: node.clone(), mailbox, summary, origin })
     };
     Some(CountRow { revision: *revision, part: part() })
 }
@@ -209,7 +229,7 @@ pub(super) struct Publish {
 pub(super) struct Count {
     pub(super) mailbox: Mailbox,
     pub(super) summary: Summary,
-    pub(super) given: bool,
+    pub(super) origin: Origin,
     pub(super) at: Instant,
 }
 
@@ -274,7 +294,7 @@ impl Publish {
             params.extend([new, old, new_urgent, old_urgent].map(|n| Param::Number(n.into())));
             // By the database's clock: those of the nodes may differ.
             let age = i64::try_from(count.at.elapsed().as_millis()).unwrap_or(i64::MAX);
-            params.extend([count.given.into(), age, *revision].map(Param::Number));
+            params.extend([count.origin as i64, age, *revision].map(Param::Number));
         }
         session.run(&sql, &params).await?;
         Ok(())
@@ -283,26 +303,26 @@ impl Publish {
 
 /// What an INSERT does where the row is there.
 fn upsert(dialect: Dialect) -> String {
-    // MySQL sets one after the other, and the time is compared for each: it comes last.
+    // MySQL sets one after the other, and these two are compared for each: they come last.
     let columns = [
         "new_messages",
         "old_messages",
         "new_urgent",
         "old_urgent",
-        "given",
         "revision",
         "observed",
+        "given",
     ];
     match dialect {
         Dialect::MySql => {
-            let may = replaceable(dialect, "VALUES(observed)", "");
+            let may = replaceable(dialect, |name| format!("VALUES({name})"), "");
             let set = columns.map(|name| format!("{name} = IF({may}, VALUES({name}), {name})"));
             format!("ON DUPLICATE KEY UPDATE {}", set.join(", "))
         }
         Dialect::Postgres | Dialect::Sqlite => format!(
             "ON CONFLICT (node, context, number) DO UPDATE SET {} WHERE {}",
             columns.map(|name| format!("{name} = excluded.{name}")).join(", "),
-            replaceable(dialect, "excluded.observed", "mwid_counts.")
+            replaceable(dialect, |name| format!("excluded.{name}"), "mwid_counts.")
         ),
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::book::Book;
 use super::state::Shared;
-use super::store::{Beat, Count, Leave, Look, PAGE, Publish, Seen};
+use super::store::{Beat, Count, Leave, Look, Origin, PAGE, Publish, Seen};
 use super::{ClusterError, EVERYBODY, Event, Settings};
 use crate::config::Scope;
 use crate::dialogs::StoreError;
@@ -39,6 +39,10 @@ pub(super) struct Task {
     forget_at: Option<Instant>,
     /// Rows were written and not read back: the book may not have them.
     unread: bool,
+    /// The spool was counted in full, now or before a restart; `whole` once that has been read back.
+    counted: bool,
+    /// What this node counts is in the table.
+    whole: bool,
     next_beat: Instant,
     beaten: bool,
     /// The view that was made known last.
@@ -70,6 +74,8 @@ impl Task {
             last: i64::MIN,
             forget_at: None,
             unread: true,
+            counted: false,
+            whole: false,
             next_beat: Instant::now(),
             beaten: false,
             known_view: None,
@@ -179,13 +185,13 @@ impl Task {
             }
             let Some(local) = state.local.get(mailbox) else { continue };
             let there = self.book.of(&self.writer, mailbox);
-            let known = there == Some((local.summary, local.given)) && !self.unread;
+            let known = there == Some((local.summary, local.origin)) && !self.unread;
             if known || (local.old && there.is_some()) {
                 done.push(mailbox.clone());
                 continue;
             }
-            let (mailbox, summary, given) = (mailbox.clone(), local.summary, local.given);
-            counts.push(Count { mailbox, summary, given, at: local.at });
+            let (mailbox, summary, origin) = (mailbox.clone(), local.summary, local.origin);
+            counts.push(Count { mailbox, summary, origin, at: local.at });
         }
         for mailbox in &done {
             state.dirty.remove(mailbox);
@@ -265,7 +271,8 @@ impl Task {
                     continue;
                 }
                 let Some(local) = state.local.get(&part.mailbox) else { continue };
-                if local.summary == part.summary || local.old {
+                let known = part.origin != Origin::Unknown;
+                if local.summary == part.summary && known || local.old {
                     continue;
                 }
                 match self.shared.scope {
@@ -274,7 +281,10 @@ impl Task {
                         state.dirty.insert(part.mailbox);
                         self.shared.wake.notify_one();
                     }
-                    Scope::Shared if !local.given && !state.dirty.contains(&part.mailbox) => {
+                    Scope::Shared
+                        if local.origin != Origin::Given
+                            && !state.dirty.contains(&part.mailbox) =>
+                    {
                         disputed.push(part.mailbox);
                     }
                     Scope::Shared => {}
@@ -298,10 +308,15 @@ impl Task {
             !std::mem::replace(&mut state.loaded, true)
         };
         if first {
-            let all = self.book.mailboxes().cloned().collect();
-            self.tell_sums(all, Urgency::CatchUp).await;
+            self.counted = self.book.counted_by(&self.writer).next().is_some();
+            self.tell_all().await;
             self.tell(Event::Loaded).await;
             self.shared.wake.notify_one();
+        }
+        if !self.whole && (self.counted || !self.shared.lock().has_spool) {
+            self.whole = true;
+            self.tell_all().await;
+            self.tell(Event::Whole).await;
         }
         if self.forget_at.is_some_and(|at| at <= Instant::now()) {
             self.forget_at = None;
@@ -311,6 +326,11 @@ impl Task {
         let counted_all = std::mem::take(&mut self.shared.lock().counted_all);
         if counted_all && self.shared.scope == Scope::Own {
             self.empty_what_is_gone();
+        }
+        if counted_all && !self.counted {
+            // What was counted is published and read back in the next turn.
+            self.counted = true;
+            self.shared.wake.notify_one();
         }
     }
 
@@ -330,12 +350,20 @@ impl Task {
         }
     }
 
+    async fn tell_all(&self) {
+        let all = self.book.mailboxes().cloned().collect();
+        self.tell_sums(all, Urgency::CatchUp).await;
+    }
+
+    /// While this node has never counted, of what it may have itself nothing is told: the part of the
+    /// others is not the sum.
     async fn tell_sums(&self, mailboxes: Vec<Mailbox>, urgency: Urgency) {
+        let mut mailboxes = mailboxes;
+        if !self.whole {
+            mailboxes.retain(|mailbox| self.book.of(&self.writer, mailbox).is_some());
+        }
         for page in mailboxes.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let sum = |mailbox: &Mailbox| {
-                // Nobody counts it any more: it is empty.
-                (mailbox.clone(), self.book.sum(mailbox).unwrap_or_default())
-            };
+            let sum = |mailbox: &Mailbox| (mailbox.clone(), self.book.sum(mailbox));
             self.tell(Event::Sums(page.iter().map(sum).collect(), urgency)).await;
         }
     }

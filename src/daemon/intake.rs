@@ -53,9 +53,10 @@ impl Daemon {
                 }
                 self.counted_here(&mailbox, summary, Urgency::Fresh, true);
             }
-            // With others its last counts stand, as those of a node that is down.
-            Observation::Failed(_) if self.cluster.is_some() => {}
-            Observation::Failed(mailbox) => self.mailboxes.fail(&mailbox),
+            Observation::Failed(mailbox) => match &self.cluster {
+                None => self.mailboxes.fail(&mailbox),
+                Some(cluster) => cluster.fail(&mailbox),
+            },
             Observation::Listed { context, inode } => self.ledger.context(&context, inode),
             Observation::Complete => {
                 if self.spool.is_some() {

@@ -27,7 +27,10 @@ impl Daemon {
     /// with others the table knows what it held.
     pub(super) fn remember_lasts(&mut self, past: Vec<Last>) {
         self.past = past;
-        if self.cluster.is_some() {
+        if let Some(cluster) = &self.cluster {
+            if self.spool.is_none() {
+                cluster.no_spool();
+            }
             return;
         }
         let mut held = 0_usize;

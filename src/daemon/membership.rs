@@ -1,6 +1,6 @@
 //! Several mwid on one database: only the owner of an account hands it to its reconciler.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::Mailboxes;
@@ -75,7 +75,10 @@ impl Daemon {
         match event {
             Event::Sums(sums, urgency) => {
                 for (mailbox, summary) in sums {
-                    self.counted(&mailbox, summary, urgency);
+                    match summary {
+                        Some(summary) => self.counted(&mailbox, summary, urgency),
+                        None => self.mailboxes.fail(&mailbox),
+                    }
                 }
             }
             Event::Loaded => {
@@ -83,10 +86,12 @@ impl Daemon {
                     mailboxes = self.mailboxes.len(),
                     "the counts of all mwid are known"
                 );
+                self.reassign();
+            }
+            Event::Whole => {
                 // A mailbox in nobody's counts may be in a spool that is not counted yet.
                 self.hand_over(Mailboxes::open);
                 self.darken_abandoned();
-                self.reassign();
                 self.withdraw();
             }
             Event::Membership => self.reassign(),
@@ -106,8 +111,13 @@ impl Daemon {
 
     /// Lets everything go when the lease has ended.
     pub(super) fn lapse(&mut self) {
-        let over = self.cluster.as_ref().is_some_and(|cluster| cluster.lapse(Instant::now()));
-        if over {
+        self.lapse_after(Duration::ZERO);
+    }
+
+    /// Lets everything go when the lease has ended in a pause that our clock does not know of.
+    pub(super) fn lapse_after(&mut self, pause: Duration) {
+        let Some(cluster) = &self.cluster else { return };
+        if cluster.lapse_after(pause, Instant::now()) {
             tracing::error!(
                 "the lease in the cluster has ended: no phone is told anything until it is renewed"
             );

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::clock::{self, Jumps};
+use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, DatabaseUrl, Timers, Way};
 use crate::control::{Answer, Request, server};
@@ -299,15 +299,16 @@ impl Daemon {
     /// Subscriptions end by the wall clock: when that is set, others have ended than before, and
     /// some that had are live again.
     fn look_at_clock(&mut self, now: Instant) {
-        if now < self.jumps.due() {
-            return;
-        }
         let Some(jump) = self.jumps.look(clock::since_1970(), now) else { return };
         self.counters.clock_jumps += 1;
         let accounts = self.reconciler.accounts().count();
         tracing::warn!(
             "the system clock was set {jump}; subscriptions end by it, so all {accounts} accounts are looked up again"
         );
+        if let Jump::Forwards(pause) = jump {
+            // The machine may have slept while the others took over.
+            self.lapse_after(pause);
+        }
         self.reconciler.look_up_all();
     }
 

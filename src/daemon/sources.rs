@@ -14,11 +14,15 @@ impl Daemon {
         let past = lasts::expected(&self.ledger, &self.given);
         self.spool = new.spool.enabled.then(|| Spool::start(&new.spool, past, observe));
         self.mailboxes.doubt();
-        if self.spool.is_none() && self.cluster.is_none() {
-            // No count is to be waited for any more.
-            self.hand_over(Mailboxes::open);
-            self.darken_abandoned();
+        if self.spool.is_some() {
+            return;
         }
+        // No count is to be waited for any more.
+        if let Some(cluster) = &self.cluster {
+            return cluster.no_spool();
+        }
+        self.hand_over(Mailboxes::open);
+        self.darken_abandoned();
     }
 
     /// Where there is no spool the manager is also asked about what was in one.

@@ -1,11 +1,14 @@
 //! Counts of several servers add up, and one spool that all see is told once.
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use mwid_core::dialog::Flavour;
 
-use crate::platform::{Platform, Scope, Setup};
+use crate::platform::{LIMIT, Platform, Scope, Setup};
 use crate::support::fleet::rows::Server;
+use crate::support::fleet::spool::{CONTEXT, Spool};
 use crate::support::mariadb::MariaDb;
 use crate::support::postgres::Postgres;
 use crate::support::wait_for;
@@ -55,6 +58,59 @@ fn a_shared_spool_counts_once_mariadb() {
 fn a_shared_spool_counts_once_postgres() {
     let server = Server::Postgres(Postgres::shared());
     right_sums(Setup { server, ..Setup::new("shared, PostgreSQL", 2, Scope::Shared) });
+}
+
+/// One node has a mailbox that it cannot count, the other has it empty: the empty one is not the sum.
+fn not_countable(setup: Setup) {
+    let mut platform = setup.build();
+    let numbers = [platform.owned_by(0, &[0, 1]), platform.owned_by(1, &[0, 1])];
+    let folders =
+        numbers.map(|number| platform.spools[0].root().join(CONTEXT).join(Spool::user(number)));
+    for folder in &folders {
+        fs::rename(folder, platform.spools[0].root().join(folder.file_name().unwrap())).unwrap();
+        symlink("leads/nowhere", folder).unwrap();
+    }
+    // The other one cannot know of a node that never counted anything.
+    platform.nodes[0].start();
+    wait_for("the first node's counts", LIMIT, || {
+        let status = platform.nodes[0].status();
+        let cluster = &status["cluster"];
+        (cluster["mailboxes"] == 60 && cluster["unpublished"] == 0).then_some(())
+    });
+    platform.nodes[1].start();
+    let others: Vec<usize> = (0..60).filter(|number| !numbers.contains(number)).collect();
+    let shown = |platform: &Platform, numbers: &[usize]| {
+        numbers.iter().filter(|number| platform.shows(**number).is_some()).count()
+    };
+    wait_for("all others", LIMIT, || (shown(&platform, &others) == others.len()).then_some(()));
+    for spool in &platform.spools {
+        others.iter().for_each(|number| spool.leave(*number));
+    }
+    let two = |number: &usize| platform.shows(*number).is_some_and(|it| it.new == 2);
+    wait_for("the others' messages", LIMIT, || others.iter().all(two).then_some(()));
+    assert_eq!(shown(&platform, &numbers), 0, "nobody knows what they hold");
+    for folder in &folders {
+        fs::remove_file(folder).unwrap();
+        fs::rename(platform.spools[0].root().join(folder.file_name().unwrap()), folder).unwrap();
+    }
+    platform.settle();
+}
+
+#[test]
+fn what_one_node_cannot_count_is_told_by_none_sqlite() {
+    not_countable(Setup::new("not countable, SQLite", 2, Scope::Own));
+}
+
+#[test]
+fn what_one_node_cannot_count_is_told_by_none_mariadb() {
+    let server = Server::MariaDb(MariaDb::shared());
+    not_countable(Setup { server, ..Setup::new("not countable, MariaDB", 2, Scope::Own) });
+}
+
+#[test]
+fn what_one_node_cannot_count_is_told_by_none_postgres() {
+    let server = Server::Postgres(Postgres::shared());
+    not_countable(Setup { server, ..Setup::new("not countable, PostgreSQL", 2, Scope::Own) });
 }
 
 /// A message on one server, the owner on another: how long until the phone knows.
