@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and tell why")]
 #![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
 
+#[path = "../support/compositor.rs"]
+mod compositor;
 #[path = "../support/daemon.rs"]
 mod house;
 #[path = "../support/peer.rs"]

@@ -1,61 +1,13 @@
 //! SIP PUBLISH (RFC 3903) through the whole daemon, against a presence server of the test.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::compositor::{Compositor, asked};
 use crate::credentials::is_right;
 use crate::house::House;
-use crate::peer::{Heard, Peer};
-
-/// What the presence server has, and how it names it.
-#[derive(Default)]
-struct Memory {
-    /// Entity-tag, counts, and the seconds that it was asked to keep them.
-    documents: Vec<(String, String, u64)>,
-    made: u32,
-}
-
-/// A presence server that keeps what it is given (RFC 3903 §6).
-#[derive(Clone, Default)]
-struct Compositor(Arc<Mutex<Memory>>);
-
-impl Compositor {
-    /// Takes a PUBLISH and answers it. Copies of it must not come here.
-    fn take(&self, heard: &Heard) -> Vec<u8> {
-        let mut memory = self.0.lock().unwrap();
-        let mut counts = None;
-        if let Some(etag) = heard.message.header("SIP-If-Match") {
-            let Some(at) = memory.documents.iter().position(|it| it.0 == etag) else {
-                return heard.answer(412, "");
-            };
-            counts = Some(memory.documents.remove(at).1);
-        }
-        memory.made += 1;
-        let (etag, expires) = (format!("e{}", memory.made), asked(heard));
-        let counts = if heard.message.body().is_empty() { counts } else { Some(heard.counts()) };
-        if expires > 0 {
-            memory.documents.push((etag.clone(), counts.unwrap(), expires));
-        }
-        heard.answer(200, &format!("SIP-ETag: {etag}\r\nExpires: {expires}\r\n"))
-    }
-
-    fn documents(&self) -> Vec<(String, String, u64)> {
-        self.0.lock().unwrap().documents.clone()
-    }
-
-    /// A server that answers as it must.
-    fn serve(&self) -> Peer {
-        let this = self.clone();
-        Peer::scripted(move |heard| vec![this.take(heard)])
-    }
-}
-
-/// The seconds of Expires.
-fn asked(heard: &Heard) -> u64 {
-    heard.header("Expires").parse().unwrap()
-}
+use crate::peer::Peer;
 
 /// 202 has a message; these servers are told by PUBLISH, nobody by NOTIFY.
 fn house(server: &Peer) -> House {
@@ -85,7 +37,8 @@ fn rfc3903_11_2_a_423_is_asked_again_at_once_for_min_expires_and_so_is_the_next_
     let third = server.transactions(3).remove(2);
     assert_eq!((third.counts().as_str(), asked(&third)), ("2/0 (0/0)", 120));
     mwid.until("accepted", |status| status["counters"]["published"] == 2);
-    assert_eq!(compositor.documents(), [("e2".to_owned(), "2/0 (0/0)".to_owned(), 120)]);
+    let [document] = &compositor.documents()[..] else { panic!("one document") };
+    assert_eq!((document.counts.as_str(), document.asked), ("2/0 (0/0)", 120));
 }
 
 #[test]
@@ -123,8 +76,8 @@ fn rfc3261_17_1_4_icmp_refused_goes_to_the_next_presence_server_at_once() {
     server.told("202", "2/0 (0/0)");
     mwid.until("accepted", |status| status["counters"]["published"] == 2);
     assert_eq!(mwid.count("does not listen at"), 1);
-    let [(_, counts, _)] = &compositor.documents()[..] else { panic!("one document") };
-    assert_eq!(counts, "2/0 (0/0)");
+    let [document] = &compositor.documents()[..] else { panic!("one document") };
+    assert_eq!(document.counts, "2/0 (0/0)");
 }
 
 #[test]
@@ -176,9 +129,8 @@ fn rfc3903_4_1_a_change_whose_200_is_lost_for_good_begins_afresh_and_leaves_a_mi
     mwid.until("afresh", |status| status["counters"]["published_afresh"] == 1);
     mwid.until("accepted", |status| status["counters"]["published"] == 2);
     let documents = compositor.documents();
-    assert_eq!(documents.last().unwrap().1, "2/0 (0/0)");
-    assert!(documents.iter().all(|it| it.1 == "2/0 (0/0)"), "{documents:?}");
-    assert!(documents.len() <= 2 && documents[0].2 <= 60, "{documents:?}");
+    assert!(documents.iter().all(|it| it.counts == "2/0 (0/0)"), "{documents:?}");
+    assert!(documents.len() == 2 && documents[0].asked <= 60, "{documents:?}");
     let tags: Vec<_> = server
         .transactions(4)
         .iter()

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 use serde_json::{Value as Json, json};
@@ -29,6 +30,7 @@ pub struct Document {
     pub etag: String,
     pub expires: u64,
     pub body: String,
+    pub ends: Instant,
 }
 
 /// What pua and the presence server remember.
@@ -68,9 +70,11 @@ impl OpenSips {
         Self::default()
     }
 
-    /// What the presence server has.
+    /// What the presence server has now, the newest last.
     pub fn documents(&self) -> Vec<Document> {
-        self.0.lock().unwrap().documents.clone()
+        let mut documents = self.0.lock().unwrap().documents.clone();
+        documents.retain(|it| it.ends > Instant::now());
+        documents
     }
 
     /// It starts again without `db_url`: pua has forgotten its tags, the presence server nothing.
@@ -115,7 +119,8 @@ impl OpenSips {
         state.known.insert(etag.clone());
         let expires = call.expires + 1;
         let Call { account, body, .. } = call;
-        state.documents.push(Document { account, etag: etag.clone(), expires, body });
+        let ends = Instant::now() + Duration::from_secs(expires);
+        state.documents.push(Document { account, etag: etag.clone(), expires, body, ends });
         Said::Reply("200 OK".to_owned(), Some((etag, expires)))
     }
 

@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
 #![allow(dead_code, reason = "each test binary uses its own part of the support")]
 
+#[path = "../support/compositor.rs"]
+mod compositor;
 #[path = "../support/daemon.rs"]
 mod house;
 #[path = "../support/peer.rs"]
@@ -13,6 +15,7 @@ mod peer;
 mod support;
 
 mod asking;
+mod cluster;
 mod daemon;
 mod https;
 mod kamailio;
