@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{ConfigErrors, Loaded, load};
+use crate::config::{ConfigError, ConfigErrors, Loaded, Problem, load};
+use crate::source::http;
 
 /// The outcome of a check, ready to be printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +18,17 @@ pub struct Checked {
     pub code: u8,
 }
 
-/// Checks a file. With `json`, stdout is one JSON object in both cases:
+/// Checks a file, and the certificate and key of `[http]` as the daemon does when it starts. With `json`, stdout is one JSON object in both cases:
 /// `{"file", "usable", "config", "warnings": [{"line", "text"}], "errors": [{"line", "text"}]}`.
 #[must_use]
 pub fn run_check(path: &Path, json: bool) -> Checked {
-    let outcome = load(path);
+    let outcome = load(path).and_then(|loaded| match http::check(&loaded.config.http) {
+        Ok(()) => Ok(loaded),
+        Err(error) => {
+            let errors = vec![ConfigError::of_file(Problem::Files(Box::new(error)))];
+            Err(ConfigErrors { file: path.to_owned(), errors })
+        }
+    });
     let stdout = if json { as_json(path, &outcome) } else { as_ini(path, &outcome) };
     match outcome {
         Ok(_) => Checked { stdout, stderr: String::new(), code: 0 },

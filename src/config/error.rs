@@ -58,6 +58,9 @@ impl ConfigError {
 /// What can be wrong with a configuration.
 #[derive(Debug, Error)]
 pub enum Problem {
+    /// The files that it names cannot be used: what `mwid check` looks at beyond the keys.
+    #[error(transparent)]
+    Files(Box<dyn std::error::Error + Send + Sync>),
     /// The file, or a password file, could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),

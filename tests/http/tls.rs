@@ -126,7 +126,15 @@ fn without_a_usable_certificate_mwid_does_not_start_and_says_why() {
         let mut mwid = house.launch();
         mwid.log(why);
         assert_eq!(mwid.ended(SOON).code(), Some(1));
+        // What would refuse to start is refused before.
+        let said = house.mwid(&["check"]);
+        assert!(said.code == 1 && said.out.is_empty() && said.err.contains(why), "{said:?}");
+        let said = house.mwid(&["check", "--json"]);
+        let checked: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!((said.code, &checked["usable"]), (1, &false.into()));
+        assert!(checked["errors"][0]["text"].as_str().unwrap().contains(why), "{said:?}");
     };
+    assert_eq!(house.mwid(&["check"]).code, 0);
     fs::write(house.path("cert"), "-----BEGIN RUBBISH-----\n").unwrap();
     refused(&house, "[http] tls_cert:");
     fs::write(house.path("cert"), made.cert.pem()).unwrap();

@@ -27,6 +27,12 @@ fn without_the_token_nothing_is_done_or_told() {
         "Authorization: c29tZXRoaW5n.secret~==\r\n",
         "Authorization: Basic c29tZXRoaW5n.secret~==\r\n",
         "Authorization: Bearer \u{fc}\r\n",
+        "Authorization: Basic \r\n",
+        // mwid:c29tZXRoaW5n.secret~=, the token alone, the token as the user, the header cut.
+        "Authorization: Basic bXdpZDpjMjl0WlhSb2FXNW4uc2VjcmV0fj0=\r\n",
+        "Authorization: Basic YzI5dFpYUm9hVzVuLnNlY3JldH49PQ==\r\n",
+        "Authorization: Basic YzI5dFpYUm9hVzVuLnNlY3JldH49PTo=\r\n",
+        "Authorization: Basic bXdpZDpjMjl0WlhSb2FXNW4uc2VjcmV0fj09\u{fc}\r\n",
         "Authorization: Bearer x\r\nAuthorization: Bearer c29tZXRoaW5n.secret~==\r\n",
         "X-Token: c29tZXRoaW5n.secret~==\r\n",
     ];
@@ -40,19 +46,25 @@ fn without_the_token_nothing_is_done_or_told() {
         ] {
             let response = ask_with(door, method, target, lines, BODY);
             response.refused(401, "token");
-            assert!(response.header("www-authenticate").unwrap().starts_with("Bearer "));
+            let head = response.head.to_ascii_lowercase();
+            for challenge in ["bearer realm=\"mwid\"", "basic realm=\"mwid\""] {
+                assert!(head.contains(&format!("\r\nwww-authenticate: {challenge}")), "{head}");
+            }
         }
     }
     for lines in [
         "Authorization: Bearer c29tZXRoaW5n.secret~==\r\n",
         "authorization: BEARER   c29tZXRoaW5n.secret~== \r\n",
+        // mwid: and the token; nobody: and the token.
+        "Authorization: Basic bXdpZDpjMjl0WlhSb2FXNW4uc2VjcmV0fj09\r\n",
+        "authorization: basic OmMyOXRaWFJvYVc1bi5zZWNyZXR+PT0= \r\n",
     ] {
         assert_eq!(ask_with(door, "PUT", SUMMARY, lines, BODY).status, 204);
     }
     proxy.shows("call", "1/0 (0/0)");
     let status = mwid.status();
     assert_eq!(status["http"]["unauthorized"], wrong.len() * 5);
-    assert_eq!(status["http"]["requests"], wrong.len() * 5 + 2);
+    assert_eq!(status["http"]["requests"], wrong.len() * 5 + 4);
     assert!(!mwid.logged().contains("c29tZXRoaW5n"), "the token is in the log");
 }
 

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, ReadError};
+use crate::config::{Config, Http, ReadError};
 use crate::control::Request;
 
 mod ask;
@@ -80,6 +80,14 @@ pub enum HttpError {
     /// The two do not fit, or are of a kind that rustls does not do.
     #[error("[http] tls_cert and tls_key cannot be used: {0}")]
     Tls(#[from] tokio_rustls::rustls::Error),
+}
+
+/// Whether the certificate and the key of `[http]` can be used.
+///
+/// # Errors
+/// [`HttpError`] with what [`Door::open`] would say.
+pub fn check(settings: &Http) -> Result<(), HttpError> {
+    Tls::load(settings).map(drop)
 }
 
 /// How the door is, for `status`.

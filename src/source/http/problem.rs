@@ -18,13 +18,13 @@ const RETRY: &str = "5";
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl ToString) -> Self {
         let detail = detail.to_string().chars().take(MAX_DETAIL).collect();
-        Self { status, detail, header: None }
+        Self { status, detail, headers: Vec::new() }
     }
 
     /// Not now, but perhaps soon.
@@ -33,10 +33,11 @@ impl Problem {
             .with(RETRY_AFTER, HeaderValue::from_static(RETRY))
     }
 
-    /// No token, or a wrong one (RFC 6750 §3).
+    /// No token, or a wrong one (RFC 6750 §3, RFC 7617 §2).
     pub(super) fn unauthorized(challenge: &'static str, detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
             .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"mwid\""))
     }
 
     /// The resource has only these methods.
@@ -46,7 +47,7 @@ impl Problem {
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.headers.push((name, value));
         self
     }
 }
@@ -66,14 +67,14 @@ impl From<Refusal> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, detail, header } = self;
+        let Self { status, detail, headers } = self;
         // Without a type the title is what the status means (RFC 9457 §4.2.1).
         let title = status.canonical_reason().unwrap_or_default();
         let body = json!({ "title": title, "status": status.as_u16(), "detail": detail });
         let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
         let mut response = (status, kind, body.to_string()).into_response();
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, value);
+        for (name, value) in headers {
+            response.headers_mut().append(name, value);
         }
         response
     }
