@@ -38,6 +38,7 @@ fn rfc3903_11_2_a_423_is_asked_again_at_once_for_min_expires_and_so_is_the_next_
     assert_eq!((third.counts().as_str(), asked(&third)), ("2/0 (0/0)", 120));
     mwid.until("accepted", |status| status["counters"]["published"] == 2);
     let [document] = &compositor.documents()[..] else { panic!("one document") };
+    assert_eq!(document.account, "sip:202@example.com");
     assert_eq!((document.counts.as_str(), document.asked), ("2/0 (0/0)", 120));
 }
 
