@@ -1,11 +1,12 @@
 //! 10,000 connections at once.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
 use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::client::{address, ask, house};
+use crate::client::{address, ask, connect, house};
 use crate::house::MWID;
 use crate::peer::Peer;
 
@@ -55,4 +56,22 @@ fn ten_thousand_connections_take_nothing_from_the_phones() {
     drop(flood);
     assert_eq!(ask(door, "GET", "/v1/status", "").status, 200);
     assert!(!mwid.logged().contains("cannot accept"), "{}", mwid.logged());
+}
+
+#[test]
+fn of_silent_clients_at_all_places_the_oldest_makes_room_for_one_that_speaks() {
+    allow_open_files();
+    let proxy = Peer::silent();
+    let house = house(&proxy);
+    let mwid = house.start();
+    let door = address(&mwid);
+    let mut oldest = connect(door);
+    let _silent: Vec<_> = (0..510).map(|_| connect(door)).collect();
+    mwid.until("full", |status| status["http"]["connections"] == 511);
+    let mut youngest = connect(door);
+    assert_eq!(ask(door, "GET", "/v1/status", "").status, 200);
+    assert_eq!(oldest.read(&mut [0; 1]).unwrap(), 0, "it is closed");
+    youngest.set_nonblocking(true).unwrap();
+    let waits = youngest.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock, "the youngest stays");
 }

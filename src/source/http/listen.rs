@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,9 +18,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::HttpError;
+use super::guests::{Guest, Guests};
 use super::tls::Tls;
 
-/// Connections at once, on all addresses; more wait in the kernel's queue. With the control
+/// Connections at once, on all addresses; more wait in the kernel's queue, until one ends or the one
+/// that has been silent for longest is sent away (guests.rs). With the control
 /// socket's clients still below the 1,024 files that a process may have open.
 pub(super) const MAX_CONNECTIONS: usize = 512;
 
@@ -63,6 +66,7 @@ pub(super) struct Hall {
     pub(super) tls: Option<Tls>,
     pub(super) router: Router,
     pub(super) places: Arc<Semaphore>,
+    pub(super) guests: Guests,
     /// Closed when the door is.
     pub(super) end: watch::Receiver<()>,
 }
@@ -112,14 +116,19 @@ impl Hall {
     async fn accept(self, socket: Arc<TcpListener>) {
         let mut failing = false;
         loop {
-            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            let Some(place) = self.guests.place(&self.places).await else { return };
             match socket.accept().await {
                 Ok((stream, peer)) => {
                     failing = false;
-                    let hall = self.clone();
+                    let (hall, guest) = (self.clone(), self.guests.enter());
                     tokio::spawn(async move {
-                        if let Err(error) = hall.serve(stream).await {
-                            tracing::debug!(%peer, "an HTTP connection ended: {error}");
+                        tokio::select! {
+                            ended = hall.serve(stream, &guest) => if let Err(error) = ended {
+                                tracing::debug!(%peer, "an HTTP connection ended: {error}");
+                            },
+                            () = guest.sent_away() => {
+                                tracing::debug!(%peer, "a silent HTTP connection made room");
+                            }
                         }
                         drop(place);
                     });
@@ -134,20 +143,34 @@ impl Hall {
         }
     }
 
-    async fn serve(self, stream: TcpStream) -> io::Result<()> {
+    async fn serve(self, stream: TcpStream, guest: &Guest) -> io::Result<()> {
         // Answers are one small packet each.
         stream.set_nodelay(true)?;
         match self.tls.clone() {
             Some(tls) => {
                 let shaken = timeout(PATIENCE, tls.acceptor().accept(stream)).await?;
-                self.converse(shaken?).await
+                self.converse(shaken?, guest, LIFETIME).await
             }
-            None => self.converse(stream).await,
+            None => self.converse(stream, guest, LIFETIME).await,
         }
     }
 
-    async fn converse(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-        let service = TowerToHyperService::new(self.router);
+    async fn converse(
+        mut self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        guest: &Guest,
+        lifetime: Duration,
+    ) -> io::Result<()> {
+        let router = TowerToHyperService::new(self.router);
+        let service = service_fn(|request| {
+            guest.is_heard();
+            let answer = router.call(request);
+            async move {
+                let answer = answer.await;
+                guest.is_silent();
+                answer
+            }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
@@ -157,9 +180,46 @@ impl Hall {
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
             _ = self.end.changed() => {}
-            () = sleep(LIFETIME) => {}
+            () = sleep(lifetime) => {}
         }
         connection.as_mut().graceful_shutdown();
         timeout(LAST_REQUEST, connection).await?.map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// However busy it is: its client connects anew then, and whoever reads nothing ends too.
+    #[tokio::test]
+    async fn a_connection_ends_after_its_lifetime_and_its_last_request_is_answered() {
+        const LIFETIME: Duration = Duration::from_millis(300);
+        let (_open, end) = watch::channel(());
+        let router = Router::new().fallback(async || "x");
+        let (places, guests) = (places(), Guests::default());
+        let hall = Hall { tls: None, router, places, guests: guests.clone(), end };
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let guest = guests.enter();
+        let began = tokio::time::Instant::now();
+        let served = tokio::spawn(async move { hall.converse(server, &guest, LIFETIME).await });
+        let (mut asked, mut answers) = (0, Vec::new());
+        // One request after the other, for as long as somebody takes them.
+        loop {
+            if client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_err() {
+                break;
+            }
+            asked += 1;
+            let mut part = [0; 4096];
+            match client.read(&mut part).await {
+                Ok(0) | Err(_) => break,
+                Ok(length) => answers.extend_from_slice(&part[..length]),
+            }
+        }
+        assert!(began.elapsed() >= LIFETIME);
+        served.await.unwrap().unwrap();
+        let answered = answers.windows(15).filter(|it| it == b"HTTP/1.1 200 OK").count();
+        assert!(answered + 1 >= asked && answered > 1, "{answered} of {asked}");
     }
 }

@@ -25,6 +25,7 @@ use crate::control::Request;
 mod ask;
 mod body;
 mod desk;
+mod guests;
 mod json;
 mod listen;
 mod problem;
@@ -39,6 +40,7 @@ pub use ask::{
 };
 
 use desk::Desk;
+use guests::Guests;
 use listen::Listener;
 use tls::Tls;
 
@@ -137,6 +139,7 @@ pub struct Door {
     accepting: Vec<JoinHandle<()>>,
     tls: Option<Tls>,
     places: Arc<Semaphore>,
+    guests: Guests,
     counters: Arc<Counters>,
     /// Dropped: every connection ends after its present request.
     _open: watch::Sender<()>,
@@ -162,12 +165,15 @@ impl Door {
         let kept = old.map_or(&[][..], |old| &old.listeners);
         let listeners = listen::bind(&config.http.listen, kept)?;
         let places = old.map_or_else(listen::places, |old| old.places.clone());
+        let guests = old.map(|old| old.guests.clone()).unwrap_or_default();
         let counters = old.map_or_else(Arc::default, |old| old.counters.clone());
         let (open, end) = watch::channel(());
         let router = routes::router(Desk::new(config, asks, requests, counters.clone()));
-        let hall = listen::Hall { tls: tls.clone(), router, places: places.clone(), end };
+        let (places_of, guests_of) = (places.clone(), guests.clone());
+        let hall =
+            listen::Hall { tls: tls.clone(), router, places: places_of, guests: guests_of, end };
         let accepting = listeners.iter().map(|listener| hall.clone().open(listener)).collect();
-        Ok(Some(Self { listeners, accepting, tls, places, counters, _open: open }))
+        Ok(Some(Self { listeners, accepting, tls, places, guests, counters, _open: open }))
     }
 
     /// Whether both show the same certificate.
