@@ -303,6 +303,22 @@ impl Config {
             false => &self.publish.server,
         }
     }
+
+    /// Whom a way that publishes asks, passwords masked; `None` where it is not configured.
+    #[must_use]
+    pub fn server_of(&self, way: Way) -> Option<String> {
+        match way {
+            Way::Notify => None,
+            Way::Publish => {
+                let servers = self.publish_servers().iter().map(ToString::to_string);
+                let servers = servers.collect::<Vec<_>>().join(", ");
+                (!servers.is_empty()).then_some(servers)
+            }
+            Way::OpensipsMi => self.opensips_mi.url.as_ref().map(ToString::to_string),
+            Way::KamailioRpc => self.kamailio_rpc.url.as_ref().map(ToString::to_string),
+            Way::Sipx => self.sipx.publisher.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 /// `[agent]`: mwid's own presence agent, which phones subscribe to.

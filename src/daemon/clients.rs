@@ -15,9 +15,14 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Makes them all, before any takes the place of an old one.
-    pub(super) fn prepare(old: &Config, new: &Config) -> Result<Self, String> {
+    pub(super) fn prepare(
+        old: &Config,
+        new: &Config,
+        publishers: &Publishers,
+    ) -> Result<Self, String> {
         let asker = (new.sipx != old.sipx).then(|| Asker::new(new)).transpose();
-        let publishers = (!Publishers::are_same(old, new)).then(|| Publishers::new(new));
+        let is_other = !Publishers::are_same(old, new);
+        let publishers = is_other.then(|| Publishers::new(new, Some((publishers, old))));
         Ok(Self {
             asker: asker.map_err(|error| error.to_string())?,
             publishers: publishers.transpose().map_err(|error| error.to_string())?,

@@ -10,6 +10,7 @@ use mwid_core::mailbox::{Account, Mailbox, NameError};
 use mwid_core::message::MessageError;
 use serde::Serialize;
 
+use super::ways::Failing;
 use crate::dialogs::StoreError;
 
 /// Counters since the start. They only grow.
@@ -72,6 +73,8 @@ pub(super) struct Said {
     floods: HashSet<IpAddr>,
     flood: Option<Instant>,
     not_sent: Option<Instant>,
+    /// The ways that fail.
+    pub(super) failing: Failing,
 }
 
 impl Said {

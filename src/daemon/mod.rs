@@ -53,6 +53,7 @@ mod requests;
 mod show;
 mod sources;
 mod status;
+mod ways;
 mod work;
 
 use agent::Presence;
@@ -169,7 +170,7 @@ impl Daemon {
         let (request, requests) = mpsc::channel(16);
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
-        let (asker, publishers) = (Asker::new(&config)?, Publishers::new(&config)?);
+        let (asker, publishers) = (Asker::new(&config)?, Publishers::new(&config, None)?);
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
@@ -389,6 +390,7 @@ impl Daemon {
         }
         let deadline = Instant::now() + self.config.timers.shutdown;
         self.delivery.abandon_waiting();
+        self.publishers.close();
         self.drain_reports();
         let in_flight = self.delivery.in_flight();
         if in_flight > 0 {

@@ -8,6 +8,7 @@ use mwid_core::publication::{Order, Outcome, Wish};
 use mwid_core::reconciler::Urgency;
 use serde_json::json;
 
+use super::ways::News;
 use super::work::Done;
 use super::{Daemon, watch};
 use crate::clock::unix;
@@ -53,14 +54,18 @@ impl Daemon {
         elapsed: Duration,
         now: Instant,
     ) {
-        let Published { outcome, answer } = published;
+        let news = self.said.failing.note(order.way, &published);
+        let Published { outcome, answer, .. } = published;
         self.ledger.published(order, &outcome, unix());
-        self.say_published(order, &outcome, &answer, elapsed);
+        self.say_published(order, &outcome, &answer, elapsed, &news);
         self.tell_publication(order, &outcome, &answer);
         if !matches!(outcome, Outcome::Accepted { .. }) {
             self.reconciler.explain(order.way, &order.account, &answer);
         }
         self.reconciler.handle_published(order.way, &order.account, outcome, now);
+        if matches!(news, News::Works { was_silent: true }) {
+            self.reconciler.hurry_way(order.way);
+        }
     }
 
     /// Another configuration is in force: accounts may be told by other ways now. What is published by
@@ -90,7 +95,14 @@ impl Daemon {
         }
     }
 
-    fn say_published(&mut self, order: &Order, outcome: &Outcome, answer: &str, elapsed: Duration) {
+    fn say_published(
+        &mut self,
+        order: &Order,
+        outcome: &Outcome,
+        answer: &str,
+        elapsed: Duration,
+        news: &News,
+    ) {
         let Order { way, account, wish, .. } = order;
         let (counters, ms) = (&mut self.counters, elapsed.as_millis());
         match (outcome, wish) {
@@ -112,8 +124,15 @@ impl Daemon {
             }
             (Outcome::Again | Outcome::Later(_), _) => {
                 counters.publications_retried += 1;
-                tracing::info!(%account, %way, ms, "not published, will be tried again: {answer}");
+                if matches!(news, News::Fails) {
+                    tracing::warn!(%account, %way, ms, "not published, will be tried again: {answer}; until {way} works again, MWID_LOG=debug shows more of this");
+                } else {
+                    tracing::debug!(%account, %way, ms, "not published, will be tried again: {answer}");
+                }
             }
+        }
+        if matches!(news, News::Works { .. }) {
+            tracing::info!(%way, "{way} works again");
         }
     }
 

@@ -230,7 +230,7 @@ impl Daemon {
         let store = store.transpose().map_err(|error| error.to_string())?;
         let door = self.doorway.prepare(&new).map_err(|error| error.to_string())?;
 
-        let clients = Clients::prepare(&old, &new)?;
+        let clients = Clients::prepare(&old, &new, &self.publishers)?;
 
         let mut changed = Vec::new();
         self.replace_agent(&new, &mut changed)?;

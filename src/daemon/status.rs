@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use mwid_core::publication::Way;
 use mwid_core::reconciler::Census;
 use serde_json::{Value, json};
 
 use super::Daemon;
+use super::ways::WayStatus;
 use crate::cluster::Health;
 use crate::control::Answer;
 use crate::dialogs::watch::{Watch, WatchHealth};
@@ -20,6 +22,7 @@ pub(super) struct Snapshot {
     census: Census,
     suspended: Vec<String>,
     in_flight: usize,
+    ways: Vec<WayStatus>,
     /// Each source, and how it is.
     sources: Vec<(&'static str, String, Value)>,
     /// `None` where no phone is told by NOTIFY.
@@ -34,7 +37,6 @@ impl Daemon {
     pub(super) fn snapshot(&self) -> Snapshot {
         let census = self.reconciler.census();
         let suspended = self.delivery.suspended(Instant::now());
-        let sip = self.delivery.stats();
         let spool = self.spool.as_ref().map(Spool::health);
         let ami = self.ami.as_ref().map(Ami::health);
         let unused = || ("spool", "not used".to_owned(), Value::Null);
@@ -55,7 +57,7 @@ impl Daemon {
             "pid": std::process::id(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "socket": self.transport.local().to_string(),
-            "proxies": self.config.general.proxy.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "proxies": self.proxies(),
             "suspended_proxies": suspended,
             "mailboxes": self.mailboxes.len(),
             "lamps": {
@@ -66,12 +68,7 @@ impl Daemon {
                 "known": census.publications, "accepted": census.published,
                 "waiting": census.publications.saturating_sub(census.published),
             },
-            "sip": {
-                "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
-                "timed_out": sip.timed_out, "unreachable": sip.unreachable,
-                "not_sent": sip.not_sent, "strays": sip.strays,
-                "requests": sip.requests, "garbage": sip.garbage,
-            },
+            "sip": self.sip_facts(),
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
             "counters": self.counters,
             "debug": self.debug,
@@ -80,6 +77,7 @@ impl Daemon {
             database: self.config.database.url.to_string(),
             census,
             suspended,
+            ways: self.ways_status(),
             in_flight: self.delivery.in_flight(),
             sources: [spool_line]
                 .into_iter()
@@ -92,6 +90,26 @@ impl Daemon {
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
             data,
         }
+    }
+}
+
+impl Daemon {
+    fn sip_facts(&self) -> Value {
+        let sip = self.delivery.stats();
+        json!({
+            "notifies": sip.started, "copies": sip.copies, "answers": sip.answers,
+            "timed_out": sip.timed_out, "unreachable": sip.unreachable,
+            "not_sent": sip.not_sent, "strays": sip.strays,
+            "requests": sip.requests, "garbage": sip.garbage,
+        })
+    }
+
+    /// The proxies, where anything goes to them.
+    fn proxies(&self) -> Vec<String> {
+        let publishes = self.config.delivery.uses(Way::Publish);
+        let is_asked = self.watch.is_some() || publishes && self.config.publish.server.is_empty();
+        let proxies = self.config.general.proxy.iter().filter(|_| is_asked);
+        proxies.map(ToString::to_string).collect()
     }
 }
 
@@ -109,6 +127,7 @@ fn troubles(snapshot: &Snapshot, database: Option<&StoreError>) -> Vec<String> {
     if snapshot.data["ledger"]["error"].is_string() {
         say("the ledger cannot be written");
     }
+    snapshot.ways.iter().filter_map(|way| way.trouble.as_ref()).for_each(|words| say(words));
     if !snapshot.suspended.is_empty() {
         say(&format!("{} does not answer", snapshot.suspended.join(", ")));
     }
@@ -124,14 +143,14 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
     if !troubles.is_empty() {
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }
-    let Snapshot {
-        database, census, suspended, in_flight, sources, watch, cluster, mut data, ..
-    } = snapshot;
+    let (census, in_flight) = (snapshot.census, snapshot.in_flight);
+    let Snapshot { database, suspended, ways, sources, watch, cluster, mut data, .. } = snapshot;
     data["troubles"] = json!(troubles);
     lines.push(format!("  mwid {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id()));
     let (line, facts) = database_line(&database, probe.as_ref());
     lines.push(line);
     data["database"] = facts;
+    let tells_dialogs = watch.is_some();
     if let Some((text, health)) = watch {
         lines.push(format!("  subscriptions: {text}"));
         data["watch"] = health;
@@ -152,17 +171,15 @@ pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>
     if let Some(error) = data["ledger"]["error"].as_str() {
         lines.push(format!("  ledger: cannot be written: {error}"));
     }
-    lines.push(proxy_line(&data, &suspended));
+    if tells_dialogs || data["proxies"][0].is_string() {
+        lines.push(proxy_line(&data, &suspended));
+    }
     lines.push(format!(
         "  lamps: {} accounts, {} phones seen, {} of them up to date, {} gone by their own word, {in_flight} NOTIFYs in flight, {} accounts waiting",
         census.accounts, census.dialogs, census.delivered, census.dead, census.waiting
     ));
-    if census.publications > 0 {
-        lines.push(format!(
-            "  publications: {}, {} of them accepted",
-            census.publications, census.published
-        ));
-    }
+    data["publications"]["ways"] = ways.iter().map(|way| way.data.clone()).collect();
+    lines.extend(ways.into_iter().map(|way| way.line));
     data["enabled"] = json!(enabled);
     Answer { text: lines.join("\n"), data, code }
 }

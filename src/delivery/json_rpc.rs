@@ -18,6 +18,8 @@ pub(super) enum Reply {
     Error { code: i64, message: String },
     /// No answer of JSON-RPC, in words, and when to ask again.
     None(String, Option<Duration>),
+    /// No answer at all, and why.
+    Silent(String),
 }
 
 /// Calls a method.
@@ -33,7 +35,7 @@ pub(super) async fn call(http: &HttpClient, method: &str, params: Json) -> Reply
     };
     match http.ask(ask).await {
         Ok(answer) => read(&answer, id),
-        Err(error) => Reply::None(error.to_string(), None),
+        Err(error) => Reply::Silent(error.to_string()),
     }
 }
 

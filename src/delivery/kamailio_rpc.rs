@@ -60,7 +60,7 @@ impl KamailioRpc {
         };
         let answer = match self.http.ask(ask).await {
             Ok(answer) => answer,
-            Err(error) => return Reply::None(error.to_string(), None),
+            Err(error) => return Reply::Silent(error.to_string()),
         };
         match xml_rpc::read_answer(&answer.body) {
             Ok(Answer::Result(members)) => Reply::Result(json!(members)),
@@ -125,6 +125,7 @@ fn said(reply: Reply, call: &Call<'_>) -> Said {
         }
         Reply::Error { code, message } => return Said::Failed(format!("{code} {message}"), None),
         Reply::None(words, wait) => return Said::Failed(words, wait),
+        Reply::Silent(words) => return Said::Silent(words),
     };
     let members: BTreeMap<String, String> =
         result.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect();

@@ -16,6 +16,7 @@ pub(crate) use credentials::masked;
 mod hops;
 mod json_rpc;
 pub mod kamailio_rpc;
+mod line;
 mod mi_lines;
 mod mi_transport;
 pub mod opensips_mi;
@@ -64,6 +65,8 @@ pub struct Published {
     pub outcome: publication::Outcome,
     /// What happened, in words: `200 OK`, `no answer`, …
     pub answer: String,
+    /// Its server gave no answer at all: the next account's step will not fare better.
+    pub is_silent: bool,
 }
 
 /// How much of a strange answer goes into the log, in characters.

@@ -92,6 +92,7 @@ impl OpensipsMi {
             }
             json_rpc::Reply::Error { code, message } => refused(code, &message),
             json_rpc::Reply::None(words, wait) => Said::Failed(words, wait),
+            json_rpc::Reply::Silent(words) => Said::Silent(words),
         }
     }
 
@@ -99,7 +100,10 @@ impl OpensipsMi {
         let asked = tokio::time::timeout(self.settings.timeout, self.lines(lines, call)).await;
         let bytes = match asked.unwrap_or(Err(MiError::Timeout(self.settings.timeout))) {
             Ok(bytes) => bytes,
-            Err(error) => return Said::Failed(error.to_string(), None),
+            Err(error @ (MiError::Line(_) | MiError::TooLong(_) | MiError::TooMuch)) => {
+                return Said::Failed(error.to_string(), None);
+            }
+            Err(error) => return Said::Silent(error.to_string()),
         };
         let Some(reply) = mi_lines::read(&bytes) else {
             let words = cut(&String::from_utf8_lossy(&bytes));

@@ -56,6 +56,8 @@ pub(super) enum Said {
     Unknown(String),
     /// Something else, in words.
     Failed(String, Option<Duration>),
+    /// Nothing, and why.
+    Silent(String),
 }
 
 /// A user agent that can be asked.
@@ -125,18 +127,18 @@ fn call<'a>(
 }
 
 fn published(wish: Wish, said: Said) -> Published {
-    match (wish, said) {
+    let (outcome, answer) = match (wish, said) {
         (Wish::Remove, Said::Done { answer, .. }) => {
-            Published { outcome: Outcome::Accepted { etag: None, expires: None }, answer }
+            (Outcome::Accepted { etag: None, expires: None }, answer)
         }
         (_, Said::Done { expires: Some(Duration::ZERO), answer, .. }) => {
             // It would be gone at once, and asked for again at once.
-            Published { outcome: Outcome::Later(None), answer: format!("{answer}, for 0 seconds") }
+            (Outcome::Later(None), format!("{answer}, for 0 seconds"))
         }
-        (_, Said::Done { etag, expires, answer }) => {
-            Published { outcome: Outcome::Accepted { etag, expires }, answer }
-        }
-        (_, Said::Unknown(answer)) => Published { outcome: Outcome::Stale, answer },
-        (_, Said::Failed(answer, wait)) => Published { outcome: Outcome::Later(wait), answer },
-    }
+        (_, Said::Done { etag, expires, answer }) => (Outcome::Accepted { etag, expires }, answer),
+        (_, Said::Unknown(answer)) => (Outcome::Stale, answer),
+        (_, Said::Failed(answer, wait)) => (Outcome::Later(wait), answer),
+        (_, Said::Silent(answer)) => return Published::silent(answer),
+    };
+    Published { outcome, answer, is_silent: false }
 }

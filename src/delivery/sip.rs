@@ -375,7 +375,11 @@ impl SipDelivery {
                         self.publisher.refused(&order, name, it.code, &it.reason);
                     }
                     let outcome = outcome.unwrap_or_else(|| otherwise(verdict));
-                    self.published.push_back((order, Published { outcome, answer }, elapsed));
+                    self.published.push_back((
+                        order,
+                        Published { outcome, answer, is_silent: false },
+                        elapsed,
+                    ));
                 }
             }
         }
@@ -461,7 +465,7 @@ impl SipDelivery {
                 self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
             }
             Job::Publish(order) => {
-                let published = Published { outcome: otherwise(verdict), answer };
+                let published = Published { outcome: otherwise(verdict), answer, is_silent: false };
                 self.published.push_back((order, published, elapsed));
             }
         }

@@ -68,13 +68,15 @@ impl Sipx {
             Ok(answer) if answer.is_success() => Published {
                 outcome: Outcome::Accepted { etag: None, expires: None },
                 answer: format!("HTTP {}", answer.status),
+                is_silent: false,
             },
             Ok(answer) => {
                 let body = cut(&String::from_utf8_lossy(&answer.body));
                 let words = format!("HTTP {}: {body:?}", answer.status);
-                Published { outcome: Outcome::Later(answer.retry_after), answer: words }
+                let outcome = Outcome::Later(answer.retry_after);
+                Published { outcome, answer: words, is_silent: false }
             }
-            Err(error) => Published { outcome: Outcome::Later(None), answer: error.to_string() },
+            Err(error) => Published::silent(error.to_string()),
         }
     }
 

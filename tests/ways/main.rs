@@ -20,6 +20,7 @@ mod daemon;
 mod https;
 mod kamailio;
 mod opensips;
+mod silence;
 mod sipx;
 mod trouble;
 

@@ -123,7 +123,7 @@ impl Reconciler {
             dialogs: self.dialogs.len(),
             in_flight: self.in_flight,
             publications: self.publications.len(),
-            published: self.published(),
+            published: self.tallies().iter().map(|(_, _, current)| current).sum(),
             ..Census::default()
         };
         for dialog in self.dialogs.values() {

@@ -334,13 +334,22 @@ impl Reconciler {
         }
     }
 
-    /// How many publications are as they should be.
-    pub(super) fn published(&self) -> usize {
-        let states = self.publications.states.iter();
-        let is_current = |(key, state): &(&Key, &State)| {
-            state.accepted.is_some() && state.accepted == self.wanted(key)
-        };
-        states.filter(is_current).count()
+    /// Of each way, how many publications there are and how many are as they should be.
+    #[must_use]
+    pub fn tallies(&self) -> [(Way, usize, usize); Way::ALL.len()] {
+        let mut tallies = Way::ALL.map(|way| (way, 0, 0));
+        for (key, state) in &self.publications.states {
+            let is_current = state.accepted.is_some() && state.accepted == self.wanted(key);
+            let (_, known, current) = &mut tallies[key.1 as usize];
+            *known += 1;
+            *current += usize::from(is_current);
+        }
+        tallies
+    }
+
+    /// A server that gave no answer gives answers: whatever waits to be tried again need not.
+    pub fn hurry_way(&mut self, way: Way) {
+        self.end_pauses(|key| key.1 == way);
     }
 
     /// Between half and four fifths of the time that is left, so that they do not come all at once.
@@ -394,10 +403,10 @@ impl Reconciler {
         }
     }
 
-    /// Ends every pause.
-    pub(super) fn hurry_publications(&mut self) {
+    /// Ends the pauses of these.
+    pub(super) fn end_pauses(&mut self, of: impl Fn(&Key) -> bool) {
         let publications = &mut self.publications;
-        for (key, state) in &mut publications.states {
+        for (key, state) in publications.states.iter_mut().filter(|(key, _)| of(key)) {
             if state.pause.take().is_some() {
                 publications.changed.push_back(key.clone());
             }
