@@ -26,6 +26,11 @@ impl Jitter {
         let percent = 75 + u32::try_from(self.next() % 51).unwrap_or(25);
         pause * percent / 100
     }
+
+    /// A duration from nothing to the given one, so that many who begin at once do not begin as one.
+    pub fn within(&mut self, longest: Duration) -> Duration {
+        longest * u32::try_from(self.next() % 1000).unwrap_or(0) / 1000
+    }
 }
 
 /// Growing pauses between retries: doubling from `min` to `max`.

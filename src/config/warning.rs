@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mwid_core::mailbox::Mailbox;
 use thiserror::Error;
@@ -11,7 +12,7 @@ use super::parse::Given;
 use super::secrets::{
     of_ami, of_cluster, of_database, of_door, of_general, of_http, of_subscribers,
 };
-use super::{Config, Control, FindBy, Origin, RequestUri, Secret, host};
+use super::{Config, Control, FindBy, Origin, RequestUri, Scope, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
 /// about 40 of them.
@@ -104,6 +105,14 @@ pub enum WarningKind {
         /// The length of the command.
         length: usize,
     },
+    /// Nodes give CSeqs by the clock, in seconds.
+    #[error(
+        "[timers] min_interval = {millis} with [cluster]: a phone that is told more than once a second for long outruns the seconds of the database's clock, by which a node that takes over chooses its first CSeq; write 1000 or more"
+    )]
+    QuickCluster {
+        /// `min_interval`, in milliseconds.
+        millis: u128,
+    },
     /// A token that everybody on the way can read.
     #[error(
         "[http] {address} without TLS: everybody on the way can read the token; set tls_cert and tls_key, or put a proxy with TLS in front of 127.0.0.1"
@@ -155,6 +164,11 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     };
     if let Some(find_by) = find_by {
         push("database", "find_by", WarningKind::FindByNeedsIndex { find_by });
+    }
+    let interval = config.timers.min_interval;
+    if config.spool.scope != Scope::Single && interval < Duration::from_secs(1) {
+        let kind = WarningKind::QuickCluster { millis: interval.as_millis() };
+        push("timers", "min_interval", kind);
     }
     for (mailbox, _) in config.accounts.mailboxes.iter().filter(|(_, to)| to.is_empty()) {
         let kind = WarningKind::MailboxWithoutAccount { mailbox: mailbox.clone() };

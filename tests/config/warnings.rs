@@ -63,6 +63,11 @@ const RISKS: &[(&str, usize, &str)] = &[
         "[control] is not at its defaults; write in voicemail.conf: externnotify = mwid-externnotify --socket '/run/x y/e' --drop /d",
     ),
     (
+        "[spool]\nscope = own\n[timers]\nmin_interval = 500",
+        8,
+        "[timers] min_interval = 500 with [cluster]: a phone that is told more than once a second for long outruns the seconds of the database's clock, by which a node that takes over chooses its first CSeq; write 1000 or more",
+    ),
+    (
         "[http]\nlisten = 127.0.0.1:80, 192.0.2.1:80\ntoken = x",
         6,
         "[http] 192.0.2.1:80 without TLS: everybody on the way can read the token; set tls_cert and tls_key, or put a proxy with TLS in front of 127.0.0.1",

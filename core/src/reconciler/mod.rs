@@ -45,6 +45,10 @@ pub use view::{Progress, PublicationView};
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.
 const MAX_CHECKS: u8 = 2;
 
+/// A crowd that is to be caught up with is begun with at a random moment within this: several mwid
+/// that start, or see a database come back, at the same moment do not ask as one.
+const SPREAD: Duration = Duration::from_secs(2);
+
 /// What governs the pace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -144,6 +148,8 @@ pub struct Reconciler {
     /// From before a restart; taken when the dialog is seen again.
     remembered: Memory,
     lookups: Queue<Account>,
+    /// When the crowd that is in line for a look-up is begun with.
+    crowd: Option<Instant>,
     publications: Publications,
     ready: Queue<Ready>,
     answers: VecDeque<Action>,
@@ -167,6 +173,7 @@ impl Reconciler {
             dialogs: HashMap::new(),
             remembered: Memory::default(),
             lookups: Queue::new(),
+            crowd: None,
             publications: Publications::default(),
             ready: Queue::new(),
             answers: VecDeque::new(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::queue::Urgency;
 use super::state::Phase;
-use super::{Action, Ready, Reconciler};
+use super::{Action, Ready, Reconciler, SPREAD};
 use crate::dialog::RowId;
 
 impl Reconciler {
@@ -26,7 +26,7 @@ impl Reconciler {
                 }
             }
             if self.finding < self.settings.max_lookups {
-                return self.find();
+                return self.find(now);
             }
         }
         None
@@ -39,12 +39,30 @@ impl Reconciler {
         let check = self.checks.front().map(|(at, _)| *at);
         let may_claim = !self.ready.is_empty() && self.in_flight < self.settings.max_in_flight;
         let token = may_claim.then(|| self.rate.next(now));
-        timer.into_iter().chain(check).chain(self.publications.poll_timeout()).chain(token).min()
+        let crowd = self.crowd.filter(|at| *at > now);
+        timer
+            .into_iter()
+            .chain(check)
+            .chain(crowd)
+            .chain(self.publications.poll_timeout())
+            .chain(token)
+            .min()
     }
 
-    fn find(&mut self) -> Option<Action> {
+    /// Whether a crowd is in line whose moment has not come. More than the rate gives at once is one.
+    fn holds_crowd(&mut self, now: Instant) -> bool {
+        let waiting = self.lookups.catching_up();
+        if waiting == 0 {
+            self.crowd = None;
+        } else if self.crowd.is_none() && waiting > self.settings.rate as usize / 10 {
+            self.crowd = Some(now + self.jitter.within(SPREAD));
+        }
+        self.crowd.is_some_and(|at| now < at)
+    }
+
+    fn find(&mut self, now: Instant) -> Option<Action> {
         // What was found waits in memory for the rate limit: do not find ahead of it.
-        let fresh_only = self.ready.len() >= self.settings.max_in_flight;
+        let fresh_only = self.holds_crowd(now) || self.ready.len() >= self.settings.max_in_flight;
         while let Some(account) = self.lookups.pop(fresh_only) {
             let Some(state) = self.accounts.get_mut(&account) else { continue };
             // A fresh change of an account that already waited stands in both lines.

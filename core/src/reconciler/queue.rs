@@ -61,6 +61,11 @@ impl<T> Queue<T> {
         self.fresh.len() + self.due.len() + self.catch_up.len()
     }
 
+    /// How many of them are only to be caught up with.
+    pub(super) fn catching_up(&self) -> usize {
+        self.catch_up.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

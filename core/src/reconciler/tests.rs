@@ -447,7 +447,7 @@ fn fresh_news_go_ahead_of_catching_up() {
     for user in &users {
         rig.reconciler.set(&account(user), new(1), Urgency::CatchUp, false);
     }
-    assert_eq!(rig.sent().len(), 1, "a tenth of the rate at once");
+    assert_eq!(rig.next().unwrap().1.len(), 1, "a tenth of the rate at once");
     rig.reconciler.set(&account("49"), new(2), Urgency::Fresh, false);
     let (_, sent) = rig.next().unwrap();
     assert_eq!(sent, [(49, 2, 2)]);
@@ -460,9 +460,11 @@ fn the_rate_holds_over_all_dialogs() {
     for user in 0..300 {
         rig.reconciler.set(&account(&user.to_string()), new(1), Urgency::CatchUp, false);
     }
-    let mut times = Vec::new();
+    let (mut times, mut begun) = (Vec::new(), None);
     while let Some((at, sent)) = rig.next() {
-        times.extend(sent.iter().map(|_| at));
+        // Counted from the first: a crowd is begun with at a random moment.
+        let first = *begun.get_or_insert(at);
+        times.extend(sent.iter().map(|_| at - first));
         sent.iter().for_each(|(row, ..)| rig.verdict(*row, Verdict::Delivered));
     }
     assert_eq!(times.len(), 300);
@@ -686,4 +688,33 @@ fn a_row_that_counts_further_than_mwid_is_not_known() {
     let at = |cseq| Dialog { sent_cseq: Some(cseq), ..dialog(1, "202", 0) };
     assert!(rig.reconciler.knows(&at(2)), "what mwid sent itself");
     assert!(!rig.reconciler.knows(&at(3)), "the server sent one after it");
+}
+
+#[test]
+fn a_crowd_is_begun_with_at_a_random_moment_and_fresh_news_go_ahead_of_it() {
+    let begins = |seed| {
+        let start = Instant::now();
+        let mut reconciler = Reconciler::new(settings(), seed);
+        for user in 1000..1500 {
+            reconciler.set(&account(&user.to_string()), new(1), Urgency::CatchUp, false);
+        }
+        reconciler.set(&account("202"), new(1), Urgency::Fresh, false);
+        assert_eq!(reconciler.poll_action(start), Some(Action::Find(account("202"))));
+        let first = reconciler.poll_action(start);
+        let begin = reconciler.poll_timeout(start).filter(|_| first.is_none()).unwrap_or(start);
+        assert!(reconciler.poll_action(begin).or(first).is_some(), "seed {seed}");
+        begin - start
+    };
+    let moments: std::collections::BTreeSet<Duration> = (0..20).map(begins).collect();
+    assert!(moments.len() > 10, "{moments:?}");
+    assert!(moments.iter().all(|moment| *moment < SPREAD), "{moments:?}");
+}
+
+#[test]
+fn what_the_rate_gives_at_once_is_no_crowd() {
+    let mut reconciler = Reconciler::new(settings(), 1);
+    for user in 1000..1100 {
+        reconciler.set(&account(&user.to_string()), new(1), Urgency::CatchUp, false);
+    }
+    assert!(reconciler.poll_action(Instant::now()).is_some());
 }
