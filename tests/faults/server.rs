@@ -110,9 +110,6 @@ fn counted_by_two(setup: Setup) {
     for phone in 0..fleet.size() {
         server.refresh(&fleet, phone, 1, true);
     }
-    for mailbox in 0..fleet.spool.count() {
-        fleet.spool.leave(mailbox);
-    }
     let took = fleet.settle(SOON);
     let (sent, refused, most) = (server.sent, server.refused, fleet.most_too_low());
     fleet.report(
