@@ -77,6 +77,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     })?;
     let mut loaded = parse(path, &text, &Process)?;
     loaded.warnings.extend(warning::permissions(path, &loaded.config));
+    loaded.warnings.extend(warning::reply_folder(&loaded.config));
     Ok(loaded)
 }
 

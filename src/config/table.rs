@@ -299,7 +299,8 @@ section! { OPENSIPS_MI = opensips_mi as ("opensips-mi"): OpensipsMi,
     timeout: seconds(1, 300), "10", "Seconds for an answer.";
     extra_headers: itself(), "" like "P-Flags: 0 | X-Site: 7",
         "Headers that OpenSIPS writes into its PUBLISH, with | between them.";
-    reply_folder: AbsolutePath, "/tmp", "fifo and unixgram: where OpenSIPS looks for reply FIFOs and sockets.";
+    reply_folder: AbsolutePath, "/run/mwid",
+        "fifo and unixgram: where mwid makes what OpenSIPS replies to; its reply_dir (etc/opensips/publish.cfg).";
 } }
 
 section! { KAMAILIO_RPC = kamailio_rpc as ("kamailio-rpc"): KamailioRpc,

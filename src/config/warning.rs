@@ -6,17 +6,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mwid_core::mailbox::Mailbox;
+use mwid_core::publication::Way;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 
 use super::parse::Given;
 use super::secrets::{
     of_ami, of_cluster, of_database, of_door, of_general, of_http, of_subscribers,
 };
-use super::{Config, Control, FindBy, Origin, RequestUri, Scope, Secret, host};
+use super::{Config, Control, FindBy, MiUrl, Origin, RequestUri, Scope, Secret, host};
 
 /// Asterisk keeps 160 characters for the externnotify command; context, mailbox and counts need
 /// about 40 of them.
 const MAX_COMMAND: usize = 120;
+
+/// The key of each way that says where its server is.
+const SERVERS: [(Way, &str, &str); 4] = [
+    (Way::Publish, "publish", "server"),
+    (Way::OpensipsMi, "opensips-mi", "url"),
+    (Way::KamailioRpc, "kamailio-rpc", "url"),
+    (Way::Sipx, "sipx", "publisher"),
+];
 
 /// One warning.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -113,6 +124,33 @@ pub enum WarningKind {
         /// `min_interval`, in milliseconds.
         millis: u128,
     },
+    /// A way that is configured and not used.
+    #[error(
+        "[{section}] {key} is set, and no account is told by {way}; name {way} in [delivery] use, or remove the line"
+    )]
+    UnusedWay {
+        /// Its section.
+        section: &'static str,
+        /// The key that says where its server is.
+        key: &'static str,
+        /// The way.
+        way: Way,
+    },
+    /// `[sipx] voicemail` without NOTIFY.
+    #[error(
+        "[sipx] voicemail is asked for accounts whose subscription mwid sees in the database, and without notify in [delivery] use it looks at none: nobody is asked"
+    )]
+    NobodyAsked,
+    /// Where OpenSIPS replies, nothing can be made.
+    #[error(
+        "[opensips-mi] reply_folder = {}: {error}; mwid must be able to make there what OpenSIPS replies to (etc/mwid.service makes /run/mwid)", path.display()
+    )]
+    ReplyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        error: Errno,
+    },
     /// A token that everybody on the way can read.
     #[error(
         "[http] {address} without TLS: everybody on the way can read the token; set tls_cert and tls_key, or put a proxy with TLS in front of 127.0.0.1"
@@ -153,7 +191,8 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     if config.general.request_uri == RequestUri::Aor {
         push("general", "request_uri", WarningKind::RequestUriAor);
     }
-    if given.get("database", "url").is_none() && config.agent.listen.is_none() {
+    let notifies = config.delivery.uses(Way::Notify);
+    if notifies && given.get("database", "url").is_none() && config.agent.listen.is_none() {
         let url = config.database.url.to_string();
         push("database", "url", WarningKind::DefaultDatabase { url });
     }
@@ -169,6 +208,14 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     if config.spool.scope != Scope::Single && interval < Duration::from_secs(1) {
         let kind = WarningKind::QuickCluster { millis: interval.as_millis() };
         push("timers", "min_interval", kind);
+    }
+    for (way, section, key) in SERVERS {
+        if given.get(section, key).is_some() && !config.delivery.uses(way) {
+            push(section, key, WarningKind::UnusedWay { section, key, way });
+        }
+    }
+    if config.sipx.voicemail.is_some() && !notifies {
+        push("sipx", "voicemail", WarningKind::NobodyAsked);
     }
     for (mailbox, _) in config.accounts.mailboxes.iter().filter(|(_, to)| to.is_empty()) {
         let kind = WarningKind::MailboxWithoutAccount { mailbox: mailbox.clone() };
@@ -219,6 +266,14 @@ fn quoted(path: &Path) -> String {
         return text.into_owned();
     }
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Warns of a folder for the replies of OpenSIPS's old management interface that cannot be used.
+pub(super) fn reply_folder(config: &Config) -> Option<Warning> {
+    let has_files = matches!(config.opensips_mi.url, Some(MiUrl::Fifo(_) | MiUrl::Unix(_)));
+    let path = has_files.then(|| config.opensips_mi.reply_folder.clone())?;
+    let error = access(&path, AccessFlags::W_OK | AccessFlags::X_OK).err()?;
+    Some(Warning { line: None, kind: WarningKind::ReplyFolder { path, error } })
 }
 
 /// Warns of files with passwords and keys that everybody may read.

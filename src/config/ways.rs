@@ -20,7 +20,7 @@ pub struct OpensipsMi {
     /// `extra_headers`: more headers of the PUBLISH. Default: none.
     pub extra_headers: ExtraHeaders,
     /// `reply_folder`: where OpenSIPS looks for reply FIFOs, and mwid makes its reply sockets.
-    /// Default `/tmp`, OpenSIPS's own.
+    /// Default `/run/mwid`.
     pub reply_folder: PathBuf,
 }
 

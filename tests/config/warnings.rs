@@ -91,6 +91,51 @@ fn each_risk_is_told_with_its_line() {
 }
 
 #[test]
+fn what_is_configured_and_can_have_no_effect_is_told() {
+    let general = format!("{DATABASE}[general]\nproxy = p\n[delivery]\nuse = publish\n");
+    let found = warnings(&format!("{general}[kamailio-rpc]\nurl = http://h/RPC"));
+    let text = "[kamailio-rpc] url is set, and no account is told by kamailio-rpc; name kamailio-rpc in [delivery] use, or remove the line";
+    assert_eq!(found, [(Some(8), text.to_owned())]);
+    let by_context = "[delivery_contexts]\nsales = kamailio-rpc";
+    let found = warnings(&format!("{general}[kamailio-rpc]\nurl = http://h/RPC\n{by_context}"));
+    assert_eq!(found, []);
+    let found = warnings(&format!("{general}[sipx]\nvoicemail = http://h/"));
+    let text = "[sipx] voicemail is asked for accounts whose subscription mwid sees in the database, and without notify in [delivery] use it looks at none: nobody is asked";
+    assert_eq!(found, [(Some(8), text.to_owned())]);
+    let both = general.replace("publish", "publish, notify");
+    assert_eq!(warnings(&format!("{both}[sipx]\nvoicemail = http://h/")), []);
+}
+
+#[test]
+fn no_database_is_missed_where_no_phone_is_told_by_notify() {
+    assert_eq!(warnings("[general]\nproxy = p\n[delivery]\nuse = publish"), []);
+}
+
+#[test]
+fn a_folder_that_opensips_cannot_reply_in_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.conf");
+    let warned = |url: &str, replies: &Path| {
+        let way = format!("url = {url}\nreply_folder = {}", replies.display());
+        let delivery = "[delivery]\nuse = opensips-mi";
+        std::fs::write(&file, format!("[general]\nproxy = p\n{delivery}\n[opensips-mi]\n{way}\n"))
+            .unwrap();
+        let all = config::load(&file).unwrap().warnings;
+        all.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let missing = folder.path().join("missing");
+    let text = format!(
+        "[opensips-mi] reply_folder = {}: ENOENT: No such file or directory; mwid must be able to make there what OpenSIPS replies to (etc/mwid.service makes /run/mwid)",
+        missing.display()
+    );
+    for url in ["fifo:/run/opensips/fifo", "unixgram:/run/opensips/mi.sock"] {
+        assert_eq!(warned(url, &missing), [text.clone()]);
+        assert_eq!(warned(url, folder.path()), [""; 0]);
+    }
+    assert_eq!(warned("udp:127.0.0.1:8080", &missing), [""; 0]);
+}
+
+#[test]
 fn a_password_that_everybody_may_read_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let (file, password) = (folder.path().join("c.conf"), folder.path().join("password"));
