@@ -129,7 +129,7 @@ fn a_folder_that_opensips_cannot_reply_in_is_warned_of() {
         missing.display()
     );
     for url in ["fifo:/run/opensips/fifo", "unixgram:/run/opensips/mi.sock"] {
-        assert_eq!(warned(url, &missing), [text.clone()]);
+        assert_eq!(warned(url, &missing), [text.as_str()]);
         assert_eq!(warned(url, folder.path()), [""; 0]);
     }
     assert_eq!(warned("udp:127.0.0.1:8080", &missing), [""; 0]);

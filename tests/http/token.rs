@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::client::{address, ask, ask_with, house};
+use crate::client::{Response, address, ask, ask_with, house, say};
 use crate::peer::Peer;
 
 const SUMMARY: &str = "/v1/accounts/202@example.com/summary";
@@ -66,6 +66,25 @@ fn without_the_token_nothing_is_done_or_told() {
     assert_eq!(status["http"]["unauthorized"], wrong.len() * 5);
     assert_eq!(status["http"]["requests"], wrong.len() * 5 + 4);
     assert!(!mwid.logged().contains("c29tZXRoaW5n"), "the token is in the log");
+}
+
+#[test]
+fn whoever_has_no_token_keeps_no_connection() {
+    let proxy = Peer::silent();
+    let mut house = house(&proxy);
+    house.set("http", "token", "secret");
+    let mwid = house.start();
+    let door = address(&mwid);
+    let asked = |lines: &str| format!("GET /v1/openapi.json HTTP/1.1\r\nHost: mwid\r\n{lines}\r\n");
+    // Without `Connection: close`: that it is read to its end means that mwid has closed it.
+    let refused = Response::parse(&say(door, asked("").as_bytes()));
+    refused.refused(401, "token");
+    assert_eq!(refused.header("connection"), Some("close"));
+    // With the token two requests go over one connection.
+    let shown = "Authorization: Bearer secret\r\n";
+    let both = [asked(shown), asked(&format!("{shown}Connection: close\r\n"))].concat();
+    let answers = String::from_utf8(say(door, both.as_bytes())).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::group::living_members;
@@ -36,13 +37,45 @@ fn the_snippet_fits_the_stock_script_with(also: &str) {
     assert_eq!(found, 2 + also.matches("MWID").count(), "all places were found");
     assert!(script.contains(also));
 
+    assert_is_sound(&script);
+}
+
+/// Kamailio finds nothing wrong with this script.
+fn assert_is_sound(script: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("kamailio.cfg");
     fs::write(&path, script).expect("our own folder");
     let check = Command::new("/usr/sbin/kamailio").arg("-c").arg("-f").arg(&path).output();
     let check = check.expect("Kamailio runs");
     let said = String::from_utf8_lossy(&check.stderr);
-    assert!(check.status.success() && said.contains("config file ok"), "{said}");
+    assert!(check.status.success() && said.contains("config file ok"), "{script}\n{said}");
+}
+
+/// The modules that a snippet wants to find loaded, by its own words.
+fn wanted_modules(snippet: &str) -> Vec<String> {
+    let text = snippet.replace("\n#", " ");
+    let (_, rest) = text.split_once("modules tm, ").expect("it says what it needs");
+    let (list, _) = rest.split_once(" must be").expect("it says that it needs them");
+    let names = list.split([',', ' ']).filter(|word| !word.is_empty() && *word != "and");
+    std::iter::once("tm").chain(names).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_snippet_needs_no_other_modules_than_it_says() {
+    for name in ["mwid.cfg", "rpc.cfg", "agent.cfg"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/kamailio").join(name);
+        let snippet = fs::read_to_string(&path).expect("the snippet");
+        let mut script =
+            "#!KAMAILIO\n#!define MWID_PUA_DB \"mysql://u:p@127.0.0.1/d\"\n".to_owned();
+        for module in wanted_modules(&snippet) {
+            script.push_str(&format!("loadmodule \"{module}.so\"\n"));
+        }
+        script.push_str(&format!(
+            "include_file \"{}\"\nrequest_route {{\n\texit;\n}}\n",
+            path.display()
+        ));
+        assert_is_sound(&script);
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONNECTION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -22,7 +22,10 @@ pub(super) async fn check(State(desk): State<Desk>, request: Request, next: Next
     let allowed = desk.token().map_or(Ok(()), |token| judge(request.headers(), token));
     if let Err(problem) = allowed {
         counters.unauthorized.fetch_add(1, Ordering::Relaxed);
-        return problem.into_response();
+        let mut response = problem.into_response();
+        // Whoever may not ask keeps no place from those who may.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return response;
     }
     let response = next.run(request).await;
     if response.status() >= StatusCode::BAD_REQUEST {
