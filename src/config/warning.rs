@@ -191,8 +191,8 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     if config.general.request_uri == RequestUri::Aor {
         push("general", "request_uri", WarningKind::RequestUriAor);
     }
-    let notifies = config.delivery.uses(Way::Notify);
-    if notifies && given.get("database", "url").is_none() && config.agent.listen.is_none() {
+    let wants_database = config.delivery.uses(Way::Notify) && config.agent.listen.is_none();
+    if wants_database && given.get("database", "url").is_none() {
         let url = config.database.url.to_string();
         push("database", "url", WarningKind::DefaultDatabase { url });
     }
@@ -209,13 +209,8 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
         let kind = WarningKind::QuickCluster { millis: interval.as_millis() };
         push("timers", "min_interval", kind);
     }
-    for (way, section, key) in SERVERS {
-        if given.get(section, key).is_some() && !config.delivery.uses(way) {
-            push(section, key, WarningKind::UnusedWay { section, key, way });
-        }
-    }
-    if config.sipx.voicemail.is_some() && !notifies {
-        push("sipx", "voicemail", WarningKind::NobodyAsked);
+    for (section, key, kind) in without_effect(config, given) {
+        push(section, key, kind);
     }
     for (mailbox, _) in config.accounts.mailboxes.iter().filter(|(_, to)| to.is_empty()) {
         let kind = WarningKind::MailboxWithoutAccount { mailbox: mailbox.clone() };
@@ -234,6 +229,21 @@ pub(super) fn of(config: &Config, given: &Given, glued: &[usize]) -> Vec<Warning
     }
     warnings.sort_by_key(|warning| warning.line.unwrap_or(usize::MAX));
     warnings
+}
+
+/// What is said of ways that nobody is told by.
+fn without_effect(
+    config: &Config,
+    given: &Given,
+) -> Vec<(&'static str, &'static str, WarningKind)> {
+    let unused = SERVERS.into_iter().filter(|&(way, section, key)| {
+        given.get(section, key).is_some() && !config.delivery.uses(way)
+    });
+    let unused = unused
+        .map(|(way, section, key)| (section, key, WarningKind::UnusedWay { section, key, way }));
+    let nobody_asked = config.sipx.voicemail.is_some() && !config.delivery.uses(Way::Notify);
+    let sipx = nobody_asked.then_some(("sipx", "voicemail", WarningKind::NobodyAsked));
+    unused.chain(sipx).collect()
 }
 
 fn bindip(config: &Config) -> Option<WarningKind> {
