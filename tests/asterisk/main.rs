@@ -20,6 +20,7 @@ mod doors;
 mod facts;
 mod manager;
 mod odbc;
+mod phone;
 
 use std::os::unix::fs::symlink;
 

@@ -1,7 +1,7 @@
 //! What mwid's own presence agent writes: subscriptions that begin, go on and end.
 
 use mwid::dialogs::DialogStore;
-use mwid_core::agent::{FAREWELL, InDialog, Stored};
+use mwid_core::agent::{FAREWELL, GRACE, InDialog, Stored};
 use mwid_core::dialog::{ACTIVE, Dialog, Row, TERMINATED};
 use tokio::task::JoinSet;
 
@@ -146,8 +146,10 @@ pub async fn only_the_same_dialog_of_the_same_user_is_refreshed(bed: Bed) {
     ] {
         assert_eq!(update(&store, &other).await, Stored::Unknown, "{other:?}");
     }
-    let late = store.update(&same, ENDS + 600, ACTIVE, ENDS).await.unwrap();
+    let late = store.update(&same, ENDS + 600, ACTIVE, ENDS + GRACE).await.unwrap();
     assert_eq!(late, Stored::Unknown, "its time is over");
+    let just = store.update(&dialog("c1", 7), ENDS, ACTIVE, ENDS + GRACE - 1).await.unwrap();
+    assert_eq!(just, done(), "a moment too late is in time");
     bed.sql("UPDATE active_watchers SET event = 'presence'");
     assert_eq!(update(&store, &same).await, Stored::Unknown);
 }
@@ -171,7 +173,13 @@ pub async fn an_unsubscribe_ends_its_row_which_is_still_found(bed: Bed) {
 
 pub async fn a_sweep_ends_what_is_over_and_deletes_what_has_said_farewell(bed: Bed) {
     let store = bed.store();
-    for (call_id, ends) in [("c1", NOW), ("c2", NOW - 10), ("c3", NOW + 1)] {
+    for (call_id, ends) in [
+        ("c1", NOW - GRACE),
+        ("c2", NOW - GRACE - 10),
+        ("c3", NOW + 1),
+        // Its phone may still refresh it.
+        ("c4", NOW - GRACE + 1),
+    ] {
         let row = Row { expires: i64::try_from(ends).ok(), ..row(call_id) };
         store.insert(&row, ACTIVE, NOW - 100, MANY).await.unwrap();
     }
@@ -186,8 +194,8 @@ pub async fn a_sweep_ends_what_is_over_and_deletes_what_has_said_farewell(bed: B
     let idle = store.sweep(NOW, 100).await.unwrap();
     assert_eq!((idle.ended, idle.deleted), (0, 0));
     let last = store.sweep(NOW + FAREWELL, 100).await.unwrap();
-    assert_eq!((last.ended, last.deleted), (1, 2));
-    assert_eq!(store.count().await.unwrap(), 1);
+    assert_eq!((last.ended, last.deleted), (2, 2));
+    assert_eq!(store.count().await.unwrap(), 2);
 }
 
 pub async fn a_drain_ends_what_this_mwid_answered_a_part_at_a_time(bed: Bed) {

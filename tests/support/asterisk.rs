@@ -14,7 +14,7 @@ use mwid_core::summary::Summary;
 use tempfile::TempDir;
 
 use super::group::Group;
-use super::net::TcpPort;
+use super::net::{TcpPort, UdpPort};
 
 /// How long a step may take that takes a second or two on an idle machine.
 pub const SOON: Duration = Duration::from_secs(40);
@@ -29,6 +29,7 @@ const COMMAND: &str = "/usr/bin/mwid-externnotify";
 
 const VOICEMAIL_MODULE: &str = "usr/lib/asterisk/modules/app_voicemail.so";
 const ODBC_MODULE: &str = "odbcstorage/usr/lib/asterisk/modules/app_voicemail.so";
+const PHONE_MODULES: &str = "load = res_mwi_devstate.so\nload = chan_sip.so\n";
 const TABLE: &str = "CREATE TABLE voicemessages (
     uniqueid INTEGER PRIMARY KEY, msgnum INTEGER, dir TEXT, context TEXT, macrocontext TEXT,
     callerid TEXT, origtime TEXT, duration TEXT, mailboxuser TEXT, mailboxcontext TEXT,
@@ -43,6 +44,7 @@ pub const SECRET: &str = "change-me";
 pub struct Asterisk {
     folder: TempDir,
     port: TcpPort,
+    sip: UdpPort,
     group: Option<Group>,
 }
 
@@ -60,9 +62,29 @@ impl Asterisk {
         Self::with(externnotify, ODBC_MODULE, modules, storage)
     }
 
+    /// One that is a phone, by chan_sip: it subscribes by this line `mwi =>`, for so many seconds, and
+    /// has a lamp for what it hears of the mailbox `202@SIP_Remote`.
+    pub fn start_phone(mwi: &str, seconds: u32) -> Self {
+        let mut asterisk = Self::prepare("/bin/true", VOICEMAIL_MODULE, PHONE_MODULES, "");
+        let sip = format!(
+            "[general]\nudpbindaddr = {}\nmwiexpiry = {seconds}\nmwi => {mwi}\n",
+            asterisk.sip.address(),
+        );
+        fs::write(asterisk.path("etc/sip.conf"), sip).expect("our own folder");
+        asterisk.run();
+        asterisk
+    }
+
     fn with(externnotify: &str, module: &str, modules: &str, storage: &str) -> Self {
+        let mut asterisk = Self::prepare(externnotify, module, modules, storage);
+        asterisk.run();
+        asterisk
+    }
+
+    fn prepare(externnotify: &str, module: &str, modules: &str, storage: &str) -> Self {
         let folder = TempDir::with_prefix("mwid-asterisk-").expect("a temporary folder");
-        let mut asterisk = Self { folder, port: TcpPort::claim(), group: None };
+        let (port, sip) = (TcpPort::claim(), UdpPort::claim());
+        let asterisk = Self { folder, port, sip, group: None };
         for name in ["etc", "lib", "log", "modules", "run", "spool"] {
             fs::create_dir(asterisk.path(name)).expect("our own folder");
         }
@@ -70,7 +92,6 @@ impl Asterisk {
         asterisk.shorten_prompts();
         asterisk.make_database();
         asterisk.configure(externnotify, modules, storage);
-        asterisk.run();
         asterisk
     }
 
@@ -226,6 +247,12 @@ impl Asterisk {
             last = Line::log_in(self).count(mailbox).to_string();
             (last == counts).then_some(())
         });
+    }
+
+    /// Waits until the lamp of a phone is as wanted.
+    pub fn lamp(&self, lit: bool) {
+        let wanted = if lit { "State:InUse" } else { "State:Idle" };
+        self.until(wanted, || self.cli("core show hint 202").contains(wanted).then_some(()));
     }
 
     /// When a message of this mailbox of `default` was last moved to where it is.

@@ -43,6 +43,10 @@ use transactions::{Begin, Key, Transactions};
 /// How long a subscription that has ended keeps its row: Timer F of its last NOTIFY, in seconds.
 pub const FAREWELL: u64 = 32;
 
+/// How long after its time a subscription can still be refreshed, in seconds. Asterisk's chan_sip
+/// refreshes when the time is over, not before, and after a 481 it never subscribes again.
+pub const GRACE: u64 = 5;
+
 /// `reason` of a subscription that ended because its time was over, or because its phone wanted it
 /// (RFC 6665 §4.1.3).
 pub const TIMEOUT: &str = "timeout";
@@ -176,7 +180,7 @@ impl Agent {
         from: SocketAddr,
         request: &Message,
     ) -> Result<(Subscribe, Option<Credentials>), Refusal> {
-        let subscribe = Subscribe::read(request, &self.settings.expiry)?;
+        let subscribe = Subscribe::read(request, &self.settings.expiry, &self.settings.authority)?;
         if self.pending.len() >= MAX_PENDING {
             return Err(Refusal::Unavailable { why: "too much to do", retry_after: RETRY_AFTER });
         }

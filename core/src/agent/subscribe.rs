@@ -26,7 +26,8 @@ pub struct Expiry {
 /// What a phone asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscribe {
-    /// The Request-URI's address of record. In a dialog it names the agent and says nothing.
+    /// The address of record of the Request-URI, or of the To where that names the agent. In a
+    /// dialog it says nothing.
     pub(super) target: Option<Account>,
     /// The From: who says that it asks.
     pub(super) watcher: Option<Account>,
@@ -49,8 +50,12 @@ pub(super) struct Subscribe {
 }
 
 impl Subscribe {
-    /// Reads a SUBSCRIBE.
-    pub(super) fn read(request: &Message, expiry: &Expiry) -> Result<Self, Refusal> {
+    /// Reads a SUBSCRIBE that came to the agent whose Contact is `<sip:authority>`.
+    pub(super) fn read(
+        request: &Message,
+        expiry: &Expiry,
+        authority: &str,
+    ) -> Result<Self, Refusal> {
         let target = target(request)?;
         hops_and_extensions(request)?;
         let event_id = event_id(request)?;
@@ -65,8 +70,11 @@ impl Subscribe {
         if contact.is_none() && to_tag.is_none() {
             return Err(Refusal::bad("there is no Contact"));
         }
+        let is_ours = target.user.is_none() && target.authority.eq_ignore_ascii_case(authority);
         Ok(Self {
-            target,
+            // A chan_sip that is asked for its password in a refresh sends it to our Contact, and
+            // without the To tag: a new subscription to what its To says.
+            target: if is_ours { to.account() } else { target.account() },
             watcher: from.account(),
             from_user: from.user.map(str::to_owned),
             from_domain: from.host.to_owned(),
@@ -84,12 +92,11 @@ impl Subscribe {
     }
 }
 
-fn target(request: &Message) -> Result<Option<Account>, Refusal> {
+fn target(request: &Message) -> Result<SipUri<'_>, Refusal> {
     let StartLine::Request { uri, .. } = request.start() else {
         return Err(Refusal::bad("not a request"));
     };
-    let uri = SipUri::read(uri).ok_or(Refusal::UnsupportedUriScheme)?;
-    Ok(uri.account())
+    SipUri::read(uri).ok_or(Refusal::UnsupportedUriScheme)
 }
 
 fn hops_and_extensions(request: &Message) -> Result<(), Refusal> {
@@ -203,7 +210,7 @@ mod tests {
         let kept = lines.iter().filter(|line| !line.starts_with(&format!("{without}:")));
         let head: String = kept.map(|line| format!("{line}\r\n")).collect();
         let text = format!("SUBSCRIBE sip:*97@Example.com:5060 SIP/2.0\r\n{head}{more}\r\n");
-        Subscribe::read(&Message::parse(text.as_bytes()).unwrap(), &EXPIRY)
+        Subscribe::read(&Message::parse(text.as_bytes()).unwrap(), &EXPIRY, "agent:5070")
     }
 
     fn refused(without: &str, more: &str) -> u16 {
@@ -275,7 +282,7 @@ mod tests {
         assert_eq!(refused("Max-Forwards", "Max-Forwards: 0\r\n"), 483);
         assert_eq!(refused("Max-Forwards", "Max-Forwards: many\r\n"), 400);
         let tel = "SUBSCRIBE tel:+49 SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n\r\n";
-        let tel = Subscribe::read(&Message::parse(tel.as_bytes()).unwrap(), &EXPIRY);
+        let tel = Subscribe::read(&Message::parse(tel.as_bytes()).unwrap(), &EXPIRY, "agent:5070");
         assert_eq!(tel, Err(Refusal::UnsupportedUriScheme));
     }
 

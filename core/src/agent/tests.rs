@@ -166,6 +166,24 @@ fn rfc6665_4_4_3_expires_0_ends_a_dialog_or_fetches_the_state() {
     assert_eq!((row.expires, status), (i64::try_from(UNIX + FAREWELL).ok(), TERMINATED));
 }
 
+/// Asterisk's chan_sip, asked for a password in a refresh, forgets the To tag.
+#[test]
+fn a_new_subscription_at_our_contact_is_to_what_its_to_says() {
+    let mut bed = Bed::new();
+    let mut watched = |target: &str| {
+        let line = format!("SUBSCRIBE {target} ");
+        let text = bed.text(&SUBSCRIBE).replace("SUBSCRIBE sip:202@example.com ", &line);
+        let reply = bed.send_text(PROXY, &text);
+        match bed.agent.poll_action() {
+            Some(Action::Insert { row, .. }) => Ok(row.presentity_uri.unwrap()),
+            _ => Err(code(&reply.unwrap())),
+        }
+    };
+    assert_eq!(watched("sip:10.0.0.9:5070"), Ok("sip:202@example.com".into()));
+    assert_eq!(watched("sip:10.0.0.9"), Err(404), "another port is another agent");
+    assert_eq!(watched("sip:203@10.0.0.9:5070"), Err(403), "a user is meant");
+}
+
 #[test]
 fn rfc3261_12_2_2_an_unknown_dialog_is_481_and_a_cseq_out_of_order_500() {
     for (stored, expected) in [

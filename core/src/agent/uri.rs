@@ -9,6 +9,8 @@ pub(super) struct SipUri<'a> {
     pub(super) user: Option<&'a str>,
     /// The host, without its port; an IPv6 reference keeps its brackets.
     pub(super) host: &'a str,
+    /// The host, and the port if there is one.
+    pub(super) authority: &'a str,
 }
 
 impl<'a> SipUri<'a> {
@@ -26,8 +28,9 @@ impl<'a> SipUri<'a> {
         };
         let user = user.map(|user| user.split_once(':').map_or(user, |(user, _)| user));
         let end = rest.find([';', '?']).unwrap_or(rest.len());
-        let host = without_port(&rest[..end]);
-        (!host.is_empty()).then_some(Self { user, host })
+        let authority = &rest[..end];
+        let host = without_port(authority);
+        (!host.is_empty()).then_some(Self { user, host, authority })
     }
 
     /// The address of record: the domain in lower case, since it means the same in any case.

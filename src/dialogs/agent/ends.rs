@@ -1,6 +1,6 @@
 //! Subscriptions that end, and rows that have been told so.
 
-use mwid_core::agent::{FAREWELL, TIMEOUT};
+use mwid_core::agent::{FAREWELL, GRACE, TIMEOUT};
 
 use super::Errand;
 use crate::dialogs::schema::Schema;
@@ -13,7 +13,7 @@ const DEACTIVATED: &str = "deactivated";
 /// Which subscriptions end.
 #[derive(Clone)]
 pub(super) enum Why {
-    /// Those whose time is over.
+    /// Those whose time is over, and [`GRACE`] too.
     Over,
     /// Live ones, so that their phones subscribe elsewhere.
     Drained {
@@ -30,10 +30,15 @@ pub(super) struct End {
 }
 
 impl End {
+    /// What expired then or before may end.
+    fn over(&self) -> i64 {
+        self.unix.saturating_sub(GRACE.cast_signed())
+    }
+
     /// Bound by what finds the rows.
     fn which(&self) -> Vec<Param<'_>> {
         match &self.why {
-            Why::Over => vec![Number(self.unix), Number(self.limit)],
+            Why::Over => vec![Number(self.over()), Number(self.limit)],
             Why::Drained { local_contact } => {
                 vec![Number(self.unix), Text(local_contact), Number(self.limit)]
             }
@@ -57,7 +62,7 @@ impl Errand for End {
     ) -> Result<Vec<String>, S::Error> {
         let sql = &schema.agent;
         let (statement, still) = match self.why {
-            Why::Over => (&sql.sweep, Some(self.unix)),
+            Why::Over => (&sql.sweep, Some(self.over())),
             Why::Drained { .. } => (&sql.drain, None),
         };
         if sql.returns {

@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use mwid_core::agent::{InDialog, Stored};
+use mwid_core::agent::{GRACE, InDialog, Stored};
 use mwid_core::dialog::Row;
 use mwid_core::mailbox::Account;
 use rusqlite::Connection;
@@ -75,7 +75,7 @@ impl DialogStore {
         ask!(self, insert)
     }
 
-    /// Changes the live row of a dialog.
+    /// Changes the live row of a dialog, or one that was live [`GRACE`] ago.
     ///
     /// # Errors
     /// As for [`DialogStore::find`].
@@ -86,11 +86,11 @@ impl DialogStore {
         status: i64,
         unix: u64,
     ) -> Result<Stored, StoreError> {
-        let (expires, unix) = (seconds(expires), seconds(unix));
+        let (expires, unix) = (seconds(expires), seconds(unix.saturating_sub(GRACE)));
         ask!(self, Update { dialog: dialog.clone(), expires, status, unix })
     }
 
-    /// Ends at most `limit` subscriptions whose time is over, and deletes as many rows at most whose
+    /// Ends at most `limit` subscriptions whose time is over since [`GRACE`], and deletes as many rows at most whose
     /// farewell is over.
     ///
     /// # Errors
