@@ -362,7 +362,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     ledger.given(given(&one, 4, 10), None);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
-               DROP TABLE publications;
+               DROP TABLE publications; DROP TABLE ways;
                ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
@@ -427,7 +427,7 @@ fn a_ledger_of_the_second_version_keeps_what_it_has() {
     ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
-               DROP TABLE publications;
+               DROP TABLE publications; DROP TABLE ways;
                PRAGMA user_version = 2";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     let (ledger, memory) = rig.open();

@@ -319,6 +319,20 @@ impl Config {
             Way::Sipx => self.sipx.publisher.as_ref().map(ToString::to_string),
         }
     }
+
+    /// What makes a way's server another one than before: where it is, and for Kamailio what the
+    /// publications are called and where its PUBLISHs go.
+    #[must_use]
+    pub fn server_identity(&self, way: Way) -> Option<String> {
+        let server = self.server_of(way)?;
+        let KamailioRpc { id, outbound_proxy, .. } = &self.kamailio_rpc;
+        Some(match way {
+            Way::KamailioRpc => {
+                format!("{server} {id} {}", outbound_proxy.as_deref().unwrap_or_default())
+            }
+            _ => server,
+        })
+    }
 }
 
 /// `[agent]`: mwid's own presence agent, which phones subscribe to.

@@ -8,7 +8,6 @@ use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
 use super::Daemon;
-use crate::clock::unix;
 use crate::ledger::{Given, Memory};
 use crate::source::ami::AMI;
 use crate::source::http::HTTP;
@@ -24,8 +23,7 @@ impl Daemon {
             }
             (identity, past)
         }));
-        let past = memory.publications.into_iter();
-        self.reconciler.remember_publications(past, Instant::now(), unix());
+        self.remember_publications(memory.publications, &memory.servers);
         for Given { mailbox, summary, .. } in memory.mailboxes {
             match &self.cluster {
                 None => self.counted(&mailbox, summary, Urgency::CatchUp),

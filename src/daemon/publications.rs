@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{Order, Outcome, Wish};
-use mwid_core::reconciler::Urgency;
+use mwid_core::reconciler::{self, Urgency};
 use serde_json::json;
 
 use super::ways::News;
@@ -68,6 +68,30 @@ impl Daemon {
         }
     }
 
+    /// What the ledger knows of publications. What a way's server before took, one that was configured
+    /// while mwid did not run has not heard of.
+    pub(super) fn remember_publications(
+        &mut self,
+        mut past: Vec<((Account, Way), reconciler::Published)>,
+        servers: &[(Way, String)],
+    ) {
+        for way in Way::ALL {
+            let its = past.iter_mut().filter(|((_, other), _)| *other == way);
+            let Some(server) = self.config.server_identity(way) else {
+                let count = its.count();
+                if count > 0 {
+                    tracing::warn!(%way, count, "{count} publications by {way} are still at its server, which the configuration no longer names: they end there by themselves, or with sipx never; name it until they are removed");
+                }
+                continue;
+            };
+            if !servers.contains(&(way, server.clone())) {
+                its.for_each(|(_, published)| published.accepted = None);
+                self.ledger.serve(way, server);
+            }
+        }
+        self.reconciler.remember_publications(past, Instant::now(), unix());
+    }
+
     /// Another configuration is in force: accounts may be told by other ways now. What is published by
     /// a way that is no longer theirs is removed.
     pub(super) fn reload_delivery(&mut self, old: &Config, changed: &mut Vec<&'static str>) {
@@ -75,8 +99,13 @@ impl Daemon {
         if new.publish != old.publish {
             changed.push("[publish]");
         }
-        if new.publish_servers() != old.publish_servers() {
-            self.reconciler.doubt(Way::Publish);
+        for way in Way::ALL {
+            let server = new.server_identity(way);
+            if let Some(server) = server.filter(|it| old.server_identity(way).as_ref() != Some(it))
+            {
+                self.reconciler.doubt(way);
+                self.ledger.serve(way, server);
+            }
         }
         if new.delivery == old.delivery && new.accounts == old.accounts {
             return;

@@ -4,6 +4,7 @@
 //! Each call without the entity-tag of the last one puts one more document beside it (measured on
 //! 3.6.8), and a tag that is left out must be absent in JSON-RPC and `.` in the lines.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mwid_core::publication::{ETag, Order, TRIAL, Wish};
@@ -21,11 +22,13 @@ const COMMAND: &str = "pua_publish";
 const NONE: &str = ".";
 
 /// Publishes by OpenSIPS.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OpensipsMi {
     door: Door,
     settings: Settings,
     voicemail: Option<String>,
+    /// The presence server takes nothing for as short a time as [`TRIAL`].
+    is_trial_too_brief: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +54,8 @@ impl OpensipsMi {
             Some(MiUrl::Udp(address)) => Door::Lines(Transport::Udp(address)),
             Some(MiUrl::Unix(path)) => Door::Lines(Transport::Unix(path)),
         };
-        Ok(Some(Self { door, settings: settings.clone(), voicemail }))
+        let is_trial_too_brief = AtomicBool::new(false);
+        Ok(Some(Self { door, settings: settings.clone(), voicemail, is_trial_too_brief }))
     }
 
     /// Carries one order out.
@@ -138,16 +142,29 @@ impl OpensipsMi {
 
 impl UserAgent for OpensipsMi {
     async fn call(&self, call: &Call<'_>) -> Said {
-        match &self.door {
+        let said = match &self.door {
             Door::Http(http) => self.by_http(http, call).await,
             Door::Lines(lines) => self.by_lines(lines, call).await,
+        };
+        match said {
+            // OpenSIPS does not hand Min-Expires on.
+            Said::TooBrief(_)
+                if !call.expires.is_zero() && call.expires < self.settings.expires =>
+            {
+                self.is_trial_too_brief.store(true, Ordering::Relaxed);
+                said
+            }
+            Said::TooBrief(words) => Said::Failed(words, None),
+            said => said,
         }
     }
 
     fn expires(&self, wish: Wish) -> Duration {
         match wish {
-            Wish::State(_) => self.settings.expires.min(TRIAL),
-            Wish::Refresh(_) | Wish::Remove => self.settings.expires,
+            Wish::State(_) if !self.is_trial_too_brief.load(Ordering::Relaxed) => {
+                self.settings.expires.min(TRIAL)
+            }
+            Wish::State(_) | Wish::Refresh(_) | Wish::Remove => self.settings.expires,
         }
     }
 
@@ -167,6 +184,9 @@ fn answered(
     let has_tag = call.etag.is_some() || call.if_match.is_some();
     if reply.starts_with("412") && has_tag {
         return Said::Unknown(reply);
+    }
+    if reply.starts_with("423") {
+        return Said::TooBrief(format!("the presence server says {reply}"));
     }
     if !reply.starts_with('2') {
         return Said::Failed(format!("the presence server says {reply}"), None);

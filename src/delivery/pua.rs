@@ -56,6 +56,8 @@ pub(super) enum Said {
     Unknown(String),
     /// Something else, in words.
     Failed(String, Option<Duration>),
+    /// The presence server wants to keep it for longer (423), and will be asked to.
+    TooBrief(String),
     /// Nothing, and why.
     Silent(String),
 }
@@ -137,6 +139,7 @@ fn published(wish: Wish, said: Said) -> Published {
         }
         (_, Said::Done { etag, expires, answer }) => (Outcome::Accepted { etag, expires }, answer),
         (_, Said::Unknown(answer)) => (Outcome::Stale, answer),
+        (_, Said::TooBrief(answer)) => (Outcome::Again, answer),
         (_, Said::Failed(answer, wait)) => (Outcome::Later(wait), answer),
         (_, Said::Silent(answer)) => return Published::silent(answer),
     };

@@ -19,7 +19,7 @@ use super::{Given, Last, Member, Memory, publications};
 const APPLICATION: i32 = 0x6d77_6964;
 
 /// Each migration takes the schema one version further (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE dialogs (
         call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
@@ -58,6 +58,7 @@ const MIGRATIONS: [&str; 4] = [
         new INTEGER, old INTEGER, new_urgent INTEGER, old_urgent INTEGER,
         PRIMARY KEY (account, way)
     ) WITHOUT ROWID;",
+    "CREATE TABLE ways (way TEXT NOT NULL PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Since which version the last summary of each account is in it.
@@ -192,7 +193,8 @@ fn load(connection: &Connection) -> Result<Memory, rusqlite::Error> {
     let dialogs = dialogs.query_map([], dialog)?.collect::<Result<_, _>>()?;
     let (mailboxes, accounts) = (mailboxes(connection)?, accounts(connection)?);
     let publications = publications::load(connection)?;
-    Ok(Memory { dialogs, mailboxes, publications, accounts, contexts: contexts(connection)? })
+    let (servers, contexts) = (publications::servers(connection)?, contexts(connection)?);
+    Ok(Memory { dialogs, mailboxes, publications, servers, accounts, contexts })
 }
 
 /// Names that are none any more are left out.

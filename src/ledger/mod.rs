@@ -62,6 +62,8 @@ pub struct Memory {
     pub mailboxes: Vec<Given>,
     /// What servers published of accounts.
     pub publications: Vec<((Account, Way), Published)>,
+    /// Which servers these were.
+    pub servers: Vec<(Way, String)>,
     /// The accounts whose phones may show messages.
     pub accounts: Vec<Last>,
     /// Which folder each context of the spool was, by its inode.
@@ -135,6 +137,11 @@ impl Ledger {
             Some(None) => self.order(Order::Unpublished { account, way }),
             None => {}
         }
+    }
+
+    /// A way's server is this one from now on: what another one took is no longer known.
+    pub fn serve(&self, way: Way, server: String) {
+        self.order(Order::Server { way, server });
     }
 
     /// This CSeq was claimed and no NOTIFY carries it: the phone still shows what it did.

@@ -92,6 +92,10 @@ pub(super) enum Order {
         account: Account,
         way: Way,
     },
+    Server {
+        way: Way,
+        server: String,
+    },
 }
 
 impl Order {
@@ -145,6 +149,7 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<(), rusqli
             publications::write(connection, account, *way, published)?
         }
         Order::Unpublished { account, way } => publications::remove(connection, account, *way)?,
+        Order::Server { way, server } => publications::serve(connection, *way, server)?,
         Order::NotGiven { mailbox } => connection
             .prepare_cached("DELETE FROM mailboxes WHERE context = ?1 AND number = ?2")?
             .execute(params![mailbox.context(), mailbox.number()])?,

@@ -79,6 +79,43 @@ pub(super) fn remove(
         .execute(params![account.as_str(), way.name()])
 }
 
+/// A way's server is this one from now on. What another one took, it does not have.
+pub(super) fn serve(
+    connection: &Connection,
+    way: Way,
+    server: &str,
+) -> Result<usize, rusqlite::Error> {
+    let changed = connection
+        .prepare_cached(
+            "INSERT INTO ways (way, server) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET server = ?2 WHERE server <> ?2",
+        )?
+        .execute([way.name(), server])?;
+    if changed == 0 {
+        return Ok(0);
+    }
+    connection
+        .prepare_cached(
+            "UPDATE publications SET new = NULL, old = NULL, new_urgent = NULL, old_urgent = NULL
+             WHERE way = ?1",
+        )?
+        .execute([way.name()])
+}
+
+/// The server of each way, as far as it is known.
+pub(super) fn servers(connection: &Connection) -> Result<Vec<(Way, String)>, rusqlite::Error> {
+    let mut all = connection.prepare("SELECT way, server FROM ways")?;
+    let server = |row: &Row<'_>| {
+        let way = way(row.get_ref(0)?.as_str()?);
+        Ok(way.zip(Some(row.get(1)?)))
+    };
+    all.query_map([], server)?.filter_map(Result::transpose).collect()
+}
+
+fn way(name: &str) -> Option<Way> {
+    Way::ALL.into_iter().find(|way| way.name() == name && *way != Way::Notify)
+}
+
 /// All publications. What is no account or no way any more is left out.
 pub(super) fn load(connection: &Connection) -> Result<Vec<Entry>, rusqlite::Error> {
     let mut all = connection.prepare(
@@ -88,8 +125,7 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<Entry>, rusqlite::Erro
 }
 
 fn publication(row: &Row<'_>) -> Result<Option<Entry>, rusqlite::Error> {
-    let name = row.get_ref(1)?.as_str()?;
-    let way = Way::ALL.into_iter().find(|way| way.name() == name && *way != Way::Notify);
+    let way = way(row.get_ref(1)?.as_str()?);
     let account = row.get_ref(0)?.as_str()?.parse::<Account>().ok();
     let etag = row.get_ref(2)?.as_str_or_null()?.and_then(|etag| ETag::new(etag).ok());
     let expires = row.get::<_, Option<i64>>(3)?.and_then(|expires| u64::try_from(expires).ok());

@@ -143,3 +143,45 @@ fn kamailio_has_one_row_after_100_voicemails_and_restarts_of_both() {
     assert_eq!(early.notifies().iter().filter(|notify| notify.body.is_empty()).count(), 1);
     early.assert_dialog_is_whole();
 }
+
+#[test]
+fn another_server_is_told_everything_by_a_reload_and_by_a_restart() {
+    let publishers: Vec<_> = (0..3)
+        .map(|_| HttpDouble::start(|_| Say::Answer(200, "text/html", String::new())))
+        .collect();
+    let (_proxy, mut house) = house("sipx", "sipx", "publisher", &publishers[0].url());
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    publishers[0].wait_for(1);
+    house.set("sipx", "publisher", &publishers[1].url());
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    publishers[1].wait_for(1);
+    mwid.until("accepted", |status| status["publications"]["accepted"] == 1);
+    mwid.stop();
+    house.set("sipx", "publisher", &publishers[2].url());
+    let mwid = house.start();
+    publishers[2].wait_for(1);
+    mwid.until("accepted", |status| status["publications"]["accepted"] == 1);
+    mwid.stop();
+    // The same one is not told again.
+    let mwid = house.start();
+    mwid.until("accepted", |status| status["publications"]["accepted"] == 1);
+    assert_eq!(publishers.iter().map(|it| it.asked().len()).collect::<Vec<_>>(), [1, 1, 1]);
+    mwid.stop();
+}
+
+#[test]
+fn a_way_whose_section_goes_with_it_still_removes_what_it_published() {
+    let opensips = OpenSips::new();
+    let http = opensips.over_http();
+    let url = format!("{}/mi", http.url());
+    let (_proxy, mut house) = house("opensips-mi", "opensips-mi", "url", &url);
+    house.messages("example.com/202", 1, 0);
+    let mwid = house.start();
+    published(&opensips, "1/0 (0/0)");
+    house.set("delivery", "use", "notify");
+    house.set("opensips-mi", "url", "");
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    wait_for("removal", SOON, || opensips.documents().is_empty().then_some(()));
+    mwid.stop();
+}

@@ -9,6 +9,7 @@ use mwid_core::summary::Summary;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use crate::support::http::{HttpDouble, Say};
 use crate::support::opensips_mi::OpenSips;
 use crate::{Runtime, accepted, config, new, order};
 
@@ -163,4 +164,28 @@ fn what_the_presence_server_refuses_is_tried_again_later_and_said() {
         assert_eq!(published.outcome, Outcome::Later(None));
         assert_eq!(published.answer, "the presence server says 489 Bad Event");
     }
+}
+
+#[test]
+fn a_presence_server_that_wants_more_than_the_trial_is_asked_for_the_full_time() {
+    let server = HttpDouble::start(|asked| {
+        let call: Json = serde_json::from_str(&asked.body).unwrap();
+        let result = match call["params"]["expires"].as_u64() {
+            Some(expires) if expires >= 300 => {
+                json!({ "reply": "200 OK", "ETag": "a.1", "Expires": expires })
+            }
+            _ => json!({ "reply": "423 Interval Too Brief" }),
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": call["id"], "result": result });
+        Say::Answer(200, "application/json", answer.to_string())
+    });
+    let agent = Agent::at(&format!("{}/mi", server.url()), "expires = 600");
+    let refused = agent.deliver(new(1), None);
+    assert_eq!(refused.outcome, Outcome::Again, "{refused:?}");
+    let (_, expires) = accepted(&agent.deliver(new(1), None));
+    assert_eq!(expires, Some(Duration::from_secs(600)));
+    let agent = Agent::at(&format!("{}/mi", server.url()), "expires = 200");
+    assert_eq!(agent.deliver(new(1), None).outcome, Outcome::Again);
+    let refused = agent.deliver(new(1), None);
+    assert_eq!(refused.outcome, Outcome::Later(None), "{refused:?}");
 }

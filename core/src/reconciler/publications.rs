@@ -62,6 +62,8 @@ pub(super) struct State {
     refresh: Option<Instant>,
     /// Its server may have it.
     exists: bool,
+    /// The step that is under way was one at another server.
+    is_doubted: bool,
     phase: Phase,
     urgency: Urgency,
     /// When it is looked at again.
@@ -101,6 +103,7 @@ impl State {
             expires: None,
             refresh: None,
             exists: false,
+            is_doubted: false,
             phase: Phase::Idle,
             urgency: Urgency::CatchUp,
             due: None,
@@ -117,6 +120,7 @@ impl State {
     /// What it needs now, for it to be as desired.
     fn wish(&self, way: Way, desired: Option<Summary>, now: Instant) -> Option<Wish> {
         let is_named = self.etag.is_some() || !way.is_tagged();
+        let has_ended = self.expires.is_some_and(|end| end <= now);
         match desired {
             Some(summary) if self.accepted == Some(summary) => {
                 let due = self.refresh.is_some_and(|at| at <= now);
@@ -124,7 +128,8 @@ impl State {
                 due.then_some(wish)
             }
             Some(summary) => Some(Wish::State(summary)),
-            None => (self.exists && is_named).then_some(Wish::Remove),
+            // One that has ended by itself needs no removal.
+            None => (self.exists && is_named && !has_ended).then_some(Wish::Remove),
         }
     }
 
@@ -266,6 +271,7 @@ impl Reconciler {
         let publications = &mut self.publications;
         for (key, state) in publications.states.iter_mut().filter(|(key, _)| key.1 == way) {
             (state.accepted, state.pause) = (None, None);
+            state.is_doubted = matches!(state.phase, Phase::InFlight(_));
             publications.changed.push_back(key.clone());
         }
     }
@@ -283,6 +289,7 @@ impl Reconciler {
         let Phase::InFlight(wish) = state.phase else { return };
         state.phase = Phase::Idle;
         self.in_flight -= 1;
+        let is_doubted = std::mem::take(&mut state.is_doubted);
         state.again = if outcome == Outcome::Again { state.again + 1 } else { 0 };
         match outcome {
             Outcome::Accepted { etag, expires } => {
@@ -292,7 +299,8 @@ impl Reconciler {
                 match wish {
                     Wish::Remove => state.exists = false,
                     Wish::State(summary) | Wish::Refresh(summary) => {
-                        (state.etag, state.accepted) = (etag, Some(summary));
+                        state.etag = etag;
+                        state.accepted = (!is_doubted).then_some(summary);
                         state.expires = expires.map(|expires| now + expires);
                         let refresh = expires.map(|expires| self.refresh_at(now, expires));
                         if let Some(state) = self.publications.states.get_mut(&key) {
@@ -445,7 +453,9 @@ impl Reconciler {
             Wish::Refresh(_) => Urgency::Due,
             Wish::State(_) | Wish::Remove => state.urgency,
         };
-        match state.earliest(min_interval).filter(|at| *at > now) {
+        let end = state.expires.filter(|_| wish == Wish::Remove);
+        let earliest = state.earliest(min_interval).map(|at| end.map_or(at, |end| at.min(end)));
+        match earliest.filter(|at| *at > now) {
             Some(at) => {
                 state.phase = Phase::Idle;
                 self.publications.schedule(key, at);

@@ -369,3 +369,34 @@ fn what_can_be_seen_of_a_publication_is_what_its_server_last_said() {
     rig.set_ways(1, Ways::default());
     assert_eq!(see(&rig).progress, Progress::Leaving);
 }
+
+#[test]
+fn a_removal_that_cannot_be_had_is_given_up_when_the_publication_has_ended() {
+    let mut rig = Rig::new(Way::OpensipsMi);
+    rig.set(1);
+    assert!(rig.step().is_some());
+    rig.answer(accepted("one"));
+    rig.set_ways(1, Ways::NONE);
+    let mut tries = 0;
+    while let Some((at, wish, _)) = rig.next() {
+        assert_eq!(wish, Wish::Remove);
+        assert!(at < HOUR, "{at:?}");
+        rig.answer(Outcome::Later(Some(600 * SECOND)));
+        tries += 1;
+    }
+    assert!(tries > 1);
+    assert_eq!((rig.now - rig.start, rig.reconciler.census().publications), (HOUR, 0));
+}
+
+#[test]
+fn what_another_server_takes_during_a_reload_is_stated_to_the_new_one() {
+    let mut rig = Rig::new(Way::Sipx);
+    rig.set(1);
+    assert!(rig.step().is_some());
+    rig.reconciler.doubt(Way::Sipx);
+    rig.answer(Outcome::Accepted { etag: None, expires: None });
+    let (_, wish, _) = rig.next().expect("the new server is told");
+    assert_eq!(wish, Wish::State(new(1)));
+    rig.answer(Outcome::Accepted { etag: None, expires: None });
+    assert_eq!(rig.next(), None);
+}
