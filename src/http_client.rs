@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{CertificateError, ClientConfig, RootCertStore};
 
-use crate::config::{HttpUrl, HttpUser};
+use crate::config::{HttpUrl, HttpUser, Secret};
 
 /// The largest body of an answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 64 * 1024;
@@ -51,8 +51,8 @@ pub enum ClientError {
         #[source]
         source: tokio_rustls::rustls::Error,
     },
-    /// User and password make no header.
-    #[error("{url}: user and password cannot be sent: {source}")]
+    /// User and password, or the token, make no header.
+    #[error("{url}: user and password, or the token, cannot be sent: {source}")]
     User {
         /// The address, its password masked.
         url: Box<HttpUrl>,
@@ -158,6 +158,19 @@ impl HttpClient {
             .pool_idle_timeout(IDLE)
             .build(connector);
         Ok(Self { client, url, authorization, timeout })
+    }
+
+    /// The same, with a token instead of a user.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the token makes no header.
+    pub fn with_token(mut self, token: &Secret) -> Result<Self, ClientError> {
+        let value = HeaderValue::try_from(format!("Bearer {}", token.reveal()));
+        let url = || Box::new(self.url.clone());
+        let mut value = value.map_err(|source| ClientError::User { url: url(), source })?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// Where it asks.

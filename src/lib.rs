@@ -7,7 +7,7 @@
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
-//! what is asked by HTTP.
+//! what is asked by HTTP, [`webhook`] what an application is told by it.
 
 pub mod agent;
 pub mod cli;
@@ -27,3 +27,4 @@ pub mod source;
 pub mod sql;
 pub mod transport;
 pub mod unix_socket;
+pub mod webhook;

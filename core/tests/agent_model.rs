@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mwid_core::agent::{
-    self, Agent, Algorithm, Expiry, FAREWELL, InDialog, Permissions, Stored, TIMEOUT, Ticket,
+    self, Agent, Algorithm, Changed, Expiry, FAREWELL, InDialog, Permissions, Stored, TIMEOUT,
+    Ticket,
 };
 use mwid_core::dialog::{ACTIVE, Dialog, Identity, Row, TERMINATED};
 use mwid_core::mailbox::Account;
@@ -329,7 +330,7 @@ impl World {
             let phone = usize::from(reply.to.port()) - 5060;
             self.send(|| Event::ToPhone(phone, text.clone()));
         }
-        while let Some(account) = self.agent.poll_changed() {
+        while let Some(Changed { account, .. }) = self.agent.poll_changed() {
             self.tell(&account);
         }
         while let Some(action) = self.reconciler.poll_action(self.now) {

@@ -78,6 +78,8 @@ pub struct Config {
     pub kamailio_rpc: KamailioRpc,
     /// `[sipx]`
     pub sipx: Sipx,
+    /// `[webhook]`
+    pub webhook: Webhook,
     /// `[agent]`
     pub agent: Agent,
     /// `[users]` and `[watch]`
@@ -413,6 +415,22 @@ pub struct Control {
     pub externnotify: PathBuf,
     /// `drop`: where it leaves each call until the daemon has it safe. Default `/var/lib/mwid/drop`.
     pub drop: PathBuf,
+}
+
+/// `[webhook]`: an application that is told what phones do, and asked what they are to show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// `url`: where events are posted. Default: nowhere.
+    pub url: Option<HttpUrl>,
+    /// `token` (or `token_file`, `token_env`): what mwid shows as `Authorization: Bearer`.
+    pub token: Option<Secret>,
+    /// `timeout`: seconds for an answer. Default 10.
+    pub timeout: Duration,
+    /// `tries`: how often an event is posted that is not taken. Default 10.
+    pub tries: u32,
+    /// `ask_again`: seconds before an account that is still unknown is asked for again.
+    /// Default 300.
+    pub ask_again: Duration,
 }
 
 /// `[http]`: the HTTP door.

@@ -13,8 +13,8 @@ const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
 /// The largest password file that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and the token of
-/// `[http]`, and puts them where they belong.
+/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and the tokens of
+/// `[http]` and `[webhook]`, and puts them where they belong.
 pub(super) fn fetch(
     config: &mut Config,
     given: &Given,
@@ -30,8 +30,12 @@ pub(super) fn fetch(
         Ok(login) => config.ami.login = login,
         Err(error) => errors.push(error),
     }
-    match search.token() {
+    match search.token("http") {
         Ok(token) => config.http.token = token,
+        Err(error) => errors.push(error),
+    }
+    match search.webhook(config) {
+        Ok(token) => config.webhook.token = token,
         Err(error) => errors.push(error),
     }
     const OF_URL: [&str; 2] = ["password_file", "password_env"];
@@ -74,7 +78,8 @@ pub(super) fn of_http(config: &Config) -> impl Iterator<Item = &Secret> {
         _ => None,
     };
     let Sipx { publisher, voicemail, .. } = &config.sipx;
-    let urls = [mi, config.kamailio_rpc.url.as_ref(), publisher.as_ref(), voicemail.as_ref()];
+    let (rpc, webhook) = (&config.kamailio_rpc.url, &config.webhook.url);
+    let urls = [mi, rpc.as_ref(), publisher.as_ref(), voicemail.as_ref(), webhook.as_ref()];
     urls.into_iter().flatten().filter_map(|url| url.user.as_ref()?.password.as_ref())
 }
 
@@ -83,7 +88,12 @@ pub(super) fn of_door(config: &Config) -> Option<&Secret> {
     config.http.token.as_ref()
 }
 
-/// The keys that give the token of `[http]`.
+/// The token of `[webhook]`.
+pub(super) fn of_webhook(config: &Config) -> Option<&Secret> {
+    config.webhook.token.as_ref()
+}
+
+/// The keys that give the token of `[http]`, and that of `[webhook]`.
 pub(super) const TOKEN: [&str; 3] = ["token", "token_file", "token_env"];
 
 struct Search<'a> {
@@ -156,8 +166,18 @@ impl Search<'_> {
         }
     }
 
-    fn token(&self) -> Result<Option<Secret>, ConfigError> {
-        let section = "http";
+    /// The token of `[webhook]`, where its address has no user: both would be `Authorization`.
+    fn webhook(&self, config: &Config) -> Result<Option<Secret>, ConfigError> {
+        let (section, first) = ("webhook", "url");
+        let token = self.token(section)?;
+        let has_user = config.webhook.url.as_ref().is_some_and(|url| url.user.is_some());
+        let Some((key, entry, _)) = self.one_of(section, &TOKEN)?.filter(|_| has_user) else {
+            return Ok(token);
+        };
+        Err(ConfigError::at(entry.line, Problem::TwoSecrets { section, key, first }))
+    }
+
+    fn token(&self, section: &'static str) -> Result<Option<Secret>, ConfigError> {
         match self.one_of(section, &TOKEN)? {
             Some((key, entry, token)) if !is_token68(token.reveal()) => {
                 Err(error(section, key, entry, SecretError::Token))

@@ -13,7 +13,9 @@ use mwid_core::mailbox::{Account, Mailbox};
 use serde_json::Value as Json;
 
 use super::secret::MASK;
-use super::secrets::{of_ami, of_cluster, of_database, of_door, of_general, of_subscribers};
+use super::secrets::{
+    of_ami, of_cluster, of_database, of_door, of_general, of_subscribers, of_webhook,
+};
 use super::value::{
     AbsolutePath, Address, AnyCase, Codec, Flag, List, Listen, ListenUdp, Network, OneOf, Optional,
     SocketPath, Text, ValueError, WayList, account, bind_host, header, itself, milliseconds,
@@ -22,7 +24,7 @@ use super::value::{
 use super::{
     Agent, Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc,
     NextHop, OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret, Sipx,
-    SipxBody, SipxMethod, Spool, State, Timers, Watch,
+    SipxBody, SipxMethod, Spool, State, Timers, Watch, Webhook,
 };
 
 /// All sections, in the order of the sample file.
@@ -43,6 +45,7 @@ pub(super) static SECTIONS: &[Section] = &[
     OPENSIPS_MI,
     KAMAILIO_RPC,
     SIPX,
+    WEBHOOK,
     TIMERS,
     STATE,
     CONTROL,
@@ -331,6 +334,21 @@ section! { SIPX = sipx: Sipx,
     ask_again: seconds(1, 86_400), "300", "Seconds before an account that is still unknown is asked for again.";
     timeout: seconds(1, 300), "10", "Seconds for an answer.";
 } }
+
+section! { WEBHOOK = webhook: Webhook,
+    "An application that is told of subscriptions and NOTIFYs, and asked for counts: docs/http.md." {
+    url: Optional(itself()), "" like "http://127.0.0.1:3000/mwi", "Where events are posted, as JSON. Default: nowhere.";
+    token => |config| written(of_webhook(config)), "" like "secret",
+        "What mwid shows there: Authorization: Bearer secret. Or name where it is:";
+    token_file => |config| file(of_webhook(config)), "" like "/etc/mwid/webhook.token",
+        "File with the token.";
+    token_env => |config| variable(of_webhook(config)), "" like "MWID_WEBHOOK_TOKEN",
+        "Environment variable with the token.";
+    timeout: seconds(1, 300), "10", "Seconds for an answer.";
+    tries: number(1, 1000), "10", "How often an event is posted that is not taken, with growing pauses.";
+    ask_again: seconds(1, 86_400), "300", "Seconds before an account that is still unknown is asked for again.";
+} and token = None }
+
 section! { AGENT = agent: Agent,
     "mwid's own presence agent: answers phones that subscribe, where there is no presence server." {
     listen: Optional(ListenUdp), "" like "udp:192.0.2.10:5070",

@@ -1,12 +1,12 @@
 //! mwid's own presence agent in the loop: requests go to the core, what it asks for to the database,
 //! its answers to the socket, and the accounts that changed to the reconciler.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::agent::{Action, Agent, Algorithm, Reply, Secrets, Stored, Ticket};
+use mwid_core::agent::{Action, Agent, Algorithm, Begun, Changed, Reply, Secrets, Stored, Ticket};
 use mwid_core::dialog::Row;
 use mwid_core::mailbox::Account;
 use mwid_core::message::Message;
@@ -24,6 +24,7 @@ use crate::control::Answer;
 use crate::dialogs::agent::{Swept, prepare};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::transport::Sent;
+use crate::webhook::Event;
 
 /// Between two looks for subscriptions whose time is over.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -53,8 +54,8 @@ pub(super) struct Presence {
     next_sweep: Instant,
     sweeping: bool,
     drain: Drain,
-    /// Accounts whose counts may be known in a moment, and until when that is waited for.
-    waiting: HashSet<Account>,
+    /// Accounts whose counts may be known in a moment, the seconds of a new subscription, and until when that is waited for.
+    waiting: HashMap<Account, Option<u32>>,
     patient_until: Option<Instant>,
 }
 
@@ -103,7 +104,7 @@ impl Presence {
             next_sweep: now,
             sweeping: false,
             drain: Drain::No,
-            waiting: HashSet::new(),
+            waiting: HashMap::new(),
             patient_until: config.spool.enabled.then(|| now + PATIENCE),
         }))
     }
@@ -176,8 +177,13 @@ impl Daemon {
             self.act_for_agent(action);
         }
         self.send_replies();
-        while let Some(account) = self.presence.as_mut().and_then(|it| it.agent.poll_changed()) {
-            self.tell_of(account, now);
+        while let Some(changed) = self.presence.as_mut().and_then(|it| it.agent.poll_changed()) {
+            let Changed { account, begun } = changed;
+            if let (Some(webhook), Some(Begun { call_id, expires })) = (&self.webhook, &begun) {
+                let (account, expires) = (&account, *expires);
+                webhook.tell(account, &Event::SubscribeIn { account, call_id, expires });
+            }
+            self.tell_of(account, begun.map(|begun| begun.expires), now);
         }
         let Some(presence) = &mut self.presence else { return };
         if presence.patient_until.is_some_and(|until| until <= now) {
@@ -269,8 +275,9 @@ impl Daemon {
         }
     }
 
-    /// A row of an account was made or changed: its phones are told what is true.
-    fn tell_of(&mut self, account: Account, now: Instant) {
+    /// A row of an account was made or changed: its phones are told what is true. `expires` are the
+    /// seconds of a new subscription.
+    fn tell_of(&mut self, account: Account, expires: Option<u32>, now: Instant) {
         // With several mwid its owner sees the row, too.
         if !self.owns(&account) {
             return;
@@ -279,10 +286,10 @@ impl Daemon {
             && let Some(presence) = &mut self.presence
             && presence.patient_until.is_some_and(|until| until > now)
         {
-            presence.waiting.insert(account);
+            presence.waiting.insert(account, expires);
             return;
         }
-        self.want_counts(std::slice::from_ref(&account));
+        self.want_counts_of(&account, expires);
         self.reconciler.introduce(&account);
         self.reconciler.look_up(&account, Urgency::Fresh);
     }
@@ -291,8 +298,8 @@ impl Daemon {
     pub(super) fn counts_are_known(&mut self, now: Instant) {
         let Some(presence) = &mut self.presence else { return };
         presence.patient_until = None;
-        for account in std::mem::take(&mut presence.waiting) {
-            self.tell_of(account, now);
+        for (account, expires) in std::mem::take(&mut presence.waiting) {
+            self.tell_of(account, expires, now);
         }
     }
 
@@ -357,7 +364,7 @@ impl Daemon {
         for account in
             swept.accounts.into_iter().chain(drained.into_iter().flat_map(|it| it.accounts))
         {
-            self.tell_of(account, now);
+            self.tell_of(account, None, now);
         }
     }
 

@@ -8,16 +8,20 @@ use super::Daemon;
 use super::work::Done;
 use crate::clock;
 use crate::source::Call;
-use crate::source::ask::Found;
+use crate::source::ask::{Found, Wanted};
 
 impl Daemon {
     /// A subscription to these accounts was seen.
     pub(super) fn want_counts(&mut self, accounts: &[Account]) {
-        let now = Instant::now();
         for account in accounts {
-            if self.reconciler.desired(account).is_none() && self.is_unknown(account) {
-                self.asker.want(account, now);
-            }
+            self.want_counts_of(account, None);
+        }
+    }
+
+    /// The same of one account. `expires` are the seconds of a new subscription.
+    pub(super) fn want_counts_of(&mut self, account: &Account, expires: Option<u32>) {
+        if self.reconciler.desired(account).is_none() && self.is_unknown(account) {
+            self.asker.want(account, expires, Instant::now());
         }
     }
 
@@ -26,13 +30,14 @@ impl Daemon {
         if self.mailboxes.is_awaited() {
             return;
         }
-        while let Some((account, oracle)) = self.asker.next(Instant::now()) {
+        while let Some((wanted, oracle)) = self.asker.next(Instant::now()) {
+            let Wanted { account, expires } = wanted;
             if !self.is_unknown(&account) {
                 self.asker.done(None);
                 continue;
             }
             self.work.spawn(async move {
-                let (source, found) = oracle.ask(&account).await;
+                let (source, found) = oracle.ask(&account, expires).await;
                 Done::Asked(account, source, found)
             });
         }

@@ -21,6 +21,7 @@ pub(super) struct Counters {
     pub(super) observed_by_http: u64,
     pub(super) observed_by_ami: u64,
     pub(super) observed_by_sipx: u64,
+    pub(super) observed_by_webhook: u64,
     pub(super) lookups: u64,
     pub(super) claims: u64,
     pub(super) delivered: u64,
@@ -47,6 +48,7 @@ impl Counters {
             "http" => self.observed_by_http += 1,
             "ami" => self.observed_by_ami += 1,
             "sipx" => self.observed_by_sipx += 1,
+            "webhook" => self.observed_by_webhook += 1,
             // What a call had counted; the call itself was.
             _ => {}
         }

@@ -39,6 +39,7 @@ use crate::source::spool::{Past, Spool};
 use crate::source::{Call, Observation};
 use crate::transport::{BindError, MAX_DATAGRAM, Sent, Transport};
 use crate::unix_socket::SocketError;
+use crate::webhook::Webhook;
 
 mod agent;
 mod asking;
@@ -137,6 +138,8 @@ pub struct Daemon {
     unfinished: usize,
     asker: Asker,
     publishers: Arc<Publishers>,
+    /// With `[webhook] url`.
+    webhook: Option<Webhook>,
     spool: Option<Spool>,
     /// `None` only while stopping.
     externnotify: Option<Externnotify>,
@@ -175,11 +178,10 @@ impl Daemon {
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
         let doorway = Doorway::open(&config, request.clone())?;
-        let stamps = memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp));
+        let stamps = memory.mailboxes.iter().map(|it| (it.mailbox.clone(), it.stamp));
         let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
         let given = given(&memory);
-        let past = lasts::expected(&ledger, &given);
-        let spool = spool(&config, past, &observe);
+        let spool = spool(&config, lasts::expected(&ledger, &given), &observe);
         let complete = spool.is_none() && cluster.is_none();
         let mut daemon = Self {
             started: Instant::now(),
@@ -187,6 +189,7 @@ impl Daemon {
             reconciler: Reconciler::new(settings(&config.timers), random()),
             delivery: SipDelivery::new(&config, random_128()),
             publishers: Arc::new(publishers),
+            webhook: Webhook::start(&config, random())?,
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
@@ -417,6 +420,9 @@ impl Daemon {
         }
         if let Some(cluster) = self.cluster.take() {
             cluster.goodbye().await;
+        }
+        if let Some(webhook) = self.webhook.take() {
+            webhook.close(deadline).await;
         }
         self.doorway.close().await;
         self.control.flush().await;

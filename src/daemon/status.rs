@@ -15,6 +15,7 @@ use crate::dialogs::{Probe, StoreError};
 use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
 use crate::source::spool::Spool;
+use crate::webhook::Webhook;
 
 /// What the loop knows; the database is asked beside it.
 pub(super) struct Snapshot {
@@ -44,12 +45,16 @@ impl Daemon {
             spool.as_ref().map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
         let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
         let http_line = self.doorway.stats().map(|it| ("http", it.to_string(), json!(it)));
+        let webhook = self.webhook.as_ref().map(Webhook::health);
+        let webhook_line = webhook.as_ref().map(|it| ("webhook", it.to_string(), json!(it)));
         let watch = self.watch.as_ref().map(Watch::health);
         let of_ami = ami.and_then(|ami| ami.trouble());
         let of_watch = watch.as_ref().and_then(WatchHealth::trouble);
         let of_spool = spool.and_then(|spool| spool.trouble());
         let of_claims = self.said.claim_trouble(census.waiting);
-        let troubles = [of_spool, of_ami, of_watch, of_claims].into_iter().flatten().collect();
+        let of_webhook = webhook.and_then(|webhook| webhook.trouble());
+        let troubles =
+            [of_spool, of_ami, of_watch, of_claims, of_webhook].into_iter().flatten().collect();
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -79,11 +84,9 @@ impl Daemon {
             suspended,
             ways: self.ways_status(),
             in_flight: self.delivery.in_flight(),
-            sources: [spool_line]
+            sources: [Some(spool_line), ami_line, http_line, self.agent_line(), webhook_line]
                 .into_iter()
-                .chain(ami_line)
-                .chain(http_line)
-                .chain(self.agent_line())
+                .flatten()
                 .collect(),
             watch: watch.map(|watch| (watch.to_string(), json!(watch))),
             troubles,

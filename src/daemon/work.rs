@@ -9,6 +9,7 @@ use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{self, Outcome, Wish};
 use mwid_core::reconciler::{Action, Urgency, Verdict};
+use mwid_core::summary::Summary;
 use tokio::task::JoinError;
 
 use super::Daemon;
@@ -20,6 +21,7 @@ use crate::dialogs::watch::{Change, Listed};
 use crate::dialogs::{Found, StoreError};
 use crate::source::ask;
 use crate::transport;
+use crate::webhook::Event;
 
 /// Something that was waited for beside the loop.
 pub(super) enum Done {
@@ -261,6 +263,22 @@ impl Daemon {
                 || self.cluster.is_some() && self.mailboxes.sum(&dialog.account).is_some())
     }
 
+    /// A phone shows this now.
+    fn tell_webhook(&self, order: &Order, summary: Summary) {
+        let (Some(webhook), Order { dialog, account, cseq, .. }) = (&self.webhook, order) else {
+            return;
+        };
+        let event = Event::StateSent {
+            account,
+            summary,
+            call_id: &dialog.call_id,
+            contact: &dialog.remote_target,
+            cseq: *cseq,
+            is_last: dialog.ended.is_some(),
+        };
+        webhook.tell(account, &event);
+    }
+
     pub(super) fn handle_report(&mut self, report: Report, now: Instant) {
         let Report { order, verdict, answer, copies, elapsed } = report;
         let Order { dialog, account, summary, cseq } = &order;
@@ -270,6 +288,7 @@ impl Daemon {
                 self.counters.delivered += 1;
                 if let Some(summary) = summary {
                     self.ledger.delivered(dialog, *cseq, *summary);
+                    self.tell_webhook(&order, *summary);
                 }
                 let summary = summary.map_or("unknown".into(), |summary| summary.to_string());
                 tracing::info!(%account, summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");

@@ -11,6 +11,7 @@ pub mod externnotify;
 pub mod http;
 mod receipt;
 pub mod spool;
+mod voicemail_out;
 
 pub use receipt::Receipt;
 

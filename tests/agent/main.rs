@@ -20,3 +20,4 @@ mod passwords;
 mod phone;
 mod restart;
 mod storm;
+mod webhook;

@@ -13,7 +13,6 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use crate::dialog::{ACTIVE, ColumnProblem, Dialog, Row, TERMINATED};
-use crate::mailbox::Account;
 use crate::message::{Message, StartLine};
 
 mod access;
@@ -31,7 +30,7 @@ pub use access::Permissions;
 pub use digest::{Algorithm, Secrets};
 pub use envelope::Reply;
 pub use subscribe::Expiry;
-pub use types::{Action, InDialog, Settings, Stats, Stored, Ticket};
+pub use types::{Action, Begun, Changed, InDialog, Settings, Stats, Stored, Ticket};
 
 use access::Limits;
 use digest::{Credentials, Nonces, NotChecked};
@@ -82,7 +81,7 @@ pub struct Agent {
     tickets: u64,
     actions: VecDeque<Action>,
     replies: VecDeque<Reply>,
-    changed: VecDeque<Account>,
+    changed: VecDeque<Changed>,
     stats: Stats,
 }
 
@@ -324,7 +323,10 @@ impl Agent {
                     },
                 );
                 self.reply(key, reply);
-                return self.changed.push_back(account);
+                let begun = subscribe.to_tag.is_none();
+                let (call_id, expires) = (subscribe.call_id, subscribe.expires);
+                let begun = begun.then_some(Begun { call_id, expires });
+                return self.changed.push_back(Changed { account, begun });
             }
             Stored::Unknown => Refusal::NoSubscription,
             Stored::OutOfOrder => Refusal::OutOfOrder,
@@ -370,7 +372,7 @@ impl Agent {
     }
 
     /// The next account of which a row was made or changed.
-    pub fn poll_changed(&mut self) -> Option<Account> {
+    pub fn poll_changed(&mut self) -> Option<Changed> {
         self.changed.pop_front()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::mailbox::Account;
 
 const UNIX: u64 = 1_800_000_000;
 const PROXY: &str = "10.0.0.1:5060";
@@ -132,7 +133,9 @@ fn rfc6665_4_2_1_1_a_subscription_is_stored_answered_and_then_its_account_is_tol
     assert_eq!(header(&reply, "Contact"), Some("<sip:10.0.0.9:5070>"));
     assert_eq!(header(&reply, "Record-Route"), Some("<sip:10.0.0.1;lr>"));
     assert!(header(&reply, "To").unwrap().ends_with(&format!(";tag={tag}")));
-    assert_eq!(bed.agent.poll_changed(), Some(account("202@example.com")));
+    let begun = Begun { call_id: "c@phone".into(), expires: 600 };
+    let changed = Changed { account: account("202@example.com"), begun: Some(begun) };
+    assert_eq!(bed.agent.poll_changed(), Some(changed));
     assert_eq!(bed.agent.poll_changed(), None);
 }
 

@@ -108,6 +108,24 @@ pub enum Stored {
     Failed,
 }
 
+/// A row was made or changed: the phones of its account are to be told what is true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Whose phones.
+    pub account: Account,
+    /// What is new, when it is not an old subscription.
+    pub begun: Option<Begun>,
+}
+
+/// A new subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Call-ID.
+    pub call_id: String,
+    /// Its seconds, 0 for a phone that only fetches the state.
+    pub expires: u32,
+}
+
 /// Counters since the start. They only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {

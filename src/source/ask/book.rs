@@ -14,11 +14,20 @@ const MAX_WAITING: usize = 10_000;
 /// Accounts whose time is remembered. More are not asked for until some are old.
 const MAX_REMEMBERED: usize = 100_000;
 
+/// An account that is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The account.
+    pub account: Account,
+    /// Seconds of the subscription that made it wanted, when that was a new one.
+    pub expires: Option<u32>,
+}
+
 /// The accounts that are to be asked for, each once in a time.
 #[derive(Debug)]
 pub(super) struct Book {
     again: Duration,
-    waiting: VecDeque<Account>,
+    waiting: VecDeque<Wanted>,
     /// The same as in `waiting`.
     waits: HashSet<Account>,
     asked: HashMap<Account, Instant>,
@@ -31,16 +40,16 @@ impl Book {
         Self { again, waiting, waits, asked, running: 0 }
     }
 
-    pub(super) fn want(&mut self, account: &Account, now: Instant) {
+    pub(super) fn want(&mut self, account: &Account, expires: Option<u32>, now: Instant) {
         let is_recent = self.asked.get(account).is_some_and(|at| now < *at + self.again);
         let is_full = self.waiting.len() >= MAX_WAITING;
         if is_recent || is_full || !self.waits.insert(account.clone()) {
             return;
         }
-        self.waiting.push_back(account.clone());
+        self.waiting.push_back(Wanted { account: account.clone(), expires });
     }
 
-    pub(super) fn next(&mut self, now: Instant) -> Option<Account> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<Wanted> {
         if self.running >= MAX_RUNNING || self.waiting.is_empty() {
             return None;
         }
@@ -51,11 +60,11 @@ impl Book {
                 return None;
             }
         }
-        let account = self.waiting.pop_front()?;
-        self.waits.remove(&account);
-        self.asked.insert(account.clone(), now);
+        let wanted = self.waiting.pop_front()?;
+        self.waits.remove(&wanted.account);
+        self.asked.insert(wanted.account.clone(), now);
         self.running += 1;
-        Some(account)
+        Some(wanted)
     }
 
     pub(super) fn done(&mut self) {
@@ -73,33 +82,37 @@ mod tests {
         Account::new(&number.to_string(), "example.com").unwrap()
     }
 
+    fn wanted(number: usize) -> Wanted {
+        Wanted { account: account(number), expires: None }
+    }
+
     #[test]
     fn an_account_is_asked_for_once_in_a_time() {
         let (mut book, now) = (Book::new(AGAIN), Instant::now());
-        book.want(&account(1), now);
-        book.want(&account(1), now);
-        assert_eq!(book.next(now), Some(account(1)));
+        book.want(&account(1), None, now);
+        book.want(&account(1), None, now);
+        assert_eq!(book.next(now), Some(wanted(1)));
         assert_eq!(book.next(now), None);
         book.done();
         let before = now + AGAIN - Duration::from_millis(1);
-        book.want(&account(1), before);
+        book.want(&account(1), None, before);
         assert_eq!(book.next(before), None);
-        book.want(&account(1), now + AGAIN);
-        assert_eq!(book.next(now + AGAIN), Some(account(1)));
+        book.want(&account(1), None, now + AGAIN);
+        assert_eq!(book.next(now + AGAIN), Some(wanted(1)));
     }
 
     #[test]
     fn only_some_are_asked_for_at_once_and_only_some_wait() {
         let (mut book, now) = (Book::new(AGAIN), Instant::now());
         for number in 0..MAX_WAITING + 5 {
-            book.want(&account(number), now);
+            book.want(&account(number), None, now);
         }
         for number in 0..MAX_RUNNING {
-            assert_eq!(book.next(now), Some(account(number)));
+            assert_eq!(book.next(now), Some(wanted(number)));
         }
         assert_eq!(book.next(now), None);
         book.done();
-        assert_eq!(book.next(now), Some(account(MAX_RUNNING)));
+        assert_eq!(book.next(now), Some(wanted(MAX_RUNNING)));
         assert_eq!(book.waiting.len(), MAX_WAITING - MAX_RUNNING - 1);
         assert_eq!(book.waits.len(), book.waiting.len());
     }
@@ -108,9 +121,9 @@ mod tests {
     fn what_is_remembered_is_bounded_and_old_accounts_make_room() {
         let (mut book, now) = (Book::new(AGAIN), Instant::now());
         book.asked = (0..MAX_REMEMBERED).map(|number| (account(number), now)).collect();
-        book.want(&account(MAX_REMEMBERED), now);
+        book.want(&account(MAX_REMEMBERED), None, now);
         assert_eq!(book.next(now), None);
-        assert_eq!(book.next(now + AGAIN), Some(account(MAX_REMEMBERED)));
+        assert_eq!(book.next(now + AGAIN), Some(wanted(MAX_REMEMBERED)));
         assert_eq!(book.asked.len(), 1);
     }
 }

@@ -13,10 +13,12 @@ use mwid_core::summary::Summary;
 use crate::config::Config;
 use crate::http_client::ClientError;
 
+pub mod application;
 mod book;
 pub mod sipx;
 
 use book::Book;
+pub use book::Wanted;
 
 /// What came of asking for an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +34,34 @@ pub enum Found {
 /// Everybody who can be asked, by what name of a source.
 #[derive(Clone, Debug)]
 pub struct Oracle {
-    sipx: sipx::Voicemail,
+    application: Option<application::Application>,
+    sipx: Option<sipx::Voicemail>,
 }
 
 impl Oracle {
-    /// Asks for an account. The name is that of the source, for counters and the log.
-    pub async fn ask(&self, account: &Account) -> (&'static str, Found) {
-        (sipx::SIPX, self.sipx.ask(account).await)
+    /// Everybody that the configuration names; `None` when it names nobody.
+    fn new(config: &Config) -> Result<Option<Self>, ClientError> {
+        let application = application::Application::new(&config.webhook)?;
+        let sipx = sipx::Voicemail::new(&config.sipx)?;
+        let is_anybody = application.is_some() || sipx.is_some();
+        Ok(is_anybody.then_some(Self { application, sipx }))
+    }
+
+    /// Asks for an account, one after the other until somebody knows. The name is that of the
+    /// source, for counters and the log.
+    pub async fn ask(&self, account: &Account, expires: Option<u32>) -> (&'static str, Found) {
+        let mut last = (application::WEBHOOK, Found::Nothing("nobody is asked".to_owned()));
+        if let Some(application) = &self.application {
+            last.1 = application.ask(account, expires).await;
+        }
+        let (Some(sipx), Found::Nothing(_) | Found::Failed(_)) = (&self.sipx, &last.1) else {
+            return last;
+        };
+        match (sipx.ask(account).await, &last.1) {
+            // Who failed may know.
+            (Found::Nothing(_), Found::Failed(_)) => last,
+            (found, _) => (sipx::SIPX, found),
+        }
     }
 }
 
@@ -60,20 +83,24 @@ impl Asker {
     /// # Errors
     /// [`ClientError`] when an address cannot be asked.
     pub fn new(config: &Config) -> Result<Self, ClientError> {
-        let sipx = sipx::Voicemail::new(&config.sipx)?;
-        let oracle = sipx.map(|sipx| Oracle { sipx });
-        Ok(Self { oracle, book: Book::new(config.sipx.ask_again), is_failing: false })
+        let oracle = Oracle::new(config)?;
+        let again = [
+            config.webhook.url.as_ref().map(|_| config.webhook.ask_again),
+            config.sipx.voicemail.as_ref().map(|_| config.sipx.ask_again),
+        ];
+        let again = again.into_iter().flatten().min().unwrap_or(config.sipx.ask_again);
+        Ok(Self { oracle, book: Book::new(again), is_failing: false })
     }
 
-    /// An account has a subscription, and no source knows it.
-    pub fn want(&mut self, account: &Account, now: Instant) {
+    /// An account has a subscription, and no source knows it. `expires` are the seconds of a new one.
+    pub fn want(&mut self, account: &Account, expires: Option<u32>, now: Instant) {
         if self.oracle.is_some() {
-            self.book.want(account, now);
+            self.book.want(account, expires, now);
         }
     }
 
     /// The next one to ask for, and who is to be asked. `None` while enough are asked for.
-    pub fn next(&mut self, now: Instant) -> Option<(Account, Oracle)> {
+    pub fn next(&mut self, now: Instant) -> Option<(Wanted, Oracle)> {
         let oracle = self.oracle.as_ref()?;
         Some((self.book.next(now)?, oracle.clone()))
     }
