@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,7 +107,7 @@ struct World {
     ledger: HashMap<Identity, Remembered>,
     rows: Vec<Row>,
     last_row: i64,
-    truth: HashMap<Account, Summary>,
+    truth: BTreeMap<Account, Summary>,
     phones: Vec<Phone>,
     calls: u32,
     branches: u32,
@@ -131,7 +131,7 @@ impl World {
             ledger: HashMap::new(),
             rows: Vec::new(),
             last_row: 0,
-            truth: HashMap::new(),
+            truth: BTreeMap::new(),
             phones: (0..PHONES).map(|_| Phone::default()).collect(),
             calls: 0,
             branches: 0,

@@ -275,7 +275,7 @@ const DELIVERY_CONTEXTS: Section = Section {
     name: "delivery_contexts",
     about: "Voicemail context = its ways. A context that is not named here has those of [delivery].",
     body: Body::Names(Names {
-        examples: &[("default", "notify, publish")],
+        examples: &[("default", "publish")],
         canonical: |name| Ok(Mailbox::new("0", name)?.context().to_owned()),
         add: |config, context, ways| {
             config.delivery.contexts.push((context.to_owned(), WayList.parse(ways)?));

@@ -200,8 +200,8 @@ impl Reconciler {
     pub fn restart(&mut self) {
         let idle =
             |(row, dialog): (&RowId, &DialogState)| (!dialog.phase.is_working()).then_some(*row);
-        let rows: Vec<RowId> = self.dialogs.iter().filter_map(idle).collect();
-        for row in rows {
+        let rows = self.dialogs.iter().filter_map(idle).collect();
+        for row in sorted::<RowId>(rows) {
             self.forget(row);
         }
         self.look_up_all();
@@ -209,8 +209,7 @@ impl Reconciler {
 
     /// Any account's rows may have changed, or whether they are live: the clock was set.
     pub fn look_up_all(&mut self) {
-        let accounts: Vec<Account> = self.accounts.keys().cloned().collect();
-        for account in accounts {
+        for account in sorted(self.accounts.keys().cloned().collect()) {
             self.look_up(&account, Urgency::CatchUp);
         }
     }
@@ -219,8 +218,8 @@ impl Reconciler {
     pub fn hurry(&mut self) {
         self.dialogs.values_mut().for_each(|dialog| dialog.pause = None);
         let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
-        let accounts: Vec<Account> = waits.map(|(account, _)| account.clone()).collect();
-        for account in accounts {
+        let accounts = waits.map(|(account, _)| account.clone()).collect();
+        for account in sorted::<Account>(accounts) {
             self.look_up(&account, Urgency::CatchUp);
         }
         self.end_pauses(|_| true);
@@ -365,4 +364,10 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// The same order in every run, which that of a hash map is not: a seed of the model replays.
+fn sorted<T: Ord>(mut found: Vec<T>) -> Vec<T> {
+    found.sort_unstable();
+    found
 }

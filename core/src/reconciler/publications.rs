@@ -12,7 +12,7 @@ use super::answers::AGAIN;
 use super::queue::Urgency;
 use super::state::Pause;
 use super::view::{Progress, PublicationView};
-use super::{Action, Ready, Reconciler};
+use super::{Action, Ready, Reconciler, sorted};
 use crate::mailbox::Account;
 use crate::publication::{ETag, Order, Outcome, Way, Ways, Wish};
 use crate::summary::Summary;
@@ -239,8 +239,8 @@ impl Reconciler {
         is_told: impl Fn(&Account) -> bool,
     ) {
         let unwanted = |key: &&Key| self.wanted(key).is_none() && !may_come(&key.0);
-        let keys: Vec<Key> = self.publications.states.keys().filter(unwanted).cloned().collect();
-        for key in keys {
+        let keys = self.publications.states.keys().filter(unwanted).cloned().collect();
+        for key in sorted::<Key>(keys) {
             if is_told(&key.0) { self.hand_over(key) } else { self.leave(key) }
         }
     }
@@ -274,6 +274,7 @@ impl Reconciler {
             state.is_doubted = matches!(state.phase, Phase::InFlight(_));
             publications.changed.push_back(key.clone());
         }
+        publications.changed.make_contiguous().sort_unstable();
     }
 
     /// What became of a step of a publication.
@@ -419,6 +420,7 @@ impl Reconciler {
                 publications.changed.push_back(key.clone());
             }
         }
+        publications.changed.make_contiguous().sort_unstable();
     }
 
     /// Looks at those that changed or are due.

@@ -90,7 +90,7 @@ struct World {
     /// And what the accounts showed last, until their phones were told that there is nothing.
     lasts: BTreeMap<Account, Summary>,
     /// What it has of publications.
-    published: HashMap<(Account, Way), Published>,
+    published: BTreeMap<(Account, Way), Published>,
     publisher: Publisher,
     publishing: HashMap<(Account, Way), u32>,
     publishes: usize,
@@ -138,7 +138,7 @@ impl World {
             reconciler: Reconciler::new(settings(), seed),
             ledger: HashMap::new(),
             lasts: BTreeMap::new(),
-            published: HashMap::new(),
+            published: BTreeMap::new(),
             publisher: Publisher::default(),
             publishing: HashMap::new(),
             publishes: 0,
