@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mwid_core::message::Challenge;
 
 use super::prompt::{Asker, Prompt};
-use crate::config::{Credentials, General, HostPort};
+use crate::config::{Config, Credentials, HostPort};
 
 /// Next hops whose challenges are remembered. Rows name next hops, so there may be many.
 const MAX_HOPS: usize = 256;
@@ -23,11 +23,14 @@ const MAX_RENEWALS: u32 = 1;
 /// What was asked, and what answers it.
 ///
 /// Who answers a NOTIFY chooses the nonce, and can try passwords on what comes back. So only a
-/// proxy is answered, or only the realm that the operator names.
+/// proxy is answered, or the presence server that the operator names, or only the realm that the
+/// operator names.
 #[derive(Debug, Default)]
 pub(super) struct Authenticator {
     credentials: Option<Credentials>,
     realm: Option<String>,
+    /// `[publish] server`: who answers a PUBLISH there is no stranger.
+    servers: Vec<HostPort>,
     hops: HashMap<HostPort, Vec<Asked>>,
 }
 
@@ -56,20 +59,22 @@ pub(super) enum Answerable {
 }
 
 impl Authenticator {
-    pub(super) fn new(general: &General) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            credentials: general.credentials.clone(),
-            realm: general.auth_realm.clone(),
+            credentials: config.general.credentials.clone(),
+            realm: config.general.auth_realm.clone(),
+            servers: config.publish.server.clone(),
             hops: HashMap::new(),
         }
     }
 
-    /// Takes the challenges of a 401 or 407 that came through `hop`. Of each realm the first that
+    /// Takes the challenges of a 401 or 407 to a request of this method that came through `hop`. Of each realm the first that
     /// can be answered counts, as the far end lists them in its order of preference (RFC 8760
     /// §2.4). `answered` is what the request that was refused answered already.
     pub(super) fn take(
         &mut self,
         hop: &HostPort,
+        method: &str,
         challenges: &[Challenge],
         answered: &[Arc<Asker>],
     ) -> Answerable {
@@ -78,7 +83,7 @@ impl Authenticator {
         }
         let (mut prompts, mut foreign): (Vec<Prompt>, _) = (Vec::new(), None);
         for prompt in challenges.iter().filter_map(Prompt::read) {
-            match self.forbidden(&prompt.asker) {
+            match self.forbidden(hop, method, &prompt.asker) {
                 Some(why) => foreign = foreign.or(Some(why)),
                 None if prompts.iter().any(|it| it.asker.is_same_realm(&prompt.asker)) => {}
                 None => prompts.push(prompt),
@@ -96,11 +101,12 @@ impl Authenticator {
     }
 
     /// Why this one is not answered, if so.
-    fn forbidden(&self, asker: &Asker) -> Option<Answerable> {
+    fn forbidden(&self, hop: &HostPort, method: &str, asker: &Asker) -> Option<Answerable> {
+        let is_server = method == "PUBLISH" && self.servers.contains(hop);
         match &self.realm {
             Some(realm) if *realm == asker.realm => None,
             Some(_) => Some(Answerable::OtherRealm(asker.realm.clone())),
-            None if asker.proxy => None,
+            None if asker.proxy || is_server => None,
             None => Some(Answerable::FarEnd(asker.realm.clone())),
         }
     }
@@ -120,7 +126,11 @@ impl Authenticator {
             let line = asked.prompt.line(credentials, method, request_uri)?;
             Some((line, Arc::clone(&asked.prompt.asker)))
         };
-        asked.iter_mut().filter_map(answer).unzip()
+        // What a presence server asked of a PUBLISH is not for the phone that a NOTIFY goes to.
+        let is_for_all = |asked: &&mut Asked| {
+            method == "PUBLISH" || asked.prompt.asker.proxy || self.realm.is_some()
+        };
+        asked.iter_mut().filter(is_for_all).filter_map(answer).unzip()
     }
 
     /// A NOTIFY with these answers was let through.
@@ -196,7 +206,7 @@ fn masked_line(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{General, Publish, Secret};
     use proptest::prelude::*;
 
     fn proxy(value: &str) -> Challenge {
@@ -217,15 +227,18 @@ mod tests {
     impl Rig {
         fn new(realm: Option<&str>) -> Self {
             let credentials = Credentials { user: "mwid".into(), password: Secret::new("secret") };
-            Self(Authenticator::new(&General {
-                credentials: Some(credentials),
-                auth_realm: realm.map(str::to_owned),
-                ..General::default()
+            let auth_realm = realm.map(str::to_owned);
+            let credentials = Some(credentials);
+            let server = vec![hop("presence")];
+            Self(Authenticator::new(&Config {
+                general: General { credentials, auth_realm, ..General::default() },
+                publish: Publish { server, ..Publish::default() },
+                ..Config::default()
             }))
         }
 
         fn take(&mut self, challenges: &[Challenge], answered: &[Arc<Asker>]) -> Answerable {
-            self.0.take(&hop("a"), challenges, answered)
+            self.0.take(&hop("a"), "NOTIFY", challenges, answered)
         }
 
         fn lines(&mut self) -> Vec<String> {
@@ -287,11 +300,14 @@ mod tests {
     fn each_next_hop_has_its_own_nonces_and_realms() {
         let mut rig = Rig::new(None);
         rig.take(&[proxy(MD5)], &[]);
-        assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &[]), Answerable::Yes);
+        assert_eq!(rig.0.take(&hop("b"), "NOTIFY", &[proxy(OTHER)], &[]), Answerable::Yes);
         assert!(rig.lines()[0].contains("nonce=\"abc\""));
         let (lines, answered) = rig.0.lines(&hop("b"), "NOTIFY", "sip:x");
         assert!(lines.len() == 1 && lines[0].contains("nonce=\"xyz\""), "{lines:?}");
-        assert_eq!(rig.0.take(&hop("b"), &[proxy(OTHER)], &answered), Answerable::Refused);
+        assert_eq!(
+            rig.0.take(&hop("b"), "NOTIFY", &[proxy(OTHER)], &answered),
+            Answerable::Refused
+        );
         assert_eq!(rig.lines().len(), 1, "that was the other's");
         assert_eq!(rig.0.lines(&hop("c"), "NOTIFY", "sip:x").0, [""; 0]);
     }
@@ -320,12 +336,24 @@ mod tests {
     }
 
     #[test]
+    fn a_presence_server_that_is_named_is_answered_and_the_phones_behind_it_are_not() {
+        let (mut rig, server) = (Rig::new(None), hop("presence"));
+        let far_end = Answerable::FarEnd("example.com".into());
+        assert_eq!(rig.0.take(&server, "NOTIFY", &[phone(MD5)], &[]), far_end);
+        assert_eq!(rig.0.take(&hop("a"), "PUBLISH", &[phone(MD5)], &[]), far_end, "not named");
+        assert_eq!(rig.0.take(&server, "PUBLISH", &[phone(MD5)], &[]), Answerable::Yes);
+        let lines = rig.0.lines(&server, "PUBLISH", "sip:x").0;
+        assert!(lines.len() == 1 && lines[0].starts_with("Authorization: Digest"), "{lines:?}");
+        assert_eq!(rig.0.lines(&server, "NOTIFY", "sip:x").0, [""; 0]);
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
         let mut rig = Rig::new(None);
         for number in 0..1000 {
             let challenge = proxy(&format!("Digest realm=r{number}, nonce=n"));
             rig.take(std::slice::from_ref(&challenge), &[]);
-            rig.0.take(&hop(&format!("h{number}")), &[challenge], &[]);
+            rig.0.take(&hop(&format!("h{number}")), "NOTIFY", &[challenge], &[]);
         }
         assert!(rig.0.hops.len() <= MAX_HOPS);
         rig.take(&[proxy(MD5)], &[]);
@@ -349,7 +377,7 @@ mod tests {
     #[test]
     fn without_credentials_nothing_is_answered() {
         let mut authenticator = Authenticator::default();
-        let taken = authenticator.take(&hop("a"), &[proxy(MD5)], &[]);
+        let taken = authenticator.take(&hop("a"), "NOTIFY", &[proxy(MD5)], &[]);
         assert_eq!(taken, Answerable::NoCredentials);
         assert_eq!(Rig::new(None).take(&[proxy("Bearer x")], &[]), Answerable::Unsupported);
     }

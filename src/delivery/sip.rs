@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mwid_core::endpoint::{
     Branch, Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit,
 };
+use mwid_core::mailbox::Account;
 use mwid_core::message::Method;
 use mwid_core::notify::{Hop, Notifier, Notify, Route};
 use mwid_core::outcome::{Outcome, outcome};
@@ -70,6 +71,22 @@ enum Job {
     Publish(publication::Order),
 }
 
+impl Job {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Notify(_) => "NOTIFY",
+            Self::Publish(_) => "PUBLISH",
+        }
+    }
+
+    fn account(&self) -> &Account {
+        match self {
+            Self::Notify(order) => &order.account,
+            Self::Publish(order) => &order.account,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Flight {
     job: Job,
@@ -91,7 +108,7 @@ impl SipDelivery {
             notifier: notifier(&config.general),
             direct: direct(&config.general),
             hops: hops(config),
-            authenticator: Authenticator::new(&config.general),
+            authenticator: Authenticator::new(config),
             flights: HashMap::new(),
             publisher: Publisher::new(config),
             cseq: 0,
@@ -110,7 +127,7 @@ impl SipDelivery {
         self.direct = direct(&config.general);
         self.hops = hops(config);
         self.publisher = Publisher::new(config);
-        self.authenticator = Authenticator::new(&config.general);
+        self.authenticator = Authenticator::new(config);
         self.complained.clear();
         // Whoever waited for an address under the old configuration is tried again under the new.
         for job in std::mem::take(&mut self.waiting).into_values().flatten() {
@@ -399,8 +416,12 @@ impl SipDelivery {
             Outcome::RetryAfter { after, .. } => Verdict::Later(Some(after)),
             Outcome::Refused { .. } | Outcome::NotSent | Outcome::Abandoned => Verdict::Later(None),
             Outcome::Challenged { challenges, .. } => {
-                let answerable =
-                    self.authenticator.take(&flight.name, &challenges, &flight.answered);
+                let answerable = self.authenticator.take(
+                    &flight.name,
+                    flight.job.method(),
+                    &challenges,
+                    &flight.answered,
+                );
                 self.challenged(flight, &answerable)
             }
             Outcome::NextProxy { retry_after } => {
@@ -437,16 +458,17 @@ impl SipDelivery {
                 format!("its realm is {realm:?}, and not auth_realm of [general]").into()
             }
             Answerable::FarEnd(realm) => format!(
-                "not the proxy asks but who is behind it, for the realm {realm:?}; if auth_user is \
-                 for that, set it as auth_realm in [general]"
+                "no proxy asks but who answers, for the realm {realm:?}; if auth_user is for that, \
+                 set it as auth_realm in [general]{}",
+                match flight.job {
+                    Job::Notify(_) => "",
+                    Job::Publish(_) => ", or name the presence server in [publish] server",
+                }
             )
             .into(),
         };
         if self.complained.insert(discriminant(answerable)) {
-            let (account, method) = match &flight.job {
-                Job::Notify(order) => (&order.account, "NOTIFY"),
-                Job::Publish(order) => (&order.account, "PUBLISH"),
-            };
+            let (account, method) = (flight.job.account(), flight.job.method());
             tracing::error!(%account, proxy = %flight.name, "a {method} was challenged and cannot be answered: {remedy}");
         }
         Verdict::Later(None)
