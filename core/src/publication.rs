@@ -19,7 +19,7 @@ pub const MAX_ETAG: usize = 255;
 /// How long a server is asked to keep a new state, where it chooses the entity-tag: when its answer
 /// gets lost (a crash, a network that is down), nobody has the tag, and what was published stands
 /// beside whatever comes after it until it ends. A refresh asks for the full time, once the tag is
-/// known.
+/// known; a refresh whose own answer gets lost leaves its document for as long as that.
 pub const TRIAL: Duration = Duration::from_secs(60);
 
 /// A way to make an account's phones know.

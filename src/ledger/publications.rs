@@ -3,7 +3,7 @@
 //! Before a step its row is there, without a summary: after a crash the state is stated anew, with
 //! the entity-tag that is known. Should the server have taken the step, it knows that tag no longer
 //! (412): mwid begins afresh, and what it left behind ends by itself, after
-//! [`TRIAL`](mwid_core::publication::TRIAL) where the step was a change.
+//! [`TRIAL`](mwid_core::publication::TRIAL) where the step was a change, or `expires` where it was a refresh.
 
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{ETag, Order, Outcome, Way, Wish};
