@@ -24,7 +24,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Self { folder: tempfile::tempdir().unwrap(), runtime }
     }
 
@@ -49,7 +49,9 @@ impl Rig {
     fn aside(&self) -> Vec<String> {
         let names = fs::read_dir(self.folder.path().join("state")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.contains(".damaged-")).collect()
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        let aside = |name: &String| name.rsplit_once('-').is_some_and(|(_, unix)| is_number(unix));
+        names.filter(aside).collect()
     }
 }
 
@@ -302,6 +304,72 @@ fn a_ledger_of_a_newer_mwid_or_of_another_program_is_kept_aside() {
     }
 }
 
+/// What only calls gave has no other memory.
+#[test]
+fn what_was_given_is_read_from_a_ledger_that_cannot_be_used() {
+    for (change, cause) in
+        [("PRAGMA user_version = 99", ".newer-"), ("DROP TABLE dialogs", ".damaged-")]
+    {
+        let rig = Rig::new();
+        let one = Mailbox::parse("1").unwrap();
+        let (ledger, _) = rig.open();
+        ledger.given(given(&one, 4, 10), None);
+        ledger.lit(&account("boss"), new(4), vec![member("1", false)]);
+        drop(ledger);
+        Connection::open(rig.path()).unwrap().execute_batch(change).unwrap();
+        for _ in 0..2 {
+            let memory = rig.memory();
+            assert_eq!(memory.mailboxes, [given(&one, 4, 10)], "{change}");
+            assert_eq!(memory.accounts, [last("boss", 4, &[member("1", false)])], "{change}");
+        }
+        let aside = rig.aside();
+        assert!(aside.len() == 1 && aside[0].contains(cause), "{aside:?}");
+    }
+}
+
+#[test]
+fn a_ledger_that_another_program_holds_is_read_and_not_called_damaged() {
+    let rig = Rig::new();
+    let one = Mailbox::parse("1").unwrap();
+    let (ledger, _) = rig.open();
+    ledger.given(given(&one, 4, 10), None);
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    drop(ledger);
+    let other = Connection::open(rig.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (ledger, memory) = rig.open();
+    assert_eq!(memory.mailboxes, [given(&one, 4, 10)]);
+    assert_eq!(memory.dialogs[0].1.high_water, 7);
+    assert_eq!((ledger.state().error, rig.aside()), (None, vec![]));
+    drop(ledger);
+    drop(other);
+    assert_eq!(rig.memory().mailboxes, [given(&one, 4, 10)]);
+}
+
+/// The last commits may be missing then, and the numbers in them were used.
+#[test]
+fn after_a_power_loss_cseqs_jump_and_nothing_is_believed_of_the_phones() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+    ledger.delivered(&dialog(1, UNIX + 60), 7, new(3));
+    drop(ledger);
+    let past = |rig: &Rig| {
+        let (_, past) = rig.memory().dialogs[0];
+        (past.high_water, past.delivered)
+    };
+    assert_eq!(past(&rig), (7, Some(new(3))), "a clean end");
+    let crash = |boot: &str| {
+        let sql = format!("INSERT INTO running VALUES ('{boot}')");
+        Connection::open(rig.path()).unwrap().execute_batch(&sql).unwrap();
+    };
+    crash(fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
+    assert_eq!(past(&rig), (7, Some(new(3))), "kill -9: the system has all of it");
+    crash("another boot");
+    assert_eq!(past(&rig), (107, None));
+    assert_eq!(past(&rig), (107, None), "once");
+}
+
 #[test]
 fn without_a_place_to_write_mwid_goes_on() {
     let rig = Rig::new();
@@ -362,7 +430,7 @@ fn a_ledger_of_the_first_version_is_brought_up_to_date() {
     ledger.given(given(&one, 4, 10), None);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
-               DROP TABLE publications; DROP TABLE ways;
+               DROP TABLE publications; DROP TABLE ways; DROP TABLE running;
                ALTER TABLE mailboxes DROP COLUMN stamp; PRAGMA user_version = 1";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     assert_eq!(rig.memory().mailboxes, [given(&one, 4, 0)]);
@@ -427,7 +495,7 @@ fn a_ledger_of_the_second_version_keeps_what_it_has() {
     ledger.lit(&account("boss"), new(3), vec![member("1", true)]);
     drop(ledger);
     let old = "DROP TABLE accounts; DROP TABLE members; DROP TABLE contexts;
-               DROP TABLE publications; DROP TABLE ways;
+               DROP TABLE publications; DROP TABLE ways; DROP TABLE running;
                PRAGMA user_version = 2";
     Connection::open(rig.path()).unwrap().execute_batch(old).unwrap();
     let (ledger, memory) = rig.open();

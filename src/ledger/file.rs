@@ -4,8 +4,9 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use mwid_core::dialog::{Facts, Identity};
+use mwid_core::dialog::{Facts, Identity, MAX_CSEQ};
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::reconciler::Remembered;
 use mwid_core::summary::Summary;
@@ -19,7 +20,7 @@ use super::{Given, Last, Member, Memory, publications};
 const APPLICATION: i32 = 0x6d77_6964;
 
 /// Each migration takes the schema one version further (`PRAGMA user_version`).
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE dialogs (
         call_id TEXT NOT NULL, local_tag TEXT NOT NULL, remote_tag TEXT NOT NULL,
@@ -59,6 +60,7 @@ const MIGRATIONS: [&str; 5] = [
         PRIMARY KEY (account, way)
     ) WITHOUT ROWID;",
     "CREATE TABLE ways (way TEXT NOT NULL PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE running (boot TEXT NOT NULL);",
 ];
 
 /// Since which version the last summary of each account is in it.
@@ -84,6 +86,25 @@ pub(super) enum FileError {
 }
 
 impl FileError {
+    /// Another program holds a lock on it.
+    pub(super) fn is_busy(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        let code = error.sqlite_error_code();
+        code.is_some_and(|code| {
+            [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked].contains(&code)
+        })
+    }
+
+    /// One word for the name of the file that is set aside.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Newer { .. } => "newer",
+            _ if self.is_busy() => "locked",
+            Self::Damaged(_) | Self::Sqlite(_) | Self::Io(_) => "damaged",
+        }
+    }
+
     /// The disk is full. With a WAL even opening a file to read it needs some room, and SQLite calls
     /// the lack of it an I/O error then.
     pub(super) fn is_no_room(&self) -> bool {
@@ -119,22 +140,82 @@ pub(super) fn remedy(path: &Path, problem: &FileError) -> Option<String> {
     })
 }
 
+/// How long another program may hold it: at the start, and while lamps wait.
+const OPENING: Duration = Duration::from_secs(10);
+const RUNNING: Duration = Duration::from_secs(2);
+
+/// How many CSeqs of a dialog a power loss may have taken along, at most.
+const LOST: u32 = 100;
+
 /// Opens the file, brings its schema up to date, drops what has ended.
 pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
     make_folder(path)?;
     let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.busy_timeout(OPENING)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A commit survives the end of the process at once, that of the machine after a checkpoint:
     // then the database and a 500 tell the CSeq.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     check(&connection)?;
     migrate(&connection)?;
+    begin(&connection)?;
     prune(&connection, unix)?;
     connection
         .execute("DELETE FROM contexts WHERE context NOT IN (SELECT context FROM members)", [])?;
     let memory = load(&connection)?;
+    connection.busy_timeout(RUNNING)?;
     Ok((connection, memory))
+}
+
+/// All that it says, without writing anything: while another program is writing to it.
+pub(super) fn read(path: &Path) -> Result<Memory, FileError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    check(&connection)?;
+    Ok(load(&connection)?)
+}
+
+/// From here on a mwid of this boot has it. Without `synchronous = FULL` a power loss takes the last
+/// commits along: then it is not known what the phones show, and other CSeqs than these were used.
+fn begin(connection: &Connection) -> Result<(), FileError> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut query = connection.prepare("SELECT boot FROM running WHERE boot <> ?1")?;
+    let lost = query.exists([boot.trim()])?;
+    if lost {
+        tracing::warn!(
+            "the machine went down while mwid ran: what the ledger wrote last may be missing, so every phone is told once more"
+        );
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.unchecked_transaction()?;
+    if lost {
+        let unknown = "new = NULL, old = NULL, new_urgent = NULL, old_urgent = NULL";
+        transaction.execute(
+            &format!("UPDATE dialogs SET high_water = min(high_water + ?1, ?2), {unknown}"),
+            [LOST, MAX_CSEQ],
+        )?;
+        transaction.execute(&format!("UPDATE publications SET {unknown}"), [])?;
+    }
+    end(&transaction)?;
+    transaction.execute("INSERT INTO running (boot) VALUES (?1)", [boot.trim()])?;
+    transaction.commit()?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(())
+}
+
+/// No mwid has it any more, and all of it is written.
+pub(super) fn end(connection: &Connection) -> Result<usize, rusqlite::Error> {
+    connection.execute("DELETE FROM running", [])
+}
+
+/// Whether a mwid has run here before.
+pub(super) fn was_here(path: &Path) -> bool {
+    with_suffix(path, ".lock").exists()
+}
+
+/// There is nothing to remember, neither here nor where a ledger was moved away to.
+pub(super) fn is_lost(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |file| file.len() == 0) && !moved_away(path).exists()
 }
 
 /// Drops the dialogs and the publications that ended long ago: by our clock, and by the end of the
@@ -244,16 +325,34 @@ fn mailboxes(connection: &Connection) -> Result<Vec<Given>, rusqlite::Error> {
 /// What a ledger that was moved away says of mailboxes and accounts; without room on the disk as
 /// well.
 pub(super) fn read_moved(path: &Path) -> Result<Memory, FileError> {
+    let connection = open_moved(path)?;
+    check(&connection)?;
+    recall(&connection)
+}
+
+/// The same of one that is damaged or of a newer mwid, as far as its tables can be read.
+pub(super) fn salvage(path: &Path) -> Result<Memory, FileError> {
+    let connection = open_moved(path)?;
+    if pragma(&connection, "application_id")? != i64::from(APPLICATION) {
+        return Err(FileError::Foreign);
+    }
+    recall(&connection)
+}
+
+fn open_moved(path: &Path) -> Result<Connection, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     // The index of its journal is in memory then, not in a file.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    check(&connection)?;
-    let mut memory = Memory { mailboxes: mailboxes(&connection)?, ..Memory::default() };
+    Ok(connection)
+}
+
+fn recall(connection: &Connection) -> Result<Memory, FileError> {
+    let mut memory = Memory { mailboxes: mailboxes(connection)?, ..Memory::default() };
     // An older mwid has moved it away.
-    if pragma(&connection, "user_version")? >= ACCOUNTS_SINCE {
-        memory.accounts = accounts(&connection)?;
-        memory.contexts = contexts(&connection)?;
+    if pragma(connection, "user_version")? >= ACCOUNTS_SINCE {
+        memory.accounts = accounts(connection)?;
+        memory.contexts = contexts(connection)?;
     }
     Ok(memory)
 }
@@ -298,8 +397,8 @@ pub(super) fn summary(row: &Row<'_>, from: usize) -> Result<Option<Summary>, rus
 }
 
 /// Moves a file that cannot be used out of the way. Gives its new name.
-pub(super) fn set_aside(path: &Path, unix: u64) -> io::Result<PathBuf> {
-    let aside = with_suffix(path, &format!(".damaged-{unix}"));
+pub(super) fn set_aside(path: &Path, cause: &str, unix: u64) -> io::Result<PathBuf> {
+    let aside = with_suffix(path, &format!(".{cause}-{unix}"));
     rename(path, &aside)?;
     Ok(aside)
 }

@@ -7,15 +7,15 @@
 //! ([`Ledger::sending`], [`Ledger::publishing`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
-//! damaged ledger is set aside, one that cannot be written is moved away, and neither keeps mwid
-//! from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a
+//! damaged ledger is set aside (what calls gave is read from it first), one that cannot be written or
+//! does not answer is moved away, and neither keeps mwid from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a
 //! call gave is the only truth that there is: it stays in its file, or its
 //! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use mwid_core::dialog::{Dialog, Identity};
@@ -30,6 +30,7 @@ use crate::source::Receipt;
 
 mod file;
 mod given;
+mod health;
 mod last;
 mod order;
 mod publications;
@@ -38,6 +39,7 @@ mod writer;
 pub use given::Given;
 pub use last::{Last, Member};
 
+use health::{Health, PATIENCE};
 use last::Lasts;
 use order::Order;
 use writer::Writer;
@@ -45,9 +47,7 @@ use writer::Writer;
 /// The ledger, open until dropped. Dropping it writes what is left.
 #[derive(Debug)]
 pub struct Ledger {
-    /// `None` only while dropping.
-    orders: Option<mpsc::Sender<Order>>,
-    state: Arc<Mutex<State>>,
+    health: Arc<Health>,
     lasts: Lasts,
     thread: Option<JoinHandle<()>>,
     _lock: Option<Lock>,
@@ -86,6 +86,7 @@ impl Ledger {
     /// [`LockError`] only when another mwid has it: two of them must never count CSeqs in one
     /// ledger. Everything else is said in the log and in [`state`](Self::state).
     pub fn open(path: &Path, unix: u64) -> Result<(Self, Memory), LockError> {
+        let was_here = file::was_here(path);
         // When this fails, opening the file does too, and says so.
         let _ = file::make_folder(path);
         let lock = match lock::take(path) {
@@ -94,17 +95,23 @@ impl Ledger {
             // No folder, no right to write: then there is no ledger file either.
             Err(LockError::Io { .. }) => None,
         };
-        let state = Arc::new(Mutex::new(State { path: path.to_owned(), error: None }));
-        let lasts = Lasts::default();
-        let mut writer = Writer::new(path.to_owned(), state.clone(), lasts.clone());
-        let memory = writer.open(unix);
+        if was_here && file::is_lost(path) {
+            tracing::warn!(
+                "the ledger {} is missing or empty, though mwid has run with it before (a power loss?): every phone is told once more, counts that only calls gave are not known until the next call, and the lamp of a mailbox that is gone may stay as it is",
+                path.display()
+            );
+        }
         let (orders, inbox) = mpsc::channel();
+        let health = Arc::new(Health::new(path.to_owned(), orders));
+        let lasts = Lasts::default();
+        let mut writer = Writer::new(path.to_owned(), health.clone(), lasts.clone());
+        let memory = writer.open(unix);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|source| LockError::Io { path: path.to_owned(), source })?;
         let thread = Some(thread);
-        Ok((Self { orders: Some(orders), state, lasts, thread, _lock: lock }, memory))
+        Ok((Self { health, lasts, thread, _lock: lock }, memory))
     }
 
     /// A NOTIFY with this CSeq is about to be sent: from now on it is not known what the phone
@@ -112,10 +119,7 @@ impl Ledger {
     pub fn sending(&self, dialog: &Dialog, cseq: u32) -> impl Future<Output = ()> + use<> {
         let (done, written) = oneshot::channel();
         self.order(Order::Sending { dialog: order::Facts::of(dialog), cseq, done });
-        async move {
-            // The writer answers even when it could not write: the lamp comes before the ledger.
-            let _ = written.await;
-        }
+        self.wait(written)
     }
 
     /// A step of a publication is about to be taken: from now on it is not known what its server has.
@@ -124,9 +128,7 @@ impl Ledger {
         let (done, written) = oneshot::channel();
         let (account, way) = (step.account.clone(), step.way);
         self.order(Order::Publishing { account, way, done });
-        async move {
-            let _ = written.await;
-        }
+        self.wait(written)
     }
 
     /// What came of a step of a publication. `unix` is now, in Unix seconds.
@@ -217,21 +219,29 @@ impl Ledger {
     /// How the ledger is now.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health.state()
     }
 
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            // The thread ends only after the sender is gone.
-            let _ = orders.send(order);
+        self.health.order(order);
+    }
+
+    /// The writer answers even when it could not write, and is left behind when it does not answer:
+    /// the lamp comes before the ledger.
+    fn wait(&self, written: oneshot::Receiver<()>) -> impl Future<Output = ()> + use<> {
+        let health = self.health.clone();
+        async move {
+            if tokio::time::timeout(PATIENCE, written).await.is_err() {
+                health.leave_behind();
+            }
         }
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
+        let is_left = self.health.close();
+        if let Some(thread) = self.thread.take().filter(|_| !is_left) {
             // A panic of the thread has been printed by itself.
             let _ = thread.join();
         }

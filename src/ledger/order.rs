@@ -96,6 +96,8 @@ pub(super) enum Order {
         way: Way,
         server: String,
     },
+    /// Nothing: the writer is to look whether it was left behind.
+    Wake,
 }
 
 impl Order {
@@ -106,6 +108,11 @@ impl Order {
             Self::Given { receipt, .. } => receipt.as_ref().is_some_and(Receipt::is_waited_for),
             _ => false,
         }
+    }
+
+    /// It is of what only a call gave.
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self, Self::Given { .. } | Self::NotGiven { .. })
     }
 }
 
@@ -163,6 +170,7 @@ pub(super) fn apply(connection: &Connection, order: &Order) -> Result<(), rusqli
             forget_members(connection, account)?
         }
         Order::Context { context, inode } => keep_context(connection, context, *inode)?,
+        Order::Wake => 0,
     };
     Ok(())
 }

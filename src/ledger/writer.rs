@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::file::FileError;
 use super::given::AllGiven;
+use super::health::Health;
 use super::last::{Last, Lasts};
 use super::order::{Order, apply, give, keep, keep_context};
-use super::{Memory, State, file};
+use super::{Memory, file};
 use crate::clock;
 
 /// What nobody waits for is written within this time.
@@ -29,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
     path: PathBuf,
-    state: Arc<Mutex<State>>,
+    health: Arc<Health>,
     /// `None` while there is no file that can be written.
     connection: Option<Connection>,
     given: AllGiven,
@@ -41,27 +42,29 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(path: PathBuf, state: Arc<Mutex<State>>, lasts: Lasts) -> Self {
+    pub(super) fn new(path: PathBuf, health: Arc<Health>, lasts: Lasts) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, state, connection: None, given, lasts, whole: false, retry, pruned: retry }
+        Self { path, health, connection: None, given, lasts, whole: false, retry, pruned: retry }
     }
 
     /// Opens the file; one that cannot be used is put aside and a new one is made. Takes over what
     /// is left of one that was moved away.
     pub(super) fn open(&mut self, unix: u64) -> Memory {
         let away = file::moved_away(&self.path);
+        let mut moved = away.exists();
         let mut memory = match file::open(&self.path, unix) {
             Ok((connection, memory)) => {
                 self.connection = Some(connection);
                 memory
             }
             Err(problem) => {
-                self.whole = !away.exists();
-                self.put_aside(&problem, unix);
-                Memory::default()
+                self.whole = !moved;
+                let saved = self.put_aside(&problem, unix);
+                // Moved away just now, and not read yet.
+                moved |= saved.is_none() && away.exists();
+                saved.unwrap_or_default()
             }
         };
-        let moved = away.exists();
         // A ledger that has anything given was filled, in one commit, with all of it.
         self.whole = self.connection.is_some() && (!moved || !memory.mailboxes.is_empty());
         if moved {
@@ -77,25 +80,44 @@ impl Writer {
         memory
     }
 
-    fn put_aside(&mut self, problem: &FileError, unix: u64) {
+    /// Gives what could be read all the same.
+    fn put_aside(&mut self, problem: &FileError, unix: u64) -> Option<Memory> {
         if problem.is_no_room() {
             // Nothing is wrong with it, but it could not be kept true.
-            return self.give_up(&format!("the disk is full ({problem})"));
+            self.give_up(&format!("the disk is full ({problem})"));
+            return None;
         }
+        if problem.is_busy()
+            && let Ok(memory) = file::read(&self.path)
+        {
+            self.give_up(&format!("another program holds it ({problem})"));
+            return Some(memory);
+        }
+        let saved = file::salvage(&self.path).ok();
+        let what = match &saved {
+            Some(memory) => format!(
+                "the counts of {} mailboxes that calls gave and what {} accounts show are taken over",
+                memory.mailboxes.len(),
+                memory.accounts.len()
+            ),
+            None => "the counts that calls gave are not known until the next call".to_owned(),
+        };
         let path = self.path.display();
+        let cause = problem.word();
         let problem = match file::remedy(&self.path, problem) {
             Some(remedy) => format!("{problem}: {remedy}"),
             None => problem.to_string(),
         };
-        match file::set_aside(&self.path, unix) {
+        match file::set_aside(&self.path, cause, unix) {
             Ok(aside) => tracing::error!(
-                "the ledger {path} cannot be used: {problem}; it is kept as {} and a new one is made: every phone is told once more",
+                "the ledger {path} cannot be used: {problem}; it is kept as {} and a new one is made: every phone is told once more; {what}",
                 aside.display()
             ),
             Err(error) => tracing::error!(
                 "the ledger {path} cannot be used: {problem}; nor can it be set aside: {error}"
             ),
         }
+        saved
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Order>) {
@@ -116,22 +138,44 @@ impl Writer {
                 }
             }
             self.write(&mut batch);
+            let count = batch.len();
             for order in batch.drain(..) {
                 if let Order::Sending { done, .. } | Order::Publishing { done, .. } = order {
                     // Whoever waited may have gone.
                     let _ = done.send(());
                 }
             }
+            if self.health.done(count) {
+                self.come_back(inbox);
+            }
+        }
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = commit(connection, true, |to| file::end(to).map(drop))
+        {
+            tracing::warn!(%error, "the ledger could not be closed cleanly");
+        }
+    }
+
+    /// mwid went on without: what the file says of dialogs is no longer true.
+    fn come_back(&mut self, inbox: &Receiver<Order>) {
+        let rest = self.health.come_back(inbox);
+        rest.into_iter().for_each(|mut order| self.take_given(&mut order));
+        if self.connection.is_some() {
+            self.give_up("it did not answer in time");
+        }
+    }
+
+    fn take_given(&mut self, order: &mut Order) {
+        match order {
+            Order::Given { given, receipt } => self.given.give(given, receipt.take()),
+            Order::NotGiven { mailbox } => self.given.take_back(mailbox),
+            _ => {}
         }
     }
 
     fn write(&mut self, batch: &mut [Order]) {
         for order in &mut *batch {
-            match order {
-                Order::Given { given, receipt } => self.given.give(given, receipt.take()),
-                Order::NotGiven { mailbox } => self.given.take_back(mailbox),
-                _ => {}
-            }
+            self.take_given(order);
         }
         if self.connection.is_none() && Instant::now() >= self.retry {
             self.renew(clock::unix());
@@ -180,7 +224,7 @@ impl Writer {
             "the ledger {path} cannot be written: {error}; {fate}; mwid goes on without and tries again every {} s",
             RETRY.as_secs()
         );
-        self.say(Some(error.to_owned()));
+        self.health.say(Some(error.to_owned()));
     }
 
     /// Brings all that was given and what all accounts show into the file. What was moved away has
@@ -215,7 +259,7 @@ impl Writer {
         self.retry = Instant::now() + RETRY;
         match file::open(&self.path, unix) {
             Ok((connection, _)) => {
-                let was_broken = self.say(None);
+                let was_broken = self.health.say(None);
                 if was_broken {
                     tracing::info!("the ledger {} is written again", self.path.display());
                 }
@@ -227,7 +271,7 @@ impl Writer {
                     Some(remedy) => format!("{error}: {remedy}"),
                     None => error.to_string(),
                 };
-                if !self.say(Some(error.clone())) {
+                if !self.health.say(Some(error.clone())) {
                     tracing::error!(
                         "there is no ledger at {}: {error}; mwid goes on without: after a restart every phone is told once more",
                         self.path.display()
@@ -235,12 +279,6 @@ impl Writer {
                 }
             }
         }
-    }
-
-    /// Notes what is wrong; gives whether something was before.
-    fn say(&self, error: Option<String>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut state.error, error).is_some()
     }
 }
 
@@ -259,7 +297,7 @@ fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
             memory.contexts = old.contexts;
         }
         Err(problem) => {
-            let fate = match file::set_aside(away, unix) {
+            let fate = match file::set_aside(away, problem.word(), unix) {
                 Ok(aside) => format!("it is kept as {}", aside.display()),
                 Err(error) => format!("nor can it be set aside: {error}"),
             };

@@ -1,4 +1,4 @@
-//! The ledger's disk is full: the lamps come before the ledger.
+//! The ledger's disk is full, hangs, or has lost the ledger: the lamps come before the ledger.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::fleet::Setup;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use crate::support::fleet::{Fleet, Setup};
 use crate::support::group::Group;
 use crate::support::{SOON, process, wait_for};
 
@@ -123,4 +127,84 @@ fn a_full_disk_under_the_ledger_stops_no_lamp() {
     assert_eq!(aside, 0, "a full disk is no damage");
     fleet.report(took, " while full");
     assert_eq!(fleet.board.figures().too_low, 0, "the rows still tell the CSeq");
+}
+
+/// mwid's thread that writes the ledger, held up as by a disk that hangs.
+struct HeldUp(Pid);
+
+impl HeldUp {
+    fn writer_of(fleet: &Fleet) -> Self {
+        let process = fleet.mwid.number("/pid");
+        let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        let is_writer = |thread: &PathBuf| {
+            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "ledger")
+        };
+        let thread = threads.map(|entry| entry.unwrap().path()).find(is_writer).unwrap();
+        let thread: i32 = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let thread = Pid::from_raw(thread);
+        ptrace::seize(thread, ptrace::Options::empty()).expect("this user may trace its child");
+        let held = Self(thread);
+        ptrace::interrupt(thread).unwrap();
+        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        held
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        // Gone when mwid has ended.
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_under_the_ledger_stops_no_lamp() {
+    let step = Duration::from_millis(2);
+    let mut fleet = Setup { seed: 52, ..Setup::new("ledger on a hanging disk", 60, 20) }.build();
+    fleet.start();
+    fleet.change(100, step);
+    fleet.settle(SOON);
+    fleet.wait_until_written();
+
+    let held = HeldUp::writer_of(&fleet);
+    fleet.change(100, step);
+    let took = fleet.settle(SOON);
+    fleet.change(100, step);
+    fleet.settle(SOON);
+    assert_eq!(fleet.mwid.said("its disk hangs"), 1, "said once");
+    let status = fleet.mwid.status();
+    let error = status["ledger"]["error"].as_str().unwrap_or_default();
+    assert!(error.contains("its disk hangs"), "{error}");
+    assert!(status["troubles"].to_string().contains("the ledger cannot be written"), "{status}");
+
+    // What it says is old by now.
+    drop(held);
+    fleet.mwid.wait_for_word("it did not answer in time", 1, SOON);
+    wait_for("the ledger to be written again", RETRY, || {
+        fleet.change(1, step);
+        fleet.mwid.status()["ledger"]["error"].is_null().then_some(())
+    });
+    fleet.settle(SOON);
+    fleet.mwid.kill();
+    fleet.start();
+    fleet.settle(SOON);
+    fleet.report(took, " while the disk hung");
+    assert_eq!(fleet.board.figures().too_low, 0, "no CSeq was used twice");
+}
+
+#[test]
+fn a_ledger_that_was_lost_is_said() {
+    let mut fleet = Setup { seed: 53, ..Setup::new("lost ledger", 10, 0) }.build();
+    fleet.start();
+    fleet.settle(SOON);
+    assert_eq!(fleet.mwid.said("is missing or empty"), 0);
+    fleet.mwid.stop();
+    fs::write(fleet.mwid.ledger(), "").unwrap();
+    fleet.start();
+    fleet.mwid.wait_for_word("is missing or empty", 1, SOON);
+    fleet.mwid.stop();
+    fs::remove_file(fleet.mwid.ledger()).unwrap();
+    fleet.start();
+    fleet.mwid.wait_for_word("is missing or empty", 2, SOON);
+    fleet.settle(SOON);
 }
