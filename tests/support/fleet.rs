@@ -129,10 +129,12 @@ impl Setup {
 
     fn configuration(&self, proxy: &str, url: &str, spool: &Path) -> String {
         let (t1, min_interval) = (self.t1.as_millis(), MIN_INTERVAL.as_millis());
+        // Without triggers a row that somebody else refreshed is seen by a full read only.
+        let resync = if self.shared { 1 } else { 300 };
         format!(
             "[general]\nproxy = {proxy}\nbindip = 127.0.0.1\n\
              [spool]\npath = {}\npoll = 1\n\
-             [database]\nurl = {url}\ntimeout = 2\n\
+             [database]\nurl = {url}\ntimeout = 2\nresync = {resync}\n\
              [timers]\nt1 = {t1}\nt2 = {}\nt4 = {}\nmin_interval = {min_interval}\n\
              rate = 100000\nretry_min = 1\nretry_max = 2\n",
             spool.display(),
