@@ -1,17 +1,19 @@
-//! What it costs to remember what the accounts show: `cargo bench --bench ledger`.
+//! What the ledger costs: `cargo bench --bench ledger`.
 //!
-//! 100,000 accounts with a mailbox each, written, changed, read again; `docs/performance.md` says what
-//! each row means.
+//! 100,000 accounts with a mailbox each, written, changed, read again; and the note of a CSeq that each
+//! NOTIFY waits for. `docs/performance.md` says what each row means.
 
 use std::error::Error;
 use std::fs;
 use std::time::Instant;
 
 use mwid::ledger::{Ledger, Member};
+use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::summary::Summary;
 
 const ACCOUNTS: u32 = 100_000;
+const NOTES: u32 = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -44,5 +46,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<15} {:>16.1?}", "read", start.elapsed());
     assert_eq!(memory.accounts.len(), accounts.len());
     println!("the file has {} KiB", fs::metadata(&path)?.len() / 1024);
+    notes()
+}
+
+/// The note of a CSeq, which is on its way to the disk before the NOTIFY is.
+fn notes() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let (ledger, _) = Ledger::open(&folder.path().join("ledger.db"), 0)?;
+    let dialogs: Vec<Dialog> = (0..NOTES).map(dialog).collect::<Result<_, _>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut alone = Vec::new();
+        for dialog in &dialogs {
+            let start = Instant::now();
+            ledger.sending(dialog, 2).await;
+            alone.push(start.elapsed());
+        }
+        alone.sort_unstable();
+        let (median, p99) = (alone[alone.len() / 2], alone[alone.len() * 99 / 100]);
+        println!("a CSeq noted, alone: median {median:.1?}, p99 {p99:.1?}");
+        let start = Instant::now();
+        let all: Vec<_> = dialogs.iter().map(|dialog| ledger.sending(dialog, 3)).collect();
+        for noted in all {
+            noted.await;
+        }
+        println!("a CSeq noted, {NOTES} at once: {:.1?} each", start.elapsed() / NOTES);
+    });
     Ok(())
+}
+
+fn dialog(number: u32) -> Result<Dialog, Box<dyn Error>> {
+    let text = |value: &str| Some(value.to_owned());
+    let row = Row {
+        id: number.into(),
+        presentity_uri: Some(format!("sip:{number}@example.com")),
+        from_user: Some(number.to_string()),
+        from_domain: text("example.com"),
+        to_user: Some(number.to_string()),
+        to_domain: text("example.com"),
+        to_tag: text("server"),
+        from_tag: text("phone"),
+        callid: Some(format!("{number}@192.0.2.7")),
+        local_cseq: Some(1),
+        remote_cseq: Some(1),
+        contact: text("sip:phone@192.0.2.7:5062"),
+        expires: Some(4_000_000_000),
+        local_contact: text("sip:192.0.2.1:5060"),
+        ..Row::default()
+    };
+    Ok(Dialog::from_row(&row)?)
 }

@@ -288,6 +288,10 @@ impl Daemon {
                 self.act(action);
             }
         }
+        while let Some(failure) = self.delivery.poll_failure() {
+            let waiting = self.reconciler.census().waiting;
+            tracing::warn!(waiting, "{failure}; what is to be sent waits or goes to the next one");
+        }
         self.answer_waiters(now);
     }
 

@@ -1,6 +1,6 @@
 //! Where NOTIFYs and PUBLISHs go first: the proxies and presence servers, their addresses, and which of them is worth trying.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,11 +52,14 @@ pub(super) struct Hops {
     servers: Vec<HostPort>,
     next_hop: NextHop,
     states: HashMap<HostPort, State>,
+    /// What is wrong with one of them, to be said.
+    failures: VecDeque<String>,
 }
 
 impl Hops {
     pub(super) fn new(proxies: Vec<HostPort>, servers: Vec<HostPort>, next_hop: NextHop) -> Self {
-        Self { proxies, servers, next_hop, states: HashMap::new() }
+        let (states, failures) = (HashMap::new(), VecDeque::new());
+        Self { proxies, servers, next_hop, states, failures }
     }
 
     /// Where the NOTIFY of a dialog goes now; `None` when there is nowhere to go.
@@ -175,8 +178,13 @@ impl Hops {
         state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
         state.resolved = None;
         if worth_a_word && !std::mem::replace(&mut state.failing, true) {
-            tracing::warn!(proxy = %name, "the proxy {name} {why}; what is to be sent waits or goes to the next one");
+            self.failures.push_back(format!("the proxy {name} {why}"));
         }
+    }
+
+    /// What is wrong with a next hop, once until it works again.
+    pub(super) fn poll_failure(&mut self) -> Option<String> {
+        self.failures.pop_front()
     }
 
     /// The next hop answered, whatever it said.

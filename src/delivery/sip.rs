@@ -355,6 +355,11 @@ impl SipDelivery {
         self.to_resolve.pop()
     }
 
+    /// What is wrong with a proxy or server, in words, once until it works again.
+    pub fn poll_failure(&mut self) -> Option<String> {
+        self.hops.poll_failure()
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.endpoint.poll_transmit()
