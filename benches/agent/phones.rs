@@ -108,11 +108,6 @@ impl Phones {
         )
     }
 
-    /// SUBSCRIBEs that were answered.
-    pub fn answered(&self) -> usize {
-        self.heard.state.lock().unwrap().times.to_answer.len()
-    }
-
     /// What was measured since the last time.
     pub fn times(&self) -> Times {
         std::mem::take(&mut self.heard.state.lock().unwrap().times)
