@@ -150,7 +150,7 @@ fn a_phone_that_started_again_is_told_at_once_and_its_old_subscription_ends_by_i
     assert_eq!(counts(&phone.subscribe(600)), Some("2/1 (0/0)"));
     bed.house.messages("example.com/202", 7, 1);
     phone.notify_until("7 messages", |notify| counts(notify) == Some("7/1 (0/0)"));
-    mwid.until("the old one is known to be gone", |status| status["lamps"]["dead"] == 1);
+    phone.attend_until("the old one is gone", || mwid.status()["counters"]["gone"] == 1);
 }
 
 #[test]

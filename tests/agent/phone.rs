@@ -187,6 +187,17 @@ impl Phone {
         }
     }
 
+    /// Answers whatever comes until that is so.
+    pub fn attend_until(&mut self, what: &str, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !done() {
+            assert!(Instant::now() < deadline, "not {what}");
+            if let Some(notify) = self.receive(Duration::from_millis(20)) {
+                self.take(notify);
+            }
+        }
+    }
+
     /// Nothing that has not come yet comes before the agent has answered an OPTIONS.
     pub fn assert_quiet(&mut self) {
         let own = self.address();
