@@ -7,7 +7,8 @@
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
-//! what is asked by HTTP, [`webhook`] what an application is told by it.
+//! what is asked by HTTP, [`webhook`] what an application is told by it, [`random`] what nobody
+//! can foresee.
 
 pub mod agent;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod dialogs;
 pub mod http_client;
 pub mod ledger;
 pub mod lock;
+pub mod random;
 pub mod run;
 pub mod source;
 pub mod sql;

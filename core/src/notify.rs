@@ -127,16 +127,7 @@ impl Notify<'_> {
                 write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
             }
         }
-        write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
-        write!(out, "Date: {}\r\n", date(self.unix))?;
-        for line in self.authorization {
-            write!(out, "{line}\r\n")?;
-        }
-        if !body.is_empty() {
-            write!(out, "Content-Type: application/simple-message-summary\r\n")?;
-        }
-        write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
-        out.write_all(body)
+        write_end(out, notifier, self.unix, self.authorization, body)
     }
 
     /// The Request-URI and the Route entries (RFC 3261 §12.2.1.1, §8.1.2).
@@ -160,7 +151,7 @@ impl Notify<'_> {
         match route_set.first() {
             Some(first) if self.is_proxy(first) && is_loose(first) => Path { route_set, ..direct },
             Some(first) if self.is_proxy(first) => Path {
-                request_uri: uri_of(first),
+                request_uri: route_uri(first),
                 proxy: None,
                 route_set: &route_set[1..],
                 last: Some(target),
@@ -170,7 +161,7 @@ impl Notify<'_> {
     }
 
     fn is_proxy(&self, entry: &str) -> bool {
-        let host_port = host_port(uri_of(entry));
+        let host_port = host_port(route_uri(entry));
         [&self.hop.authority, &self.hop.resolved].iter().any(|hop| same_authority(hop, host_port))
     }
 }
@@ -197,21 +188,42 @@ impl Path<'_> {
     }
 }
 
+/// The headers that NOTIFY and PUBLISH have in common, and the body.
+pub(crate) fn write_end(
+    out: &mut Vec<u8>,
+    notifier: &Notifier,
+    unix: u64,
+    authorization: &[String],
+    body: &[u8],
+) -> std::io::Result<()> {
+    write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
+    write!(out, "Date: {}\r\n", date(unix))?;
+    for line in authorization {
+        write!(out, "{line}\r\n")?;
+    }
+    if !body.is_empty() {
+        write!(out, "Content-Type: application/simple-message-summary\r\n")?;
+    }
+    write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
+    out.write_all(body)
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 3261 §20.17). Years past 9999 have no such form.
-pub(crate) fn date(unix: u64) -> String {
+fn date(unix: u64) -> String {
     const YEAR_9999: u64 = 253_402_300_799;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix.min(YEAR_9999)))
 }
 
 /// The URI between the angle brackets of a route entry.
-fn uri_of(entry: &str) -> &str {
+#[must_use]
+pub fn route_uri(entry: &str) -> &str {
     let inner = entry.split_once('<').map_or(entry, |(_, rest)| rest);
     inner.split_once('>').map_or(inner, |(uri, _)| uri)
 }
 
 /// Whether the URI of a route entry has the `lr` parameter, with or without a value.
 fn is_loose(entry: &str) -> bool {
-    let parameters = uri_of(entry).split(';').skip(1);
+    let parameters = route_uri(entry).split(';').skip(1);
     parameters
         .map(|parameter| parameter.split('=').next().unwrap_or_default())
         .any(|name| name.eq_ignore_ascii_case("lr"))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::mailbox::Account;
+use crate::message::is_token_char;
 use crate::summary::Summary;
 
 /// The longest entity-tag that is kept, in bytes. OpenSIPS and Kamailio make about 40.
@@ -150,8 +151,7 @@ impl ETag {
         if text.is_empty() || text.len() > MAX_ETAG {
             return Err(ETagError::Length(text.len()));
         }
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
-        match text.chars().find(|c| !is_token(*c)) {
+        match text.chars().find(|c| !is_token_char(*c)) {
             Some(c) => Err(ETagError::Character(c)),
             None => Ok(Self(text.into())),
         }

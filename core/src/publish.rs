@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::mailbox::Account;
-use crate::notify::{Hop, Notifier, date};
+use crate::notify::{Hop, Notifier, write_end};
 use crate::publication::{ETag, Wish};
 
 /// One PUBLISH: a step of one publication, in one transaction.
@@ -63,16 +63,7 @@ impl Publish<'_> {
         if let Some(etag) = self.etag {
             write!(out, "SIP-If-Match: {etag}\r\n")?;
         }
-        write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
-        write!(out, "Date: {}\r\n", date(self.unix))?;
-        for line in self.authorization {
-            write!(out, "{line}\r\n")?;
-        }
-        if !body.is_empty() {
-            write!(out, "Content-Type: application/simple-message-summary\r\n")?;
-        }
-        write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
-        out.write_all(body)
+        write_end(out, notifier, self.unix, self.authorization, body)
     }
 }
 

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod common;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use mwid_core::message::Message;
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Action, Reconciler, Remembered, Settings, Urgency, Verdict};
 use mwid_core::summary::Summary;
+
+use common::{Random, seeds};
 
 const UNIX: u64 = 1_800_000_000;
 const PHONES: usize = 6;
@@ -99,7 +103,7 @@ enum Event {
 
 struct World {
     seed: u64,
-    random: u64,
+    random: Random,
     start: Instant,
     now: Instant,
     agent: Agent,
@@ -123,7 +127,7 @@ impl World {
         let start = Instant::now();
         let mut world = Self {
             seed,
-            random: seed,
+            random: Random(seed),
             start,
             now: start,
             agent: agent(seed),
@@ -145,11 +149,7 @@ impl World {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) % bound
+        self.random.below(bound)
     }
 
     fn after(&mut self, pause: Duration, event: Event) {
@@ -157,7 +157,7 @@ impl World {
     }
 
     fn soon(&mut self, event: Event) {
-        let pause = Duration::from_millis(1 + self.below(40));
+        let pause = Duration::from_millis(1) + self.random.millis(40);
         self.after(pause, event);
     }
 
@@ -558,12 +558,8 @@ fn presentity(row: &Row) -> Account {
 
 #[test]
 fn whatever_happens_each_subscription_is_one_row_and_its_phone_has_the_truth() {
-    let seeds = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
-        Err(_) => 0..=400,
-    };
     let (mut notifies, mut farewells) = (0, 0);
-    for seed in seeds {
+    for seed in seeds() {
         let mut world = World::new(seed);
         world.run();
         notifies += world.notifies;

@@ -2,8 +2,6 @@
 //! says about it, and who its users are. The loop drives it (`daemon`), its rows are in [`crate::dialogs`].
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::time::Duration;
 
 use mwid_core::agent::{Algorithm, Expiry, Permissions, Settings};
@@ -38,14 +36,4 @@ pub fn settings(config: &Config, algorithms: Vec<Algorithm>) -> Option<Settings>
         permissions: Permissions { shared, own_box: agent.own_box.clone() },
         timer_j: config.timers.t1 * 64,
     })
-}
-
-/// What nobody can guess, from the operating system.
-///
-/// # Errors
-/// When there is no `/dev/urandom`.
-pub fn secret() -> io::Result<[u8; 32]> {
-    let mut secret = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut secret)?;
-    Ok(secret)
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mwid_core::message::is_token;
+
 use super::value::ValueError;
 use super::{HostPort, HttpUrl, HttpUrlError};
 
@@ -172,14 +174,13 @@ impl FromStr for ExtraHeaders {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
         text.split('|')
             .map(|part| {
                 let header = super::value::header(part.trim())?;
                 let name = header.split_once(':').map_or("", |(name, _)| name.trim_end());
                 let is_taken = TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name));
                 // A quote would end the value in the lines of OpenSIPS's old interface.
-                let is_good = !name.is_empty() && name.chars().all(is_token) && !is_taken;
+                let is_good = is_token(name) && !is_taken;
                 if !is_good || header.contains(['"', '\\']) {
                     return Err(ValueError::ExtraHeader {
                         found: header.chars().take(80).collect(),

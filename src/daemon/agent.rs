@@ -16,13 +16,14 @@ use tokio::sync::Semaphore;
 
 use super::work::Done;
 use super::{Daemon, StartError, places};
+use crate::agent::settings;
 use crate::agent::users::Users;
-use crate::agent::{secret, settings};
 use crate::clock::unix;
 use crate::config::Config;
 use crate::control::Answer;
 use crate::dialogs::agent::{Swept, prepare};
 use crate::dialogs::{DialogStore, StoreError};
+use crate::random;
 use crate::transport::Sent;
 use crate::webhook::Event;
 
@@ -94,7 +95,7 @@ impl Presence {
         let Some(settings) = settings(config, algorithms.clone()) else { return Ok(None) };
         let now = Instant::now();
         Ok(Some(Self {
-            agent: Agent::new(settings, secret().map_err(StartError::Random)?),
+            agent: Agent::new(settings, random::secret().map_err(StartError::Random)?),
             users,
             algorithms,
             places: Arc::new(Semaphore::new(places(config))),

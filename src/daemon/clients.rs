@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Daemon, random};
+use super::Daemon;
 use crate::config::Config;
 use crate::delivery::Publishers;
+use crate::random;
 use crate::source::ask::Asker;
 use crate::webhook::Webhook;
 
@@ -24,7 +25,7 @@ impl Clients {
         publishers: &Publishers,
     ) -> Result<Self, String> {
         let is_hooked = new.webhook != old.webhook;
-        let webhook = is_hooked.then(|| Webhook::start(new, random())).transpose();
+        let webhook = is_hooked.then(|| Webhook::start(new, random::number())).transpose();
         let asker = (is_hooked || new.sipx != old.sipx).then(|| Asker::new(new)).transpose();
         let is_other = !Publishers::are_same(old, new);
         let publishers = is_other.then(|| Publishers::new(new, Some((publishers, old))));

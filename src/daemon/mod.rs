@@ -31,6 +31,7 @@ use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
 use crate::ledger::{Last, Ledger, Memory};
 use crate::lock::LockError;
+use crate::random;
 use crate::source::ami::Ami;
 use crate::source::ask::Asker;
 use crate::source::externnotify::Externnotify;
@@ -186,10 +187,10 @@ impl Daemon {
         let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
-            reconciler: Reconciler::new(settings(&config.timers), random()),
-            delivery: SipDelivery::new(&config, random_128()),
+            reconciler: Reconciler::new(settings(&config.timers), random::number()),
+            delivery: SipDelivery::new(&config, secret_of_branches()?),
             publishers: Arc::new(publishers),
-            webhook: Webhook::start(&config, random())?,
+            webhook: Webhook::start(&config, random::number())?,
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
@@ -469,7 +470,7 @@ fn watch(config: &Config, store: &DialogStore, change: &mpsc::Sender<Change>) ->
 fn join(config: &Config) -> Result<(Option<Cluster>, mpsc::Receiver<Event>), JoinError> {
     match cluster::Settings::of(config) {
         Some(settings) => {
-            let (cluster, events) = Cluster::join(settings, random())?;
+            let (cluster, events) = Cluster::join(settings, random::number())?;
             Ok((Some(cluster), events))
         }
         None => Ok((None, mpsc::channel(1).1)),
@@ -483,14 +484,8 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// A random number from the operating system: what seeds the keys of the standard hash maps.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
-}
-
-fn random_128() -> u128 {
-    u128::from(random()) << 64 | u128::from(random())
+fn secret_of_branches() -> Result<u128, StartError> {
+    random::secret().map(u128::from_ne_bytes).map_err(StartError::Random)
 }
 
 fn directory(accounts: &Accounts) -> Directory {

@@ -2,8 +2,9 @@
 
 use mwid_core::mailboxes::Mailboxes;
 
-use super::{Daemon, lasts, random};
+use super::{Daemon, lasts};
 use crate::config::Config;
+use crate::random;
 use crate::source::ami::Ami;
 use crate::source::spool::Spool;
 
@@ -32,7 +33,7 @@ impl Daemon {
         if !new.spool.enabled {
             known.extend(lasts::expected(&self.ledger, &self.given).mailboxes);
         }
-        self.ami = Ami::start(&new.ami, known, self.call.clone(), random());
+        self.ami = Ami::start(&new.ami, known, self.call.clone(), random::number());
     }
 
     /// Stops the sources and takes in what they have said.

@@ -290,16 +290,12 @@ impl Daemon {
                     self.ledger.delivered(dialog, *cseq, *summary);
                     self.tell_webhook(&order, *summary);
                 }
-                let summary = summary.map_or("unknown".into(), |summary| summary.to_string());
-                tracing::info!(%account, summary, %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
+                tracing::info!(%account, summary = %summary.map_or_else(|| "unknown".to_owned(), |it| it.to_string()), %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
             }
             Verdict::Gone => {
                 self.counters.gone += 1;
                 self.ledger.dead(dialog);
                 tracing::info!(%account, %call_id, %contact, cseq, "the subscription is gone: {answer}");
-                if self.config.general.cleanup == Cleanup::Delete {
-                    self.delete(dialog.clone());
-                }
             }
             Verdict::TooLow => {
                 self.counters.cseq_too_low += 1;
@@ -310,7 +306,14 @@ impl Daemon {
                 tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
             }
         }
-        if dialog.ended.is_some() && matches!(verdict, Verdict::Delivered | Verdict::Gone) {
+        let is_over = match verdict {
+            Verdict::Delivered => dialog.ended.is_some(),
+            Verdict::Gone => {
+                dialog.ended.is_some() || self.config.general.cleanup == Cleanup::Delete
+            }
+            _ => false,
+        };
+        if is_over {
             self.delete(dialog.clone());
         }
         self.tell_waiters(&order, verdict, &answer, copies);

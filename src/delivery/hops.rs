@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mwid_core::dialog::Dialog;
-use mwid_core::notify::Hop;
+use mwid_core::notify::{Hop, route_uri};
 
 use crate::config::{HostPort, NextHop};
 use crate::transport::Transport;
@@ -217,10 +217,7 @@ fn describe(name: &HostPort, to: SocketAddr, transport: &Transport) -> Resolved 
 /// The first Route, or without one the remote target (RFC 3261 §12.2.1.1, §8.1.2). Looked up as an
 /// address and no more: neither NAPTR nor SRV.
 fn of_dialog(dialog: &Dialog) -> Option<HostPort> {
-    let first = dialog.route_set.first().map(|entry| {
-        let uri = entry.split_once('<').map_or(&**entry, |(_, rest)| rest);
-        uri.split_once('>').map_or(uri, |(uri, _)| uri)
-    });
+    let first = dialog.route_set.first().map(|entry| route_uri(entry));
     of_uri(first.unwrap_or(&dialog.remote_target))
 }
 

@@ -1,7 +1,6 @@
 //! How the lines of OpenSIPS's old management interface travel: by FIFO, by UDP, by a Unix socket.
 
 use std::fs::{self, Permissions};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,6 +17,7 @@ use tokio::net::{UdpSocket, UnixDatagram, lookup_host};
 use super::mi_lines::LineError;
 use crate::config::HostPort;
 use crate::http_client::MAX_ANSWER;
+use crate::random;
 
 /// What a FIFO takes at once (`PIPE_BUF`): more could be mixed with another one's call.
 const MAX_CALL: usize = 4096;
@@ -86,7 +86,7 @@ struct ReplyFile {
 impl ReplyFile {
     /// A name that nobody can guess beforehand. OpenSIPS allows neither `.` nor `/` in it.
     fn in_folder(folder: &Path) -> Self {
-        let name = format!("mwid_{}_{:016x}", std::process::id(), RandomState::new().hash_one(0));
+        let name = format!("mwid_{}_{:016x}", std::process::id(), random::number());
         Self { path: folder.join(&name), name }
     }
 

@@ -1,6 +1,5 @@
 //! What is posted: the events of babble-drachtio-presence, and one of mwid's own.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +8,7 @@ use mwid_core::summary::Summary;
 use serde_json::{Value, json};
 
 use crate::clock::unix;
+use crate::random;
 
 /// `contenttype` of all of them: the type of message summaries (RFC 3842 §3.4).
 pub const SUMMARY_TYPE: &str = "application/simple-message-summary";
@@ -87,7 +87,7 @@ fn entity(account: &Account) -> &str {
 
 /// Another one each time, also after a restart.
 fn next_id() -> String {
-    static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    static RUN: LazyLock<u64> = LazyLock::new(random::number);
     static COUNT: AtomicU64 = AtomicU64::new(1);
     format!("{:016x}-{}", *RUN, COUNT.fetch_add(1, Ordering::Relaxed))
 }

@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use super::uri::{SipUri, uri_of};
 use crate::mailbox::Account;
-use crate::message::{Message, StartLine, split_text};
+use crate::message::{Message, StartLine, is_token, split_text};
 
 /// The only event package.
 pub(super) const PACKAGE: &str = "message-summary";
@@ -125,9 +125,7 @@ fn event_id(request: &Message) -> Result<Option<String>, Refusal> {
         name.trim().eq_ignore_ascii_case("id").then(|| value.trim().to_owned())
     });
     match id {
-        Some(id) if id.is_empty() || !id.bytes().all(is_token_byte) => {
-            Err(Refusal::bad("the id of Event is no token"))
-        }
+        Some(id) if !is_token(&id) => Err(Refusal::bad("the id of Event is no token")),
         id => Ok(id),
     }
 }
@@ -183,10 +181,6 @@ fn list<'a>(request: &'a Message, name: &'static str) -> impl Iterator<Item = &'
     values.filter(|value| {
         !value.is_empty() && value.chars().all(|c| c == ' ' || c.is_ascii_graphic())
     })
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
 }
 
 #[cfg(test)]

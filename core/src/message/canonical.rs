@@ -178,9 +178,14 @@ fn name_and_value(line: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 /// Whether this is a `token` of RFC 3261 §25.1: a header name, a method.
-pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte))
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_token_char)
+}
+
+/// Whether the character may stand in a `token`.
+pub(crate) fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c)
 }
 
 /// The long form of a compact name (the IANA registry of SIP header fields); others stay.

@@ -18,14 +18,16 @@ use std::ops::Range;
 
 use rsip::headers::header::Tokenizer;
 
-pub use canonical::{Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive};
+pub(crate) use canonical::is_token_char;
+pub use canonical::{
+    Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive, is_token,
+};
 pub use challenge::Challenge;
 pub use error::{Excerpt, MessageError};
 pub use response::{CSeq, Response, method};
 /// The method of a request; [`method`] reads one.
 pub use rsip::Method;
 
-use canonical::is_token;
 use params::param;
 pub(crate) use params::split_text;
 

@@ -235,23 +235,22 @@ impl Reconciler {
         force: bool,
     ) {
         let desired = desired.into();
-        let known = self
-            .accounts
-            .get(account)
-            .and_then(|state| state.desired.map(|summary| Desired { summary, ways: state.ways }));
-        if known == Some(desired) && !force {
-            return;
+        match self.accounts.get_mut(account) {
+            Some(state) => {
+                let known = (state.desired, state.ways);
+                if known == (Some(desired.summary), desired.ways) && !force {
+                    return;
+                }
+                (state.desired, state.ways) = (Some(desired.summary), desired.ways);
+                if known.1.contains(Way::Notify) && !desired.ways.contains(Way::Notify) {
+                    self.release_dialogs(account);
+                }
+            }
+            None => {
+                let state = AccountState::new(Some(desired.summary), desired.ways);
+                self.accounts.insert(account.clone(), state);
+            }
         }
-        let ways = self.accounts.get(account).map(|state| state.ways);
-        if ways.is_some_and(|ways| ways.contains(Way::Notify))
-            && !desired.ways.contains(Way::Notify)
-        {
-            self.release_dialogs(account);
-        }
-        self.accounts
-            .entry(account.clone())
-            .and_modify(|state| (state.desired, state.ways) = (Some(desired.summary), desired.ways))
-            .or_insert_with(|| AccountState::new(Some(desired.summary), desired.ways));
         self.set_publications(account, desired.ways, urgency, force);
         for row in &self.accounts[account].dialogs {
             let Some(dialog) = self.dialogs.get_mut(row) else { continue };

@@ -4,7 +4,7 @@
 //! and its server names it by an entity-tag, which changes with every step. A step whose answer got
 //! lost leaves it unknown: the next one states everything anew.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,8 @@ pub struct Published {
 pub(super) struct Publications {
     states: HashMap<Key, State>,
     timers: BTreeSet<(Instant, Key)>,
-    /// Something about them changed.
-    changed: VecDeque<Key>,
+    /// Something about them changed. In order: a seed of the model replays.
+    changed: BTreeSet<Key>,
 }
 
 #[derive(Debug)]
@@ -253,7 +253,7 @@ impl Reconciler {
         }
         if let Some(state) = self.publications.states.get_mut(&key) {
             state.exists = false;
-            self.publications.changed.push_back(key);
+            self.publications.changed.insert(key);
         }
     }
 
@@ -261,7 +261,7 @@ impl Reconciler {
     fn leave(&mut self, key: Key) {
         if let Some(state) = self.publications.states.get_mut(&key) {
             state.leaving = Some(Leaving::Soon);
-            self.publications.changed.push_back(key);
+            self.publications.changed.insert(key);
         }
     }
 
@@ -272,9 +272,8 @@ impl Reconciler {
         for (key, state) in publications.states.iter_mut().filter(|(key, _)| key.1 == way) {
             (state.accepted, state.pause) = (None, None);
             state.is_doubted = matches!(state.phase, Phase::InFlight(_));
-            publications.changed.push_back(key.clone());
+            publications.changed.insert(key.clone());
         }
-        publications.changed.make_contiguous().sort_unstable();
     }
 
     /// What became of a step of a publication.
@@ -393,7 +392,7 @@ impl Reconciler {
             if urgency == Urgency::Fresh {
                 state.pause = state.pause.filter(|pause| matches!(pause, Pause::Told(_)));
             }
-            self.publications.changed.push_back(key);
+            self.publications.changed.insert(key);
         }
     }
 
@@ -417,15 +416,14 @@ impl Reconciler {
         let publications = &mut self.publications;
         for (key, state) in publications.states.iter_mut().filter(|(key, _)| of(key)) {
             if state.pause.take().is_some() {
-                publications.changed.push_back(key.clone());
+                publications.changed.insert(key.clone());
             }
         }
-        publications.changed.make_contiguous().sort_unstable();
     }
 
     /// Looks at those that changed or are due.
     pub(super) fn fire_publications(&mut self, now: Instant) {
-        while let Some(key) = self.publications.changed.pop_front() {
+        while let Some(key) = self.publications.changed.pop_first() {
             self.consider_publication(&key, now);
         }
         while self.publications.timers.first().is_some_and(|(at, _)| *at <= now) {

@@ -1,30 +1,14 @@
 //! Publications, one behaviour each, in virtual time. The model in `tests/` has them all at once.
 
 use super::publications::HANDOVER;
+use super::tests::{SECOND, UNIX, new, settings};
 use super::*;
 use crate::publication::{ETag, Order, Outcome, TRIAL, Ways, Wish};
 
-const UNIX: u64 = 1_795_000_000;
-const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn settings() -> Settings {
-    Settings {
-        min_interval: SECOND,
-        settle: Duration::ZERO,
-        rate: 1000,
-        backoff: Backoff { min: 4 * SECOND, max: 60 * SECOND },
-        max_lookups: 4,
-        max_in_flight: 100,
-    }
-}
 
 fn account() -> Account {
     "sip:202@example.com".parse().unwrap()
-}
-
-fn new(count: u32) -> Summary {
-    Summary { new: count, ..Summary::default() }
 }
 
 fn tag(text: &str) -> Option<ETag> {

@@ -4,10 +4,10 @@
 use super::*;
 use crate::dialog::Row;
 
-const UNIX: u64 = 1_795_000_000;
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const UNIX: u64 = 1_795_000_000;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         min_interval: SECOND,
         settle: Duration::ZERO,
@@ -22,7 +22,7 @@ fn account(user: &str) -> Account {
     Account::new(user, "example.com").unwrap()
 }
 
-fn new(count: u32) -> Summary {
+pub(super) fn new(count: u32) -> Summary {
     Summary { new: count, ..Summary::default() }
 }
 

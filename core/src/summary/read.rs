@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use super::Summary;
+use crate::message::is_token;
 
 /// The longest body that is read, in bytes. Three lines have about 100; optional headers of each
 /// message (RFC 3842 §3.5) may follow them.
@@ -127,10 +128,8 @@ fn once<T>(
 fn header(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once(':')?;
     let name = name.trim_end_matches([' ', '\t']);
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
     let is_text = !value.contains(|c: char| c.is_control() && c != '\t');
-    (!name.is_empty() && name.chars().all(is_token) && is_text)
-        .then(|| (name, value.trim_matches([' ', '\t'])))
+    (is_token(name) && is_text).then(|| (name, value.trim_matches([' ', '\t'])))
 }
 
 fn status(value: &str, line: usize) -> Result<bool, BodyError> {

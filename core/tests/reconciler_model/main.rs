@@ -21,8 +21,11 @@ use mwid_core::reconciler::{
 };
 use mwid_core::summary::Summary;
 
+#[path = "../common/mod.rs"]
+mod common;
 mod publisher;
 
+use common::{Random, seeds};
 use publisher::Publisher;
 
 const UNIX: u64 = 1_795_000_000;
@@ -107,21 +110,6 @@ struct World {
     database_down_until: Instant,
     proxy_down_until: Instant,
     notifies: usize,
-}
-
-/// Seeded uniform numbers (a 64-bit LCG, its upper half).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
-    fn millis(&mut self, bound: u64) -> Duration {
-        Duration::from_millis(self.below(bound))
-    }
 }
 
 impl World {
@@ -812,12 +800,8 @@ impl World {
 
 #[test]
 fn whatever_happens_every_phone_and_every_server_ends_with_the_truth() {
-    let seeds = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
-        Err(_) => 0..=400,
-    };
     let (mut notifies, mut publishes) = (0, 0);
-    for seed in seeds {
+    for seed in seeds() {
         let mut world = World::new(seed);
         world.run();
         notifies += world.notifies;

@@ -18,6 +18,7 @@ use super::{Change, Stop, WatchError, Watcher, Way, every};
 use crate::config;
 use crate::dialogs::error::{Cause, StoreError};
 use crate::dialogs::postgres::Postgres;
+use crate::random;
 
 /// Notifications that wait; when they are full, PostgreSQL keeps the rest.
 const QUEUE: usize = 1024;
@@ -124,8 +125,7 @@ impl Ear {
     /// Sends a word to itself: the connection may be cut off without anybody having said so. Does
     /// not wait: the answer may stand behind notifications that are taken meanwhile.
     fn ping(&mut self) {
-        use std::hash::{BuildHasher, RandomState};
-        let text = format!("{:016x}", RandomState::new().hash_one(0));
+        let text = format!("{:016x}", random::number());
         let sql = format!("NOTIFY mwid_changes, '{{\"ping\": \"{text}\"}}'");
         self.ping = Some(Ping { text, sent: Instant::now() });
         let client = Arc::clone(&self.client);
