@@ -8,7 +8,7 @@
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
 //! what is asked by HTTP, [`webhook`] what an application is told by it, [`random`] what nobody
-//! can foresee.
+//! can foresee, [`service_manager`] what systemd is told.
 
 pub mod agent;
 pub mod cli;
@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod lock;
 pub mod random;
 pub mod run;
+pub mod service_manager;
 pub mod source;
 pub mod sql;
 pub mod transport;

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, ConfigErrors};
 use crate::control::{Command, ask};
 use crate::daemon::{Daemon, Requests, StartError};
+use crate::service_manager::ServiceManager;
 
 /// Why the daemon does not run.
 #[derive(Debug, Error)]
@@ -41,10 +42,15 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         let (mut stop, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let hangup = signal(SignalKind::hangup())?;
+        let manager = ServiceManager::from_env().unwrap_or_else(|error| {
+            tracing::warn!("NOTIFY_SOCKET cannot be used, the service manager is told nothing: {error}");
+            ServiceManager::default()
+        });
         let (daemon, requests) = Daemon::start(loaded.config, path.to_owned())?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %daemon.local(), "mwid runs");
         let reload = tokio::spawn(reload_on(hangup, requests));
         daemon
+            .report_to(manager)
             .run(async {
                 tokio::select! {
                     _ = stop.recv() => {}

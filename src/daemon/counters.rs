@@ -75,6 +75,8 @@ pub(super) struct Said {
     floods: HashSet<IpAddr>,
     flood: Option<Instant>,
     not_sent: Option<Instant>,
+    /// The last reload: the configuration that stands in the file is not the one in force.
+    pub(super) reload_refused: bool,
     /// The ways that fail.
     pub(super) failing: Failing,
 }

@@ -32,6 +32,7 @@ use crate::http_client::ClientError;
 use crate::ledger::{Last, Ledger, Memory};
 use crate::lock::LockError;
 use crate::random;
+use crate::service_manager::ServiceManager;
 use crate::source::ami::Ami;
 use crate::source::ask::Asker;
 use crate::source::externnotify::Externnotify;
@@ -46,6 +47,7 @@ mod agent;
 mod asking;
 mod clients;
 mod counters;
+mod health;
 mod http;
 mod intake;
 mod lasts;
@@ -157,6 +159,7 @@ pub struct Daemon {
     debug: bool,
     control: server::Server,
     doorway: Doorway,
+    manager: ServiceManager,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -179,8 +182,7 @@ impl Daemon {
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
         let doorway = Doorway::open(&config, request.clone())?;
-        let stamps = memory.mailboxes.iter().map(|it| (it.mailbox.clone(), it.stamp));
-        let externnotify = Some(Externnotify::start(&config.control, call.clone(), stamps)?);
+        let externnotify = Externnotify::start(&config.control, call.clone(), stamps(&memory))?;
         let given = given(&memory);
         let spool = spool(&config, lasts::expected(&ledger, &given), &observe);
         let complete = spool.is_none() && cluster.is_none();
@@ -210,7 +212,7 @@ impl Daemon {
             cluster,
             events,
             spool,
-            externnotify,
+            externnotify: Some(externnotify),
             ami: None,
             call,
             observe,
@@ -224,6 +226,7 @@ impl Daemon {
             debug: false,
             control,
             doorway,
+            manager: ServiceManager::default(),
         };
         daemon.remember(memory);
         daemon.replace_ami(&Arc::clone(&daemon.config));
@@ -240,6 +243,7 @@ impl Daemon {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut buffer = vec![0; MAX_DATAGRAM];
         tokio::pin!(stop);
+        self.manager.ready();
         loop {
             self.advance();
             tokio::select! {
@@ -272,6 +276,7 @@ impl Daemon {
         self.lapse();
         self.ask();
         let now = Instant::now();
+        self.tick(now);
         self.look_at_clock(now);
         self.attend(now);
         while let Some(action) = self.reconciler.poll_action(now) {
@@ -301,7 +306,8 @@ impl Daemon {
         let reconciler = self.reconciler.poll_timeout(Instant::now());
         let lease = self.cluster.as_ref().and_then(Cluster::lease_end);
         let presence = self.presence.as_ref().and_then(Presence::timeout);
-        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease, presence];
+        let alive = self.manager.due();
+        let all = [self.delivery.poll_timeout(), reconciler, waiters, lease, presence, alive];
         all.into_iter().flatten().chain([self.jumps.due()]).min()
     }
 
@@ -383,6 +389,7 @@ impl Daemon {
 
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
+        self.manager.stopping();
         self.close_sources();
         // A SUBSCRIBE that comes now is sent again, to the mwid that is started next.
         self.presence = None;
@@ -406,6 +413,7 @@ impl Daemon {
         }
         while (self.delivery.in_flight() > 0 || self.unfinished > 0) && Instant::now() < deadline {
             self.transmit();
+            self.manager.alive(Instant::now());
             let until = self.delivery.poll_timeout().map_or(deadline, |at| at.min(deadline));
             tokio::select! {
                 _ = self.transport.readable() => self.receive(buffer),
@@ -455,6 +463,11 @@ impl Daemon {
 /// The counts that calls gave.
 fn given(memory: &Memory) -> HashMap<Mailbox, Summary> {
     memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect()
+}
+
+/// When each of them was given.
+fn stamps(memory: &Memory) -> impl Iterator<Item = (Mailbox, u64)> {
+    memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.stamp))
 }
 
 fn spool(config: &Config, past: Past, observe: &mpsc::Sender<Observation>) -> Option<Spool> {

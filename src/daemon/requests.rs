@@ -65,7 +65,12 @@ impl Daemon {
             Command::Forget { context } => send(reply, self.forget(&context)),
             Command::Drain { on } => send(reply, self.drain(on)),
             Command::Reload => {
+                self.manager.reloading();
                 let answer = self.reload();
+                self.said.reload_refused = answer.code != 0;
+                let status = self.headline();
+                self.manager.status(status);
+                self.manager.ready();
                 if answer.code == 0 {
                     tracing::info!("{}", answer.text);
                 } else {

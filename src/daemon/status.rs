@@ -10,7 +10,7 @@ use super::Daemon;
 use super::ways::WayStatus;
 use crate::cluster::Health;
 use crate::control::Answer;
-use crate::dialogs::watch::{Watch, WatchHealth};
+use crate::dialogs::watch::Watch;
 use crate::dialogs::{Probe, StoreError};
 use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
@@ -28,7 +28,7 @@ pub(super) struct Snapshot {
     sources: Vec<(&'static str, String, Value)>,
     /// `None` where no phone is told by NOTIFY.
     watch: Option<(String, Value)>,
-    /// What is wrong with the spool, the manager, the watch of the table and the claims.
+    /// What is wrong but the database, the ways and the proxies.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
     data: Value,
@@ -41,20 +41,12 @@ impl Daemon {
         let spool = self.spool.as_ref().map(Spool::health);
         let ami = self.ami.as_ref().map(Ami::health);
         let unused = || ("spool", "not used".to_owned(), Value::Null);
-        let spool_line =
-            spool.as_ref().map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
-        let ami_line = ami.as_ref().map(|it| ("ami", it.to_string(), json!(it)));
+        let spool_line = spool.map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
+        let ami_line = ami.map(|it| ("ami", it.to_string(), json!(it)));
         let http_line = self.doorway.stats().map(|it| ("http", it.to_string(), json!(it)));
         let webhook = self.webhook.as_ref().map(Webhook::health);
-        let webhook_line = webhook.as_ref().map(|it| ("webhook", it.to_string(), json!(it)));
+        let webhook_line = webhook.map(|it| ("webhook", it.to_string(), json!(it)));
         let watch = self.watch.as_ref().map(Watch::health);
-        let of_ami = ami.and_then(|ami| ami.trouble());
-        let of_watch = watch.as_ref().and_then(WatchHealth::trouble);
-        let of_spool = spool.and_then(|spool| spool.trouble());
-        let of_claims = self.said.claim_trouble(census.waiting);
-        let of_webhook = webhook.and_then(|webhook| webhook.trouble());
-        let troubles =
-            [of_spool, of_ami, of_watch, of_claims, of_webhook].into_iter().flatten().collect();
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -89,7 +81,7 @@ impl Daemon {
                 .flatten()
                 .collect(),
             watch: watch.map(|watch| (watch.to_string(), json!(watch))),
-            troubles,
+            troubles: self.troubles(Some(census.waiting)),
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),
             data,
         }
@@ -124,12 +116,6 @@ fn troubles(snapshot: &Snapshot, database: Option<&StoreError>) -> Vec<String> {
         say("the database cannot be used");
     }
     snapshot.troubles.iter().for_each(|words| say(words));
-    if snapshot.cluster.as_ref().is_some_and(|(health, _)| health.error.is_some()) {
-        say("the cluster's tables cannot be used");
-    }
-    if snapshot.data["ledger"]["error"].is_string() {
-        say("the ledger cannot be written");
-    }
     snapshot.ways.iter().filter_map(|way| way.trouble.as_ref()).for_each(|words| say(words));
     if !snapshot.suspended.is_empty() {
         say(&format!("{} does not answer", snapshot.suspended.join(", ")));

@@ -46,7 +46,7 @@ impl Failing {
         }
     }
 
-    fn of(&self, way: Way) -> Option<&str> {
+    pub(super) fn of(&self, way: Way) -> Option<&str> {
         self.0[way as usize].as_ref().map(|failure| failure.why.as_str())
     }
 }

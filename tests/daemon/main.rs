@@ -5,6 +5,8 @@
 
 #[path = "../support/compositor.rs"]
 mod compositor;
+#[path = "../support/held_up.rs"]
+mod held_up;
 #[path = "../support/daemon.rs"]
 mod house;
 #[path = "../support/peer.rs"]
@@ -25,5 +27,6 @@ mod pace;
 mod proxies;
 mod publish;
 mod reload;
+mod service_manager;
 mod shutdown;
 mod users;

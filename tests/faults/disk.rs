@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
-
 use crate::support::fleet::{Fleet, Setup};
 use crate::support::group::Group;
+use crate::support::held_up::HeldUp;
 use crate::support::{SOON, process, wait_for};
 
 /// How often mwid tries again, and time to do it.
@@ -130,31 +127,14 @@ fn a_full_disk_under_the_ledger_stops_no_lamp() {
 }
 
 /// mwid's thread that writes the ledger, held up as by a disk that hangs.
-struct HeldUp(Pid);
-
-impl HeldUp {
-    fn writer_of(fleet: &Fleet) -> Self {
-        let process = fleet.mwid.number("/pid");
-        let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-        let is_writer = |thread: &PathBuf| {
-            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "ledger")
-        };
-        let thread = threads.map(|entry| entry.unwrap().path()).find(is_writer).unwrap();
-        let thread: i32 = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        let thread = Pid::from_raw(thread);
-        ptrace::seize(thread, ptrace::Options::empty()).expect("this user may trace its child");
-        let held = Self(thread);
-        ptrace::interrupt(thread).unwrap();
-        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-        held
-    }
-}
-
-impl Drop for HeldUp {
-    fn drop(&mut self) {
-        // Gone when mwid has ended.
-        let _ = ptrace::detach(self.0, None);
-    }
+fn hold_up_the_writer_of(fleet: &Fleet) -> HeldUp {
+    let process = fleet.mwid.number("/pid");
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let is_writer = |thread: &PathBuf| {
+        fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "ledger")
+    };
+    let thread = threads.map(|entry| entry.unwrap().path()).find(is_writer).unwrap();
+    HeldUp::thread(thread.file_name().unwrap().to_str().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -166,7 +146,7 @@ fn a_disk_that_hangs_under_the_ledger_stops_no_lamp() {
     fleet.settle(SOON);
     fleet.wait_until_written();
 
-    let held = HeldUp::writer_of(&fleet);
+    let held = hold_up_the_writer_of(&fleet);
     fleet.change(100, step);
     let took = fleet.settle(SOON);
     fleet.change(100, step);

@@ -306,8 +306,12 @@ impl Mwid {
         })
     }
 
+    pub fn id(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
     pub fn signal(&self, signal: Signal) {
-        signal::kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        signal::kill(Pid::from_raw(self.id()), signal).unwrap();
     }
 
     /// Waits until it has ended by itself.

@@ -7,6 +7,7 @@
 
 pub mod fleet;
 pub mod group;
+pub mod held_up;
 pub mod http;
 pub mod https;
 pub mod kamailio;

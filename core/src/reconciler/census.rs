@@ -29,6 +29,18 @@ pub struct Census {
     pub published: usize,
 }
 
+/// The same in short, without looking at every account: for what is asked all the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Accounts that are known.
+    pub accounts: usize,
+    /// Dialogs seen at the last look-up of their account.
+    pub dialogs: usize,
+    /// What is in line, under way or paused: look-ups, claims and NOTIFYs, steps of publications
+    /// but not those that are paused. 0 when nothing is left to do.
+    pub waiting: usize,
+}
+
 /// How the dialogs of one account stand, and whether it has publications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -113,6 +125,17 @@ impl Reconciler {
                 && state.version == dialog.version()
                 && !state.is_due_again(dialog)
         })
+    }
+
+    /// How much there is and is left to do, in no time.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let in_line = self.lookups.len() + self.ready.len() + self.timers.len();
+        Backlog {
+            accounts: self.accounts.len(),
+            dialogs: self.dialogs.len(),
+            waiting: in_line + self.finding + self.in_flight,
+        }
     }
 
     /// Counts everything: for `status`, not for the hot path.

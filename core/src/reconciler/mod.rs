@@ -31,7 +31,7 @@ mod state;
 mod tests;
 mod view;
 
-pub use census::{Census, Standing};
+pub use census::{Backlog, Census, Standing};
 use memory::Memory;
 pub use publications::Published;
 use publications::{Key, Publications};
@@ -132,7 +132,7 @@ pub enum Verdict {
 ///   [`handle_verdict`](Self::handle_verdict), [`handle_published`](Self::handle_published)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`census`](Self::census), [`tallies`](Self::tallies)
+///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`backlog`](Self::backlog), [`census`](Self::census), [`tallies`](Self::tallies)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2) and one step per publication, at
 /// most one per `min_interval` of each, the first of a burst at once and the last always; what has
