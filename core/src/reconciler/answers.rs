@@ -110,6 +110,7 @@ impl Reconciler {
         match verdict {
             Verdict::Delivered => {
                 (state.delivered, state.told) = (summary, true);
+                self.whys.remove(&row);
                 state.failures = 0;
                 state.too_low = 0;
                 // Counted from here: a copy that was sent again arrived later than the first left.

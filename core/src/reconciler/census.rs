@@ -155,10 +155,7 @@ impl Reconciler {
             census.delivered += usize::from(dialog.is_told(desired));
         }
         for state in self.accounts.values() {
-            let working =
-                |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
-            let waits = state.queued || state.finding || state.due.is_some();
-            census.waiting += usize::from(waits || state.dialogs.iter().any(working));
+            census.waiting += usize::from(self.waits(state));
         }
         census
     }

@@ -62,6 +62,7 @@ impl Reconciler {
             state.pause = None;
             (state.delivered, state.told) = (None, false);
             (state.since, state.checks, state.resends) = (None, 0, 0);
+            self.whys.remove(&row);
         }
         if state.is_due_again(&dialog) {
             state.resends += 1;

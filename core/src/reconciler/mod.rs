@@ -21,6 +21,9 @@ mod consider;
 mod memory;
 #[cfg(test)]
 mod order_tests;
+mod pending;
+#[cfg(test)]
+mod pending_tests;
 mod polls;
 mod publications;
 #[cfg(test)]
@@ -33,13 +36,14 @@ mod view;
 
 pub use census::{Backlog, Census, Standing};
 use memory::Memory;
+pub use pending::{Pending, Wait};
 pub use publications::Published;
 use publications::{Key, Publications};
 use queue::Queue;
 pub use queue::Urgency;
 use state::{AccountState, DialogState, Pause, Phase};
 pub use state::{Desired, Remembered};
-pub use view::{Progress, PublicationView};
+pub use view::{DialogView, Progress, PublicationView};
 
 /// How often one version of a dialog is looked at again, and how often it is told again because of
 /// that. The bound keeps two mwids that both count in one row from answering each other for ever.
@@ -132,7 +136,8 @@ pub enum Verdict {
 ///   [`handle_verdict`](Self::handle_verdict), [`handle_published`](Self::handle_published)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
-///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`backlog`](Self::backlog), [`census`](Self::census), [`tallies`](Self::tallies)
+///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`backlog`](Self::backlog), [`census`](Self::census), [`tallies`](Self::tallies),
+///   [`dialogs_of`](Self::dialogs_of), [`publications`](Self::publications), [`pending`](Self::pending)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2) and one step per publication, at
 /// most one per `min_interval` of each, the first of a burst at once and the last always; what has
@@ -145,6 +150,8 @@ pub struct Reconciler {
     jitter: Jitter,
     accounts: HashMap<Account, AccountState>,
     dialogs: HashMap<RowId, DialogState>,
+    /// Why the last attempt of a dialog came to nothing, of those that have not succeeded since.
+    whys: HashMap<RowId, Arc<str>>,
     /// From before a restart; taken when the dialog is seen again.
     remembered: Memory,
     lookups: Queue<Account>,
@@ -171,6 +178,7 @@ impl Reconciler {
             jitter: Jitter::new(seed),
             accounts: HashMap::new(),
             dialogs: HashMap::new(),
+            whys: HashMap::new(),
             remembered: Memory::default(),
             lookups: Queue::new(),
             crowd: None,
@@ -350,6 +358,7 @@ impl Reconciler {
     /// The row is gone. Servers that write their rows anew now and then bring the dialog back under
     /// another id: its CSeq must not fall then.
     fn forget(&mut self, row: RowId) {
+        self.whys.remove(&row);
         let Some(state) = self.dialogs.remove(&row) else { return };
         self.remembered.insert(state.identity, state.remember());
     }

@@ -186,6 +186,10 @@ impl Publications {
         })
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &State)> {
+        self.states.iter()
+    }
+
     /// The publications of an account.
     pub(super) fn of(&self, account: &Account) -> impl Iterator<Item = (&Key, &State)> {
         let key = |way| (account.clone(), way);

@@ -18,7 +18,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-fn account(user: &str) -> Account {
+pub(super) fn account(user: &str) -> Account {
     Account::new(user, "example.com").unwrap()
 }
 
@@ -27,7 +27,7 @@ pub(super) fn new(count: u32) -> Summary {
 }
 
 /// Row `id` of a user, as it was when it had been refreshed `refreshes` times.
-fn dialog(id: i64, user: &str, refreshes: i64) -> Dialog {
+pub(super) fn dialog(id: i64, user: &str, refreshes: i64) -> Dialog {
     let text = |value: &str| Some(value.to_owned());
     Dialog::from_row(&Row {
         id,
@@ -50,41 +50,41 @@ fn dialog(id: i64, user: &str, refreshes: i64) -> Dialog {
 }
 
 /// The reconciler, a clock, and a database that holds these dialogs.
-struct Rig {
-    reconciler: Reconciler,
-    start: Instant,
-    now: Instant,
-    rows: Vec<Dialog>,
+pub(super) struct Rig {
+    pub(super) reconciler: Reconciler,
+    pub(super) start: Instant,
+    pub(super) now: Instant,
+    pub(super) rows: Vec<Dialog>,
 }
 
 /// The counts of a NOTIFY without any.
 const NOTHING: u32 = u32::MAX;
 
 /// What a NOTIFY was: row, counts, CSeq.
-type Sent = (i64, u32, u32);
+pub(super) type Sent = (i64, u32, u32);
 
 impl Rig {
-    fn new(rows: Vec<Dialog>) -> Self {
+    pub(super) fn new(rows: Vec<Dialog>) -> Self {
         Self::with(settings(), rows)
     }
 
-    fn with(settings: Settings, rows: Vec<Dialog>) -> Self {
+    pub(super) fn with(settings: Settings, rows: Vec<Dialog>) -> Self {
         let start = Instant::now();
         Self { reconciler: Reconciler::new(settings, 1), start, now: start, rows }
     }
 
-    fn set(&mut self, user: &str, count: u32) {
+    pub(super) fn set(&mut self, user: &str, count: u32) {
         self.reconciler.set(&account(user), new(count), Urgency::Fresh, false);
     }
 
-    fn find(&mut self, account: &Account) {
+    pub(super) fn find(&mut self, account: &Account) {
         let own = |dialog: &&Dialog| dialog.account == *account;
         let found = self.rows.iter().filter(own).cloned().collect();
         self.reconciler.handle_dialogs(account, found, self.now, UNIX);
     }
 
     /// Answers look-ups and claims; gives the NOTIFYs that are to be sent now.
-    fn sent(&mut self) -> Vec<Sent> {
+    pub(super) fn sent(&mut self) -> Vec<Sent> {
         let mut sent = Vec::new();
         while let Some(action) = self.reconciler.poll_action(self.now) {
             match action {
@@ -101,12 +101,12 @@ impl Rig {
         sent
     }
 
-    fn verdict(&mut self, row: i64, verdict: Verdict) {
+    pub(super) fn verdict(&mut self, row: i64, verdict: Verdict) {
         self.reconciler.handle_verdict(RowId(row), verdict, self.now);
     }
 
     /// Lets time pass, timer by timer, until something is to be sent; when, after the start.
-    fn next(&mut self) -> Option<(Duration, Vec<Sent>)> {
+    pub(super) fn next(&mut self) -> Option<(Duration, Vec<Sent>)> {
         loop {
             let sent = self.sent();
             if !sent.is_empty() {
@@ -116,7 +116,7 @@ impl Rig {
         }
     }
 
-    fn later(&mut self, pause: Duration) {
+    pub(super) fn later(&mut self, pause: Duration) {
         self.now += pause;
     }
 }
