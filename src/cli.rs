@@ -133,6 +133,36 @@ pub enum Command {
 /// What `mwid show` shows.
 #[derive(Debug, Subcommand)]
 pub enum Show {
+    /// What waits for an account and who says so, and of each phone what it shows, when its
+    /// subscription ends, what it answered and when it is tried again. Exit code 1 when nothing is
+    /// known of the account, or its subscriptions cannot be read.
+    Account {
+        /// User part of the account: 202.
+        user: String,
+        /// Domain part of the account: example.com.
+        domain: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The accounts that wait, and why.
+    Pending {
+        /// How many of them are shown one by one, 1000 at most.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// All mailboxes, with what they hold, who says so, and whom they light. Exit code 1 when there
+    /// is none.
+    Mailboxes {
+        /// Those of one voicemail context: default.
+        context: Option<String>,
+        /// Print JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// The live subscriptions of an account, and its publications. Exit code 1 when there is none.
     Subscription {
         /// User part of the account: 202.

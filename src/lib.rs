@@ -24,6 +24,7 @@ pub mod http_client;
 pub mod ledger;
 pub mod lock;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod service_manager;
 pub mod source;

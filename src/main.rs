@@ -44,9 +44,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Status { json } => ask(path, json, &control::Command::Status),
-        Command::Show { what: Show::Subscription { user, domain, json } } => {
-            ask(path, json, &control::Command::ShowSubscription { user, domain })
-        }
+        Command::Show { what } => show(path, what),
         Command::Notify { user, domain, new, old, json } => {
             ask(path, json, &control::Command::Notify { user, domain, new, old })
         }
@@ -71,15 +69,38 @@ fn tell(path: &Path, arguments: Vec<OsString>) -> ExitCode {
     externnotify::main(arguments.into_iter(), doors)
 }
 
+fn show(path: &Path, what: Show) -> ExitCode {
+    match what {
+        Show::Account { user, domain, json } => {
+            ask(path, json, &control::Command::ShowAccount { user, domain })
+        }
+        Show::Pending { limit, json } => ask(path, json, &control::Command::ShowPending { limit }),
+        Show::Mailboxes { context, json } => {
+            let socket = config::control(path).socket;
+            told(path, client::mailboxes(&socket, context, json, &mut io::stdout()))
+        }
+        Show::Subscription { user, domain, json } => {
+            ask(path, json, &control::Command::ShowSubscription { user, domain })
+        }
+    }
+}
+
 /// Asks the running daemon and prints its answer.
 fn ask(path: &Path, json: bool, command: &control::Command) -> ExitCode {
     // A broken configuration must not keep the operator from the daemon that still runs.
-    match client::ask(&config::control(path).socket, command) {
-        Ok(answer) => {
-            let text = if json { format!("{:#}", answer.data) } else { answer.text };
-            say(&mut io::stdout(), &format!("{text}\n"));
-            ExitCode::from(answer.code)
-        }
+    let answer = client::ask(&config::control(path).socket, command);
+    let code = answer.map(|answer| {
+        let text = if json { format!("{:#}", answer.data) } else { answer.text };
+        say(&mut io::stdout(), &format!("{text}\n"));
+        answer.code
+    });
+    told(path, code)
+}
+
+/// What a command that asked the daemon exits with.
+fn told(path: &Path, code: Result<u8, ClientError>) -> ExitCode {
+    match code {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&mut io::stderr(), &format!("mwid: {error}\n"));
             if let Err(unread) = File::open(path) {

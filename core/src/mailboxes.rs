@@ -221,6 +221,35 @@ impl Mailboxes {
         })
     }
 
+    /// The first of the mailboxes after `after`, in their order, of one context or of all: up to
+    /// `limit`, each with what it holds; `None` for one that could not be counted.
+    pub fn page(
+        &self,
+        context: Option<&str>,
+        after: Option<&Mailbox>,
+        limit: usize,
+    ) -> impl Iterator<Item = (&Mailbox, Option<Summary>)> {
+        let is_wanted = |mailbox: &&Mailbox| {
+            context.is_none_or(|context| mailbox.context() == context)
+                && after.is_none_or(|after| *mailbox > after)
+        };
+        let mut page: Vec<&Mailbox> = self.counts.keys().filter(is_wanted).collect();
+        if limit < page.len() {
+            page.select_nth_unstable(limit);
+            page.truncate(limit);
+        }
+        page.sort_unstable();
+        page.into_iter().map(|mailbox| {
+            let count = self.counts.get(mailbox).filter(|count| !count.failed);
+            (mailbox, count.map(|count| count.summary))
+        })
+    }
+
+    /// The accounts that have a mailbox and no sum: it could not be counted, or is not counted yet.
+    pub fn unsure(&self) -> impl Iterator<Item = &Account> {
+        self.members.keys().filter(|account| self.sum(account).is_none())
+    }
+
     /// Whether the first full count is still to come: who has no mailbox now may have one then.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
@@ -345,6 +374,31 @@ mod tests {
         assert_eq!(mailboxes.observe(&mailbox("1@default"), new(2)), Ok(vec![]));
         let sums = mailboxes.observe(&mailbox("2@default"), new(0)).unwrap();
         assert_eq!(sums[0], (account("boss@example.com"), new(2)));
+    }
+
+    #[test]
+    fn pages_have_every_mailbox_once_in_order_and_say_which_could_not_be_counted() {
+        let mut mailboxes = Mailboxes::new(shared(), true);
+        for number in ["3", "1", "2"] {
+            mailboxes.observe(&mailbox(&format!("{number}@default")), new(1)).unwrap();
+        }
+        mailboxes.observe(&mailbox("1@other"), new(1)).unwrap();
+        mailboxes.fail(&mailbox("2@default"));
+        let page = |context: Option<&str>, after: Option<&str>, limit| {
+            let after = after.map(mailbox);
+            let page = mailboxes.page(context, after.as_ref(), limit);
+            page.map(|(it, count)| (it.to_string(), count.is_some())).collect::<Vec<_>>()
+        };
+        let all =
+            [("1@default", true), ("1@other", true), ("2@default", false), ("3@default", true)]
+                .map(|(it, counted)| (it.to_owned(), counted));
+        assert_eq!(page(None, None, 9), all);
+        assert_eq!(page(None, None, 2), all[..2]);
+        assert_eq!(page(None, Some("1@other"), 2), all[2..]);
+        assert_eq!(page(Some("other"), None, 9), all[1..2]);
+        assert_eq!(page(None, None, 0), []);
+        let unsure: Vec<_> = mailboxes.unsure().map(ToString::to_string).collect();
+        assert_eq!(unsure.len(), 2, "boss and desk: {unsure:?}");
     }
 
     #[test]

@@ -252,6 +252,14 @@ impl Cluster {
         self.shared.lock().local.get(mailbox).is_some_and(|local| local.origin == Origin::Counted)
     }
 
+    /// What this node itself counted in the mailbox, or was given.
+    #[must_use]
+    pub fn here(&self, mailbox: &Mailbox) -> Option<Summary> {
+        let state = self.shared.lock();
+        let local = state.local.get(mailbox).filter(|local| local.origin != Origin::Unknown);
+        local.map(|local| local.summary)
+    }
+
     /// Who tells them, as far as is known.
     #[must_use]
     pub fn owner(&self, account: &Account) -> Option<String> {

@@ -56,6 +56,40 @@ pub fn ask(socket: &Path, command: &Command) -> Result<Answer, ClientError> {
     exchange(stream, command).map_err(|source| ClientError::NoAnswer { socket: path(), source })
 }
 
+/// Mailboxes asked for at once.
+const PAGE: u32 = 1000;
+
+/// Prints all mailboxes, page by page, however many there are. Gives the exit code; a reader that
+/// went away is nobody's error.
+///
+/// # Errors
+/// [`ClientError`] as [`ask`].
+pub fn mailboxes(
+    socket: &Path,
+    context: Option<String>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<u8, ClientError> {
+    let mut after = None;
+    loop {
+        let command = Command::ShowMailboxes { context: context.clone(), after, limit: PAGE };
+        let answer = ask(socket, &command)?;
+        let lines = answer.data["mailboxes"].as_array().cloned().unwrap_or_default();
+        let is_refused = answer.data["error"].is_string();
+        let text = match (json, lines.is_empty() && command.is_later_page()) {
+            (true, _) if is_refused => format!("{}\n", answer.data),
+            (true, _) => lines.iter().map(|line| format!("{line}\n")).collect(),
+            (false, true) => String::new(),
+            (false, false) => format!("{}\n", answer.text),
+        };
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        after = answer.data["next"].as_str().map(str::to_owned);
+        if written.is_err() || after.is_none() {
+            return Ok(answer.code);
+        }
+    }
+}
+
 fn exchange(mut stream: UnixStream, command: &Command) -> io::Result<Answer> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(command)?;

@@ -22,6 +22,27 @@ pub enum Command {
         /// Domain part of the account.
         domain: String,
     },
+    /// All that is known of an account.
+    ShowAccount {
+        /// User part of the account.
+        user: String,
+        /// Domain part of the account.
+        domain: String,
+    },
+    /// The accounts that wait, and why.
+    ShowPending {
+        /// How many of them are shown one by one.
+        limit: u32,
+    },
+    /// A page of mailboxes.
+    ShowMailboxes {
+        /// Of this voicemail context alone.
+        context: Option<String>,
+        /// Those after this one, in their order.
+        after: Option<String>,
+        /// As many.
+        limit: u32,
+    },
     /// Tell the account's phones these counts, until its mailboxes are counted next.
     Notify {
         /// User part of the account.
@@ -50,6 +71,13 @@ pub enum Command {
     },
     /// Read the configuration again.
     Reload,
+}
+
+impl Command {
+    /// Whether it asks for what comes after a first page.
+    fn is_later_page(&self) -> bool {
+        matches!(self, Self::ShowMailboxes { after: Some(_), .. })
+    }
 }
 
 /// What the daemon answers.

@@ -1,21 +1,15 @@
 //! What the HTTP door asks.
 
-use std::time::Instant;
-
-use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::{Account, Mailbox};
-use mwid_core::reconciler::{PublicationView, Urgency};
+use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 use tokio::sync::{mpsc, oneshot};
 
-use super::work::Done;
-use super::{Daemon, Requests, show};
-use crate::clock::{unix, unix_nanos};
-use crate::config::{Config, Way};
-use crate::source::http::{
-    self as door, AccountReport, Ask, DialogReport, Door, HTTP, HttpError, MailboxReport,
-    PublicationReport, Refusal, Reply, Stats,
-};
+use super::{Daemon, Requests};
+use crate::clock::unix_nanos;
+use crate::config::Config;
+use crate::report::AccountReport;
+use crate::source::http::{self as door, Ask, Door, HTTP, HttpError, Refusal, Reply, Stats};
 use crate::source::{Call, Receipt};
 
 /// The door, and its way to the loop.
@@ -126,65 +120,17 @@ impl Daemon {
     }
 
     fn report(&mut self, account: Account, reply: Reply<AccountReport>) {
-        let mailboxes = self.mailboxes.members(&account).map(|(mailbox, summary)| MailboxReport {
-            mailbox: mailbox.to_string(),
-            summary: summary.map(Into::into),
-        });
-        let now = Instant::now();
-        let views = self.reconciler.publications(&account, now);
-        let report = AccountReport {
-            account: account.to_string(),
-            summary: self.mailboxes.sum(&account).map(Into::into),
-            mailboxes: mailboxes.collect(),
-            dialogs: Vec::new(),
-            publications: views.map(|view| publication(&view, now)).collect(),
-        };
         let unknown = match self.may_have_messages(&account) {
             true => Refusal::Unsure(account.clone()),
             false => Refusal::Unknown(account.clone()),
         };
-        if !self.config.delivery.uses(Way::Notify) {
-            return answer(reply, report.known().ok_or(unknown));
-        }
-        let acknowledged: Vec<(RowId, Summary)> = self.reconciler.delivered_to(&account).collect();
-        let (store, places) = (self.store.clone(), self.places.clone());
-        self.work.spawn(async move {
-            let _place = places.acquire().await;
-            let report = match store.find(&account, unix()).await {
-                Err(error) => Err(Refusal::Database(error.to_string())),
-                Ok(found) => {
-                    let dialogs = found.rows.iter().map(|row| dialog(row, &acknowledged));
-                    AccountReport { dialogs: dialogs.collect(), ..report }.known().ok_or(unknown)
-                }
+        self.report_account(&account, |report| {
+            let found = match &report.problem {
+                Some(problem) => Err(Refusal::Database(problem.clone())),
+                None => report.known().ok_or(unknown),
             };
-            answer(reply, report);
-            Done::Answered
+            answer(reply, found);
         });
-    }
-}
-
-fn publication(view: &PublicationView, now: Instant) -> PublicationReport {
-    PublicationReport {
-        way: view.way.name(),
-        state: show::state(view.progress),
-        accepted: view.accepted.map(Into::into),
-        has_etag: view.has_etag,
-        remaining_seconds: show::seconds(view.expires, now),
-        retry_seconds: show::retry(view, now),
-        why: view.why.as_deref().map(str::to_owned),
-    }
-}
-
-fn dialog(row: &Row, acknowledged: &[(RowId, Summary)]) -> DialogReport {
-    let shown = acknowledged.iter().find(|(id, _)| id.0 == row.id);
-    DialogReport {
-        id: row.id,
-        call_id: row.callid.clone(),
-        contact: row.contact.clone(),
-        expires: row.expires,
-        cseq: row.sent_cseq,
-        acknowledged: shown.map(|(_, summary)| (*summary).into()),
-        problem: Dialog::from_row(row).err().map(|error| error.to_string()),
     }
 }
 

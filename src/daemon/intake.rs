@@ -13,6 +13,19 @@ use crate::source::ami::AMI;
 use crate::source::http::HTTP;
 use crate::source::{Call, Observation};
 
+/// What a call gave, and which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) summary: Summary,
+    /// `externnotify`, `http`, …
+    pub(super) source: &'static str,
+}
+
+impl Heard {
+    /// A call before a restart: the ledger knows what it gave, and not which it was.
+    pub(super) const BEFORE: &str = "call";
+}
+
 impl Daemon {
     pub(super) fn remember(&mut self, memory: Memory) {
         let clustered = self.cluster.is_some();
@@ -45,7 +58,8 @@ impl Daemon {
             Observation::Given { mailbox, summary } => {
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
-                    self.given.insert(mailbox.clone(), summary);
+                    let heard = Heard { summary, source: Heard::BEFORE };
+                    self.given.insert(mailbox.clone(), heard);
                     let mailbox = mailbox.clone();
                     self.ledger.given(Given { mailbox, summary, stamp: 0 }, None);
                 }
@@ -103,7 +117,7 @@ impl Daemon {
             {
                 externnotify.overtake(&mailbox, stamp);
             }
-            self.given.insert(mailbox.clone(), summary);
+            self.given.insert(mailbox.clone(), Heard { summary, source });
             self.ledger.given(Given { mailbox: mailbox.clone(), summary, stamp }, receipt.take());
         }
         let nudged = self.spool.as_ref().is_some_and(|spool| spool.nudge(mailbox.clone(), given));

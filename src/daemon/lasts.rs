@@ -8,15 +8,16 @@ use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 
 use super::Daemon;
+use super::intake::Heard;
 use crate::ledger::{Last, Ledger, Member};
 use crate::source::spool::Past;
 
 /// What the spool has to look for. What a call gave is nowhere in it.
-pub(super) fn expected(ledger: &Ledger, given: &HashMap<Mailbox, Summary>) -> Past {
+pub(super) fn expected(ledger: &Ledger, given: &HashMap<Mailbox, Heard>) -> Past {
     let (mut mailboxes, contexts) = ledger.counted_here();
     mailboxes.retain(|mailbox| !given.contains_key(mailbox));
     Past {
-        given: given.iter().map(|(mailbox, given)| (mailbox.clone(), *given)).collect(),
+        given: given.iter().map(|(mailbox, given)| (mailbox.clone(), given.summary)).collect(),
         mailboxes,
         contexts,
     }

@@ -15,7 +15,6 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
-use mwid_core::summary::Summary;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -29,7 +28,7 @@ use crate::delivery::{Publishers, masked};
 use crate::dialogs::watch::{Change, Watch};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
-use crate::ledger::{Last, Ledger, Memory};
+use crate::ledger::{Given, Last, Ledger, Memory};
 use crate::lock::LockError;
 use crate::random;
 use crate::service_manager::ServiceManager;
@@ -53,6 +52,7 @@ mod intake;
 mod lasts;
 mod membership;
 mod publications;
+mod reports;
 mod requests;
 mod show;
 mod sources;
@@ -63,6 +63,7 @@ mod work;
 use agent::Presence;
 use counters::{Counters, Said};
 use http::Doorway;
+use intake::Heard;
 use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
@@ -121,7 +122,7 @@ pub struct Daemon {
     store: DialogStore,
     ledger: Ledger,
     /// Mailboxes whose counts a call gave, as the ledger has them.
-    given: HashMap<Mailbox, Summary>,
+    given: HashMap<Mailbox, Heard>,
     /// What phones may have shown before a restart: taken when all is known that lights an account.
     past: Vec<Last>,
     /// As many questions to the database at once as make sense for its connections.
@@ -461,8 +462,9 @@ impl Daemon {
 }
 
 /// The counts that calls gave.
-fn given(memory: &Memory) -> HashMap<Mailbox, Summary> {
-    memory.mailboxes.iter().map(|given| (given.mailbox.clone(), given.summary)).collect()
+fn given(memory: &Memory) -> HashMap<Mailbox, Heard> {
+    let heard = |given: &Given| Heard { summary: given.summary, source: Heard::BEFORE };
+    memory.mailboxes.iter().map(|given| (given.mailbox.clone(), heard(given))).collect()
 }
 
 /// When each of them was given.

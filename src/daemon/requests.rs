@@ -52,6 +52,14 @@ impl Daemon {
                 Ok(account) => self.show_subscription(account, reply),
                 Err(error) => send(reply, Answer::refused(error.to_string())),
             },
+            Command::ShowAccount { user, domain } => match Account::new(&user, &domain) {
+                Ok(account) => self.show_account(&account, reply),
+                Err(error) => send(reply, Answer::refused(error.to_string())),
+            },
+            Command::ShowPending { limit } => send(reply, self.show_pending(limit)),
+            Command::ShowMailboxes { context, after, limit } => {
+                send(reply, self.show_mailboxes(context.as_deref(), after.as_deref(), limit));
+            }
             Command::Notify { user, domain, new, old } => match Account::new(&user, &domain) {
                 Ok(account) => self.notify(account, new, old, reply),
                 Err(error) => send(reply, Answer::refused(error.to_string())),

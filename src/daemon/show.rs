@@ -1,22 +1,57 @@
-//! `mwid show subscription`: the subscriptions and publications of an account.
+//! `mwid show`: an account as [`crate::report`] has it, and its subscriptions and publications in the
+//! words of res_zonkey_mwi.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mwid_core::dialog::{Dialog, Row, RowId};
-use mwid_core::mailbox::Account;
+use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::reconciler::{Progress, PublicationView};
 use mwid_core::summary::Summary;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
 use super::Daemon;
+use super::reports::{remaining, retry, seconds, state};
 use super::requests::send;
 use super::work::Done;
 use crate::clock::unix;
 use crate::config::Way;
 use crate::control::Answer;
 
+/// Mailboxes of one page, and accounts that are shown one by one: an answer is one line.
+const MAX_LIMIT: u32 = 1000;
+
 impl Daemon {
+    /// Exit code 1 when nothing is known of it, or its subscriptions cannot be read.
+    pub(super) fn show_account(&mut self, account: &Account, reply: oneshot::Sender<Answer>) {
+        self.report_account(account, |report| {
+            let code = u8::from(!report.is_known() || report.problem.is_some());
+            send(reply, Answer { text: report.to_string(), data: json!(report), code });
+        });
+    }
+
+    pub(super) fn show_pending(&self, limit: u32) -> Answer {
+        let report = self.report_pending(limit.min(MAX_LIMIT) as usize);
+        Answer { text: report.to_string(), data: json!(report), code: 0 }
+    }
+
+    /// Exit code 1 when there is none.
+    pub(super) fn show_mailboxes(
+        &self,
+        context: Option<&str>,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Answer {
+        let after = match after.map(Mailbox::parse).transpose() {
+            Ok(after) => after,
+            Err(error) => return Answer::refused(error.to_string()),
+        };
+        let limit = limit.clamp(1, MAX_LIMIT) as usize;
+        let report = self.report_mailboxes(context, after.as_ref(), limit);
+        let code = u8::from(report.is_first && report.mailboxes.is_empty());
+        Answer { text: report.to_string(), data: json!(report), code }
+    }
+
     pub(super) fn show_subscription(&mut self, account: Account, reply: oneshot::Sender<Answer>) {
         let now = Instant::now();
         let views: Vec<_> = self.reconciler.publications(&account, now).collect();
@@ -87,30 +122,6 @@ fn publication(view: &PublicationView, now: Instant) -> Json {
     })
 }
 
-/// A word for what is done about a publication.
-pub(super) fn state(progress: Progress) -> &'static str {
-    match progress {
-        Progress::Current => "current",
-        Progress::Waiting => "waiting",
-        Progress::UnderWay => "under way",
-        Progress::Paused(_) => "paused",
-        Progress::Leaving => "leaving",
-    }
-}
-
-/// Seconds until then.
-pub(super) fn seconds(at: Option<Instant>, now: Instant) -> Option<u64> {
-    at.map(|at| at.saturating_duration_since(now)).map(|left: Duration| left.as_secs())
-}
-
-/// Seconds until it is tried again.
-pub(super) fn retry(view: &PublicationView, now: Instant) -> Option<u64> {
-    match view.progress {
-        Progress::Paused(until) => seconds(Some(until), now),
-        _ => None,
-    }
-}
-
 fn describe_publication(who: &str, view: &PublicationView, now: Instant) -> String {
     let progress = match view.progress {
         Progress::Current => "as it must be".to_owned(),
@@ -119,7 +130,7 @@ fn describe_publication(who: &str, view: &PublicationView, now: Instant) -> Stri
         Progress::Paused(until) => {
             format!("tried again in {} s", until.saturating_duration_since(now).as_secs())
         }
-        Progress::Leaving => "no longer wanted, is removed".to_owned(),
+        Progress::Leaving | Progress::Gone => "no longer wanted, is removed".to_owned(),
     };
     let accepted = view.accepted.map_or_else(|| "not known".to_owned(), |it| it.to_string());
     let ends = match (view.accepted, seconds(view.expires, now)) {
@@ -137,12 +148,6 @@ fn describe_publication(who: &str, view: &PublicationView, now: Instant) -> Stri
         lines.push_str(&format!("  Why: {}\n", why.replace(char::is_control, "?")));
     }
     lines
-}
-
-/// Seconds until the subscription ends; negative when it has.
-fn remaining(row: &Row) -> Option<i64> {
-    let now = i64::try_from(unix()).unwrap_or(i64::MAX);
-    row.expires.map(|ends| ends.saturating_sub(now))
 }
 
 fn describe(who: &str, row: &Row, shown: Option<Summary>, problem: Option<&str>) -> String {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::dialog::{Dialog, Row};
+use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
 use mwid_core::publication::{self, Outcome, Wish};
 use mwid_core::reconciler::{Action, Urgency, Verdict};
@@ -129,7 +129,7 @@ impl Daemon {
                 }
             }
             Done::Claimed(dialog, Err(error)) => {
-                self.claim_failed(&error);
+                self.claim_failed(dialog.row, &error);
                 self.reconciler.handle_claim_failure(dialog.row, now);
             }
             Done::Deleted(dialog, deleted) => {
@@ -177,7 +177,8 @@ impl Daemon {
     }
 
     /// Where there is no connection at all, that is said of the database as a whole.
-    fn claim_failed(&mut self, error: &StoreError) {
+    fn claim_failed(&mut self, row: RowId, error: &StoreError) {
+        self.reconciler.explain_dialog(row, &error.to_string());
         match error {
             StoreError::Exhausted { row } => self.said.exhausted(*row, error),
             StoreError::Unreachable { .. } => self.database_failed(error),
@@ -317,6 +318,9 @@ impl Daemon {
             self.delete(dialog.clone());
         }
         self.tell_waiters(&order, verdict, &answer, copies);
+        if verdict != Verdict::Delivered {
+            self.reconciler.explain_dialog(dialog.row, &answer);
+        }
         self.reconciler.handle_verdict(order.dialog.row, verdict, now);
         self.forget_told(&order.account);
     }

@@ -28,5 +28,6 @@ mod proxies;
 mod publish;
 mod reload;
 mod service_manager;
+mod show;
 mod shutdown;
 mod users;

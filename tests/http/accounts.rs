@@ -140,13 +140,13 @@ fn an_account_is_shown_with_its_mailboxes_and_what_each_phone_acknowledged() {
     assert_eq!((&report["account"], &report["summary"]), (&json!("sip:202@example.com"), &summary));
     let mut mailboxes = report["mailboxes"].as_array().unwrap().clone();
     mailboxes.sort_by_key(|it| it["mailbox"].to_string());
+    let given = json!({ "newcount": 1, "oldcount": 1, "newurgent": 0, "oldurgent": 0 });
+    let put = json!({ "newcount": 2, "oldcount": 0, "newurgent": 1, "oldurgent": 0 });
     assert_eq!(
         mailboxes,
         [
-            json!({ "mailbox": "202@default", "summary":
-                { "newcount": 1, "oldcount": 1, "newurgent": 0, "oldurgent": 0 } }),
-            json!({ "mailbox": "202@example.com", "summary":
-                { "newcount": 2, "oldcount": 0, "newurgent": 1, "oldurgent": 0 } }),
+            json!({ "mailbox": "202@default", "summary": given, "source": "externnotify", "here": given }),
+            json!({ "mailbox": "202@example.com", "summary": put, "source": "http", "here": put }),
         ]
     );
     let dialogs = report["dialogs"].as_array().unwrap();

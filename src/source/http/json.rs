@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::desk::Desk;
 use super::problem::Problem;
-use super::{Ask, Counts, body};
+use super::{Ask, body};
+use crate::report::Counts;
 use crate::source::voicemail_out::{self, NotOut};
 
 type Aor = Result<Path<String>, PathRejection>;

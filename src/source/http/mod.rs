@@ -35,9 +35,7 @@ mod sipx;
 mod tls;
 mod token;
 
-pub use ask::{
-    AccountReport, Ask, Counts, DialogReport, MailboxReport, PublicationReport, Refusal, Reply,
-};
+pub use ask::{Ask, Refusal, Reply};
 
 use desk::Desk;
 use guests::Guests;
