@@ -10,7 +10,7 @@ use std::time::Duration;
 use mwid::cluster::{Cluster, Event, Settings};
 use mwid::config::{Config, Database, DatabaseUrl, FindBy, Scope, Secret, Server};
 use mwid::dialogs::DialogStore;
-use mwid::dialogs::watch::{Change, Watch, Way};
+use mwid::dialogs::watch::{Change, Watch, Way, Writer};
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
@@ -268,7 +268,8 @@ async fn the_rights_suffice_for_a_cluster(table: &Table, folder: &str) {
 async fn way(table: &Table) -> Way {
     let settings = settings(table);
     let (changes, mut seen) = tokio::sync::mpsc::channel(16);
-    let watch = Watch::start(&settings, DialogStore::new(&settings).unwrap(), changes);
+    let watch =
+        Watch::start(&settings, DialogStore::new(&settings).unwrap(), changes, Writer::Others);
     let synced =
         async { while seen.recv().await.is_some_and(|it| !matches!(it, Change::Synced)) {} };
     tokio::time::timeout(SOON, synced).await.expect("the table is read");

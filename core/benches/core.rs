@@ -101,6 +101,7 @@ fn reconciler(floor: Duration) {
         backoff: Backoff { min: Duration::from_secs(5), max: Duration::from_secs(600) },
         max_lookups: 64,
         max_in_flight: 16_384,
+        shared: true,
     };
     let mut reconciler = Reconciler::new(settings, 1);
     let accounts: Vec<(Account, Dialog)> =

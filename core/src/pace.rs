@@ -51,7 +51,7 @@ impl Backoff {
     }
 }
 
-/// A token bucket: at most `rate` a second over any longer time, a tenth of that at once.
+/// A token bucket: at most `rate` a second over any longer time, and only so many at once.
 #[derive(Clone, Debug)]
 pub struct Rate {
     per_token: Duration,
@@ -61,12 +61,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A full bucket. A rate of 0 counts as 1.
+    /// A full bucket that gives a tenth of its rate at once. A rate of 0 counts as 1.
     #[must_use]
     pub fn new(rate: u32) -> Self {
-        let rate = rate.max(1);
-        let per_token = Duration::from_secs(1) / rate;
-        Self { per_token, burst: per_token * (rate / 10).max(1), full_at: None }
+        Self::with_burst(rate, rate / 10)
+    }
+
+    /// A full bucket that gives this many at once, one at least.
+    #[must_use]
+    pub fn with_burst(rate: u32, burst: u32) -> Self {
+        let per_token = Duration::from_secs(1) / rate.max(1);
+        Self { per_token, burst: per_token * burst.max(1), full_at: None }
     }
 
     /// When the next token is there: now, or later.
@@ -78,6 +83,12 @@ impl Rate {
             }
             None => now,
         }
+    }
+
+    /// Whether all tokens are there.
+    #[must_use]
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= now)
     }
 
     /// Takes a token if there is one.

@@ -38,6 +38,7 @@ fn settings() -> Settings {
         backoff: Backoff { min: SECOND, max: Duration::from_secs(8) },
         max_lookups: 4,
         max_in_flight: 16,
+        shared: false,
     }
 }
 

@@ -356,7 +356,8 @@ pub struct Agent {
     pub max_per_account: u32,
     /// `max_subscriptions`: subscriptions in all. Default 100000.
     pub max_subscriptions: u32,
-    /// `rate`: requests a second of one source that is not trusted. Default 100.
+    /// `rate`: requests a second of one source that is not trusted, and of one subscriber behind one that is.
+    /// Default 100.
     pub rate: u32,
     /// `subscribers`: database of the proxy's `subscriber` table. Default: none.
     pub subscribers: Option<DatabaseUrl>,

@@ -73,6 +73,7 @@ pub(super) struct Said {
     writing: Option<String>,
     garbage: Option<Instant>,
     floods: HashSet<IpAddr>,
+    hasty: Option<Instant>,
     flood: Option<Instant>,
     not_sent: Option<Instant>,
     /// The last reload: the configuration that stands in the file is not the one in force.
@@ -166,7 +167,20 @@ impl Said {
         if !is_quiet && once(&mut self.floods, from.ip()) {
             self.flood = Some(now);
             let from = from.ip();
-            tracing::warn!(%from, rate, "{from} sends more requests than [agent] rate allows: the rest is dropped and counted");
+            tracing::warn!(%from, rate, "{from} sends more requests than [agent] rate allows a source: the rest is dropped and counted");
+        }
+    }
+
+    /// A subscriber behind a trusted proxy asks too often.
+    pub(super) fn hasty(&mut self, from: &str, rate: u32) {
+        let now = Instant::now();
+        if self.hasty.is_none_or(|said| now > said + SOCKET_PAUSE) {
+            self.hasty = Some(now);
+            let from: String = from.chars().take(200).collect();
+            tracing::warn!(
+                rate,
+                "{from:?} subscribes more often than [agent] rate allows a subscriber: answered 500 and counted"
+            );
         }
     }
 

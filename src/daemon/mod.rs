@@ -21,11 +21,11 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
-use crate::config::{Accounts, Config, DatabaseUrl, Timers, Way};
+use crate::config::{Accounts, Config, DatabaseUrl, Scope, Way};
 use crate::control::{Answer, Request, server};
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
 use crate::delivery::{Publishers, masked};
-use crate::dialogs::watch::{Change, Watch};
+use crate::dialogs::watch::{Change, Watch, Writer};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
 use crate::ledger::{Given, Last, Ledger, Memory};
@@ -75,8 +75,15 @@ const CHANGES: usize = 16;
 /// Look-ups in the database at the same time.
 const MAX_LOOKUPS: usize = 64;
 
-/// Datagrams that are read before the loop looks at anything else.
+/// Datagrams that are taken in before the loop looks at anything else.
 const RECEIVE_BATCH: usize = 64;
+
+/// As many may be refused in that time: each costs little more than its reception.
+const REFUSED_BATCH: usize = 1024;
+
+/// Answers of the database, and the like, that are taken in at once: while a flood comes, the loop
+/// gets round less often.
+const DONE_BATCH: usize = 256;
 
 /// Why the daemon does not start. A database or a proxy that is down is no reason.
 #[derive(Debug, Error)]
@@ -190,7 +197,7 @@ impl Daemon {
         let mut daemon = Self {
             started: Instant::now(),
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
-            reconciler: Reconciler::new(settings(&config.timers), random::number()),
+            reconciler: Reconciler::new(settings(&config), random::number()),
             delivery: SipDelivery::new(&config, secret_of_branches()?),
             publishers: Arc::new(publishers),
             webhook: Webhook::start(&config, random::number())?,
@@ -261,7 +268,7 @@ impl Daemon {
         tokio::select! {
             _ = self.transport.readable(), if self.is_open() => self.receive(buffer),
             _ = self.transport.writable(), if self.unsent.is_some() || !self.is_open() => {}
-            Some(done) = self.work.join_next() => self.handle_done(done),
+            Some(done) = self.work.join_next() => self.handle_all_done(done),
             Some(observation) = self.observations.recv() => self.observe(observation),
             Some(call) = self.calls.recv() => self.call(call),
             Some(event) = self.events.recv() => self.cluster_event(event),
@@ -365,9 +372,15 @@ impl Daemon {
         while let Some(to) = self.transport.try_receive_error() {
             self.delivery.handle_unreachable(now, to);
         }
-        for _ in 0..RECEIVE_BATCH {
+        let (mut taken, mut refused) = (0, 0);
+        while taken < RECEIVE_BATCH && refused < REFUSED_BATCH {
             let Some((length, from)) = self.transport.try_receive(buffer) else { return };
             let datagram = &buffer[..length];
+            if !self.admits(now, from, datagram) {
+                refused += 1;
+                continue;
+            }
+            taken += 1;
             let received = self.delivery.handle_datagram(now, from, datagram);
             self.show(from, 1, datagram, "received from");
             match received {
@@ -478,7 +491,14 @@ fn spool(config: &Config, past: Past, observe: &mpsc::Sender<Observation>) -> Op
 
 fn watch(config: &Config, store: &DialogStore, change: &mpsc::Sender<Change>) -> Option<Watch> {
     let needed = config.delivery.uses(Way::Notify);
-    needed.then(|| Watch::start(&config.database, store.clone(), change.clone()))
+    let (store, change) = (store.clone(), change.clone());
+    needed.then(|| Watch::start(&config.database, store, change, writer(config)))
+}
+
+/// Who writes the rows of subscriptions. The agents of several mwid share one table.
+fn writer(config: &Config) -> Writer {
+    let is_alone = config.agent.listen.is_some() && config.spool.scope == Scope::Single;
+    if is_alone { Writer::Agent } else { Writer::Others }
 }
 
 /// Joins the others, where there are any; the channel is closed where there are none.
@@ -510,7 +530,8 @@ fn directory(accounts: &Accounts) -> Directory {
     }
 }
 
-fn settings(timers: &Timers) -> Settings {
+fn settings(config: &Config) -> Settings {
+    let timers = &config.timers;
     Settings {
         min_interval: timers.min_interval,
         settle: timers.settle,
@@ -518,6 +539,7 @@ fn settings(timers: &Timers) -> Settings {
         backoff: Backoff { min: timers.retry_min, max: timers.retry_max },
         max_lookups: MAX_LOOKUPS,
         max_in_flight: MAX_IN_FLIGHT,
+        shared: writer(config) == Writer::Others,
     }
 }
 

@@ -257,7 +257,7 @@ impl Daemon {
         }
         if new.timers != old.timers {
             changed.push("[timers]");
-            self.reconciler.configure(settings(&new.timers));
+            self.reconciler.configure(settings(&new));
         }
         if new.general != old.general || new.publish != old.publish || new.timers != old.timers {
             self.delivery.configure(&new);

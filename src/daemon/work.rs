@@ -12,8 +12,8 @@ use mwid_core::reconciler::{Action, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use tokio::task::JoinError;
 
-use super::Daemon;
 use super::agent::OfAgent;
+use super::{DONE_BATCH, Daemon};
 use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
 use crate::delivery::{Order, Published, Report};
@@ -102,6 +102,15 @@ impl Daemon {
             let deleted = store.delete(&dialog).await;
             Done::Deleted(dialog, deleted)
         });
+    }
+
+    /// This, and what else has been done meanwhile.
+    pub(super) fn handle_all_done(&mut self, done: Result<Done, JoinError>) {
+        self.handle_done(done);
+        for _ in 1..DONE_BATCH {
+            let Some(done) = self.work.try_join_next() else { return };
+            self.handle_done(done);
+        }
     }
 
     pub(super) fn handle_done(&mut self, done: Result<Done, JoinError>) {

@@ -297,6 +297,12 @@ impl SipDelivery {
         }
     }
 
+    /// Whether a datagram has the branch of a request of ours in it: see [`Endpoint::awaits`].
+    #[must_use]
+    pub fn awaits(&self, datagram: &[u8]) -> bool {
+        self.endpoint.awaits(datagram)
+    }
+
     /// Takes what the socket received and says what it was.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Received {
         let received = self.endpoint.handle_datagram(now, from, datagram);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use crate::bed::Bed;
-use crate::phone::counts;
+use crate::phone::{Phone, counts};
 
 /// Resident memory of a process, in KiB.
 fn resident(pid: u64) -> u64 {
@@ -14,7 +14,20 @@ fn resident(pid: u64) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A source that is not trusted sends ten thousand a second; phones behind the proxy are served.
+/// Sends the same as fast as this machine can until it is told to stop; gives how often it did.
+fn flood(phone: Phone, text: String, stop: Arc<AtomicBool>) -> JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            phone.send(&text);
+            sent += 1;
+        }
+        sent
+    })
+}
+
+/// A source that is not trusted sends as fast as it can (some 150,000 a second); phones behind the
+/// proxy are served, and so is one that is as little trusted, and answers from elsewhere.
 #[test]
 fn a_flood_is_said_once_and_counted_and_others_are_served() {
     let mut bed = Bed::new();
@@ -23,44 +36,73 @@ fn a_flood_is_said_once_and_counted_and_others_are_served() {
     bed.set("realm", "example.com");
     bed.house.set("users", "202@example.com", "secret");
     let mwid = bed.start();
-    let before = resident(mwid.status()["pid"].as_u64().unwrap());
+    let pid = mwid.status()["pid"].as_u64().unwrap();
+    let before = resident(pid);
     let stop = Arc::new(AtomicBool::new(false));
-    let flood = std::thread::spawn({
-        let (stop, mut phone) = (stop.clone(), bed.phone("202"));
-        move || {
-            let mut sent = 0_u32;
-            while !stop.load(Ordering::Relaxed) {
-                phone.cseq = 0;
-                let text = phone.subscribe_text("600", "");
-                phone.send(&text);
-                sent += 1;
-                if sent.is_multiple_of(10) {
-                    // The pace of the flood.
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-            sent
-        }
-    });
-    for _ in 0..20 {
+    let mut attacker = bed.phone("202");
+    let text = attacker.subscribe_text("600", "");
+    let flood = flood(attacker, text, stop.clone());
+    for _ in 0..8 {
         let mut phone = bed.phone_at("127.0.0.2", "202");
-        // What the kernel had no room for, the phone sends again (Timer E).
+        // What the kernel had no room for, the phone sends again (Timer E), and so does mwid.
         let answer = phone.ask_again("600");
         assert_eq!(answer.status(), Some(200));
         assert_eq!(counts(&phone.notify()), Some("2/1 (0/0)"));
     }
+    let mut stranger = bed.phone_at("127.0.0.3", "202");
+    assert_eq!(stranger.ask_again("600").status(), Some(401));
     mwid.until("the flood was seen", |status| status["agent"]["flooded"].as_u64() > Some(10_000));
     stop.store(true, Ordering::Relaxed);
     let sent = flood.join().unwrap();
-    let after = resident(mwid.status()["pid"].as_u64().unwrap());
+    let after = resident(pid);
     assert!(after < before + 64 * 1024, "{before} KiB, and {after} KiB after {sent} datagrams");
     assert_eq!(mwid.count("sends more requests than [agent] rate allows"), 1);
+    assert_eq!(mwid.status()["agent"]["begun"], 8, "each once, however often it came");
+}
+
+/// What nobody waits for is a flood too, although it is no request.
+#[test]
+fn a_flood_of_answers_is_dropped_before_it_is_read() {
+    let mut bed = Bed::new();
+    bed.set("trusted", "127.0.0.2");
+    let mwid = bed.start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let text = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK0123456789abcdef0123456789abcdef\r\n\r\n";
+    let flood = flood(bed.phone("202"), text.to_owned(), stop.clone());
+    let mut phone = bed.phone_at("127.0.0.2", "202");
+    assert_eq!(phone.ask_again("600").status(), Some(200));
+    assert_eq!(counts(&phone.notify()), Some("2/1 (0/0)"));
+    mwid.until("the flood was seen", |status| status["agent"]["flooded"].as_u64() > Some(10_000));
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+}
+
+/// One phone behind the proxy has gone mad; the proxy's other phones are served.
+#[test]
+fn one_phone_that_floods_through_the_proxy_is_refused_and_others_are_served() {
+    let mut bed = Bed::new();
+    bed.set("rate", "20");
+    bed.set("max_per_account", "5");
+    let mwid = bed.start();
+    let mut mad = bed.phone("202");
+    let refused = (0..1000).any(|_| {
+        mad.reboot();
+        let text = mad.subscribe_text("600", "");
+        mad.send(&text);
+        let answer = mad.response_at_last();
+        answer.status() == Some(500) && answer.header("Retry-After") == Some("1")
+    });
+    assert!(refused, "{}", mwid.status());
+    let mut other = bed.phone("203");
+    other.subscribe(600);
+    assert_eq!(mwid.count("subscribes more often than [agent] rate allows"), 1);
 }
 
 /// A phone behind a proxy subscribes anew after every NOTIFY (baresip 1.0.0 left 8,756 rows).
 #[test]
 fn a_phone_that_subscribes_anew_after_every_notify_keeps_few_rows_and_others_are_served() {
     let mut bed = Bed::new();
+    bed.set("rate", "10000");
     bed.set("max_per_account", "5");
     let mwid = bed.start();
     let mut mad = bed.phone("202");

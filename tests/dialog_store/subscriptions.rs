@@ -88,7 +88,9 @@ pub async fn the_same_subscribe_twice_is_one_row(bed: Bed) {
     match (insert(&store, "C1").await, bed.kind) {
         (Stored::Done(_), _) => assert_eq!(rows(&store).await.len(), 2, "Call-IDs have a case"),
         // The unique index of a presence server on MySQL thinks otherwise.
-        (other, kind) => assert!(other == Stored::Full && kind == Kind::MariaDb, "{other:?}"),
+        (other, kind) => {
+            assert!(other == Stored::AccountFull && kind == Kind::MariaDb, "{other:?}")
+        }
     }
 }
 
@@ -98,16 +100,16 @@ pub async fn an_account_has_so_many_and_a_phone_that_started_again_takes_its_old
         let again = Row { contact: Some("sip:alice@192.0.2.7".into()), ..row(call_id) };
         assert_eq!(store.insert(&again, ACTIVE, NOW, 3).await.unwrap(), done());
     }
-    assert_eq!(store.insert(&row("c4"), ACTIVE, NOW, 3).await.unwrap(), Stored::Full);
+    assert_eq!(store.insert(&row("c4"), ACTIVE, NOW, 3).await.unwrap(), Stored::AccountFull);
     assert_eq!(store.insert(&row("c3"), ACTIVE, NOW, 3).await.unwrap(), done(), "it is there");
     let again = Row { contact: Some("sip:alice@192.0.2.7".into()), ..row("c5") };
     assert_eq!(
         store.insert(&again, TERMINATED, NOW, 3).await.unwrap(),
-        Stored::Full,
+        Stored::AccountFull,
         "who only fetches ends nothing"
     );
     let shouting = Row { contact: Some("sip:ALICE@192.0.2.7".into()), ..row("c5") };
-    assert_eq!(store.insert(&shouting, ACTIVE, NOW, 3).await.unwrap(), Stored::Full);
+    assert_eq!(store.insert(&shouting, ACTIVE, NOW, 3).await.unwrap(), Stored::AccountFull);
     assert_eq!(store.insert(&again, ACTIVE, NOW, 3).await.unwrap(), done());
     assert_eq!(call_ids(&rows(&store).await), ["c5", "c3", "c2"]);
     // Another account has its own bound, and what has expired does not count.

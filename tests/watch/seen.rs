@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mwid::config::Database;
-use mwid::dialogs::watch::{Change, Pace, Watch, WatchHealth, Way};
+use mwid::dialogs::watch::{Change, Pace, Watch, WatchHealth, Way, Writer};
 use mwid::dialogs::{DialogStore, Script, install};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -62,7 +62,7 @@ impl Seen {
     pub fn with(settings: Database) -> Self {
         let store = DialogStore::new(&settings).unwrap();
         let (send, changes) = mpsc::channel(4);
-        let watch = Watch::with_pace(&settings, store, send, PACE);
+        let watch = Watch::with_pace(&settings, store, send, Writer::Others, PACE);
         Self { watch, changes, waiting: VecDeque::new() }
     }
 

@@ -12,13 +12,15 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::dialog::{ACTIVE, ColumnProblem, Dialog, Row, TERMINATED};
+use crate::dialog::{ACTIVE, TERMINATED};
 use crate::message::{Message, StartLine};
 
 mod access;
 mod digest;
 mod envelope;
+mod limits;
 mod refusal;
+mod rows;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -32,9 +34,9 @@ pub use envelope::Reply;
 pub use subscribe::Expiry;
 pub use types::{Action, Begun, Changed, InDialog, Settings, Stats, Stored, Ticket};
 
-use access::Limits;
 use digest::{Credentials, Nonces, NotChecked};
 use envelope::{Envelope, Words};
+use limits::Limits;
 use refusal::{ALLOW, Refusal};
 use subscribe::Subscribe;
 use transactions::{Begin, Key, Transactions};
@@ -59,15 +61,13 @@ const MAX_PENDING: usize = 4_096;
 /// After how many seconds a request that was refused for want of room may come again.
 const RETRY_AFTER: u32 = 10;
 
-/// The longest Call-ID, tag, user, host and account, in bytes: a table has an index on them.
-const MAX_NAME: usize = 255;
-
 const ALLOW_EVENTS: &str = "Allow-Events: message-summary";
 const ACCEPT: &str = "Accept: application/simple-message-summary";
 
 /// Answers requests.
 ///
-/// Calling contract: after each call of a `handle_*` method drain [`poll_action`](Self::poll_action),
+/// Calling contract: ask [`admits`](Self::admits) before a datagram is even read as a message, give
+/// the requests to [`handle_request`](Self::handle_request). After each call of a `handle_*` method drain [`poll_action`](Self::poll_action),
 /// [`poll_reply`](Self::poll_reply) and then [`poll_changed`](Self::poll_changed): the answer to a
 /// SUBSCRIBE goes out before the NOTIFY that follows it (RFC 6665 §4.2.1.2).
 #[derive(Debug)]
@@ -129,13 +129,17 @@ impl Agent {
         &self.stats
     }
 
+    /// Whether a datagram from there may be looked at. It is asked before anything else is done with
+    /// one, so that a flood costs no more than its reception.
+    pub fn admits(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let admitted = self.limits.admits(from.ip(), now);
+        self.stats.flooded += u64::from(!admitted);
+        admitted
+    }
+
     /// Takes a request that came from `from`. `unix` is now in Unix seconds.
     pub fn handle_request(&mut self, now: Instant, unix: u64, from: SocketAddr, request: &Message) {
         let StartLine::Request { method, .. } = request.start() else { return };
-        if !self.limits.admit(from.ip(), now) {
-            self.stats.flooded += 1;
-            return;
-        }
         // What has no return address cannot be answered; an ACK must not be (RFC 3261 §17.1.1.3).
         let Ok(envelope) = Envelope::of(request, from) else { return };
         if method == "ACK" {
@@ -154,7 +158,7 @@ impl Agent {
         }
         let tag = tag(request);
         match method {
-            "SUBSCRIBE" => match self.subscribe(unix, from, request) {
+            "SUBSCRIBE" => match self.subscribe(now, unix, from, request) {
                 Ok((subscribe, credentials)) => {
                     let pending = Pending { key, envelope, subscribe, credentials, tag };
                     self.proceed(pending, unix);
@@ -175,6 +179,7 @@ impl Agent {
     /// Believes a SUBSCRIBE, and says whose password is still to be looked at.
     fn subscribe(
         &mut self,
+        now: Instant,
         unix: u64,
         from: SocketAddr,
         request: &Message,
@@ -184,7 +189,10 @@ impl Agent {
             return Err(Refusal::Unavailable { why: "too much to do", retry_after: RETRY_AFTER });
         }
         if self.limits.is_trusted(from.ip()) {
-            return Ok((subscribe, None));
+            let user = subscribe.from_user.as_deref().unwrap_or_default();
+            let admitted = self.limits.admits_watcher(user, &subscribe.from_domain, now);
+            self.stats.hasty += u64::from(!admitted);
+            return if admitted { Ok((subscribe, None)) } else { Err(Refusal::TooOften) };
         }
         let realm = self.settings.realm.as_deref().ok_or(Refusal::Forbidden)?;
         match self.nonces.read(request.headers("Authorization"), realm, unix) {
@@ -268,7 +276,8 @@ impl Agent {
                 Action::Update { ticket, dialog, expires, status }
             })
         } else {
-            let row = self.row(&pending, expires);
+            let Settings { authority, permissions, .. } = &self.settings;
+            let row = pending.subscribe.new_row(&pending.tag, expires, authority, permissions);
             row.map(|row| Action::Insert { ticket: self.next_ticket(), row: Box::new(row), status })
         };
         match stored {
@@ -278,25 +287,6 @@ impl Agent {
             }
             Err(refusal) => self.refuse(pending.key, &pending.envelope, &pending.tag, &refusal),
         }
-    }
-
-    /// The row of a new subscription, of which a NOTIFY can be made.
-    fn row(&self, pending: &Pending, expires: u64) -> Result<Row, Refusal> {
-        let Pending { subscribe, tag, .. } = pending;
-        let target = subscribe.target.as_ref().ok_or(Refusal::NotFound)?;
-        let watcher = subscribe.watcher.as_ref().ok_or(Refusal::Forbidden)?;
-        let permissions = &self.settings.permissions;
-        let account = permissions.resolve(watcher, target).ok_or(Refusal::Forbidden)?;
-        let row = Row {
-            presentity_uri: Some(account.to_string()),
-            to_tag: Some(tag.clone()),
-            expires: i64::try_from(expires).ok(),
-            local_contact: Some(format!("sip:{}", self.settings.authority)),
-            socket_info: Some(format!("udp:{}", self.settings.authority)),
-            ..subscribe.row()
-        };
-        believable(&row)?;
-        Ok(row)
     }
 
     /// What became of the row that an action was about.
@@ -330,6 +320,7 @@ impl Agent {
             }
             Stored::Unknown => Refusal::NoSubscription,
             Stored::OutOfOrder => Refusal::OutOfOrder,
+            Stored::AccountFull => Refusal::AccountFull,
             Stored::Full => Refusal::Unavailable { why: "too many subscriptions", retry_after: 60 },
             Stored::Drained => Refusal::Unavailable { why: "not taking any", retry_after: 60 },
             Stored::Failed => unavailable(),
@@ -377,75 +368,6 @@ impl Agent {
     }
 }
 
-impl Subscribe {
-    /// What a row has of it.
-    fn row(&self) -> Row {
-        Row {
-            from_user: self.from_user.clone(),
-            from_domain: Some(self.from_domain.clone()),
-            to_user: self.to_user.clone(),
-            to_domain: Some(self.to_domain.clone()),
-            to_tag: self.to_tag.clone(),
-            from_tag: Some(self.from_tag.clone()),
-            callid: Some(self.call_id.clone()),
-            local_cseq: Some(0),
-            remote_cseq: Some(self.cseq.into()),
-            contact: self.contact.clone(),
-            record_route: Some(self.record_route.clone()),
-            event_id: self.event_id.clone(),
-            ..Row::default()
-        }
-    }
-
-    /// What it changes of its dialog, of which a NOTIFY can be made.
-    fn in_dialog(&self) -> Result<InDialog, Refusal> {
-        // Whatever the table has for what a request in a dialog does not say.
-        let any = || Some("sip:any@any".to_owned());
-        believable(&Row {
-            presentity_uri: any(),
-            contact: self.contact.clone().or_else(any),
-            local_contact: any(),
-            expires: Some(0),
-            ..self.row()
-        })?;
-        Ok(InDialog {
-            call_id: self.call_id.clone(),
-            local_tag: self.to_tag.clone().unwrap_or_default(),
-            remote_tag: self.from_tag.clone(),
-            from_user: self.from_user.clone().unwrap_or_default(),
-            from_domain: self.from_domain.clone(),
-            remote_cseq: self.cseq,
-            contact: self.contact.clone(),
-        })
-    }
-}
-
-/// Whether a NOTIFY can be made of a row, and a table can hold it.
-fn believable(row: &Row) -> Result<(), Refusal> {
-    Dialog::from_row(row).map_err(|error| cannot_stand(header_of(error.column), &error.problem))?;
-    let columns = [
-        ("presentity_uri", &row.presentity_uri),
-        ("from_user", &row.from_user),
-        ("from_domain", &row.from_domain),
-        ("to_user", &row.to_user),
-        ("to_domain", &row.to_domain),
-        ("from_tag", &row.from_tag),
-        ("callid", &row.callid),
-        ("event_id", &row.event_id),
-    ];
-    match columns.iter().find(|(_, value)| value.as_ref().is_some_and(|it| it.len() > MAX_NAME)) {
-        Some((column, _)) => Err(Refusal::bad(format!("{} is too long", header_of(column)))),
-        None => Ok(()),
-    }
-}
-
-fn cannot_stand(header: &str, problem: &ColumnProblem) -> Refusal {
-    match problem {
-        ColumnProblem::TooLong { .. } => Refusal::bad(format!("{header} is too long")),
-        _ => Refusal::bad(format!("{header} cannot stand in a NOTIFY")),
-    }
-}
-
 fn unavailable() -> Refusal {
     Refusal::Unavailable { why: "the database does not answer", retry_after: RETRY_AFTER }
 }
@@ -461,17 +383,4 @@ fn tag(request: &Message) -> String {
     }
     let digest = hash.finalize();
     digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The header that a column came from.
-fn header_of(column: &str) -> &'static str {
-    match column {
-        "contact" => "Contact",
-        "record_route" => "Record-Route",
-        "callid" => "Call-ID",
-        "to_user" | "to_domain" | "to_tag" => "To",
-        "event_id" => "Event",
-        "presentity_uri" => "the Request-URI",
-        _ => "From",
-    }
 }

@@ -50,7 +50,14 @@ pub(super) enum Refusal {
     /// 500: the CSeq is lower than one before (RFC 3261 §12.2.2).
     #[error("the CSeq is out of order")]
     OutOfOrder,
-    /// 503; with the seconds after which to try again.
+    /// 500 with Retry-After: this watcher asks too often. A 503 would tell the proxy to leave us alone
+    /// with everybody's requests (RFC 3261 §21.5.4).
+    #[error("this subscriber asks too often")]
+    TooOften,
+    /// 500 with Retry-After: its account has no room.
+    #[error("too many subscriptions to this account")]
+    AccountFull,
+    /// 503: it concerns everybody; with the seconds after which to try again.
     #[error("{why}")]
     Unavailable {
         /// What is short.
@@ -79,7 +86,7 @@ impl Refusal {
             Self::NoSubscription => 481,
             Self::TooManyHops => 483,
             Self::BadEvent => 489,
-            Self::OutOfOrder => 500,
+            Self::OutOfOrder | Self::TooOften | Self::AccountFull => 500,
             Self::Unavailable { .. } => 503,
         }
     }
@@ -98,7 +105,7 @@ impl Refusal {
             Self::NoSubscription => "Subscription Does Not Exist",
             Self::TooManyHops => "Too Many Hops",
             Self::BadEvent => "Bad Event",
-            Self::OutOfOrder => "Server Internal Error",
+            Self::OutOfOrder | Self::TooOften | Self::AccountFull => "Server Internal Error",
             Self::Unavailable { .. } => "Service Unavailable",
         }
     }
@@ -113,6 +120,8 @@ impl Refusal {
             Self::BadExtension(options) => vec![format!("Unsupported: {options}")],
             Self::IntervalTooBrief(min) => vec![format!("Min-Expires: {min}")],
             Self::BadEvent => vec![super::ALLOW_EVENTS.to_owned()],
+            Self::TooOften => vec!["Retry-After: 1".to_owned()],
+            Self::AccountFull => vec!["Retry-After: 60".to_owned()],
             Self::Unavailable { retry_after, .. } => vec![format!("Retry-After: {retry_after}")],
             _ => Vec::new(),
         };

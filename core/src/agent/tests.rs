@@ -78,8 +78,11 @@ impl Bed {
     }
 
     fn send_text(&mut self, from: &str, text: &str) -> Option<String> {
-        let message = Message::parse(text.as_bytes()).unwrap();
-        self.agent.handle_request(self.now, UNIX, from.parse().unwrap(), &message);
+        let from = from.parse().unwrap();
+        if self.agent.admits(self.now, from) {
+            let message = Message::parse(text.as_bytes()).unwrap();
+            self.agent.handle_request(self.now, UNIX, from, &message);
+        }
         self.reply()
     }
 
@@ -189,18 +192,20 @@ fn a_new_subscription_at_our_contact_is_to_what_its_to_says() {
 
 #[test]
 fn rfc3261_12_2_2_an_unknown_dialog_is_481_and_a_cseq_out_of_order_500() {
-    for (stored, expected) in [
-        (Stored::Unknown, 481),
-        (Stored::OutOfOrder, 500),
-        (Stored::Full, 503),
-        (Stored::Drained, 503),
-        (Stored::Failed, 503),
+    for (stored, expected, retry_after) in [
+        (Stored::Unknown, 481, None),
+        (Stored::OutOfOrder, 500, None),
+        // One account's own trouble: a 503 would make a proxy leave us alone (RFC 3261 §21.5.4).
+        (Stored::AccountFull, 500, Some("60")),
+        (Stored::Full, 503, Some("60")),
+        (Stored::Drained, 503, Some("60")),
+        (Stored::Failed, 503, Some("10")),
     ] {
         let mut bed = Bed::new();
         bed.send(PROXY, &Request { to_tag: "ours", cseq: 2, ..SUBSCRIBE });
         let reply = bed.store(stored);
         assert_eq!(code(&reply), expected);
-        assert_eq!(header(&reply, "Retry-After").is_some(), expected == 503);
+        assert_eq!(header(&reply, "Retry-After"), retry_after);
         assert_eq!(bed.agent.poll_changed(), None);
     }
 }
@@ -406,8 +411,21 @@ fn a_flood_from_one_source_is_dropped_and_others_are_served() {
 }
 
 #[test]
+fn rfc3261_21_5_4_one_watcher_of_a_proxy_that_asks_too_often_is_500_and_others_are_served() {
+    let mut bed = Bed::with(Settings { rate: 100, ..settings() });
+    let replies: Vec<_> = (0..1000).filter_map(|_| bed.send(PROXY, &SUBSCRIBE)).collect();
+    assert_eq!((replies.len(), bed.agent.stats().hasty), (900, 900));
+    assert_eq!((code(&replies[0]), header(&replies[0], "Retry-After")), (500, Some("1")));
+    let other = bed.text(&SUBSCRIBE).replace("sip:202@", "sip:203@");
+    assert_eq!(bed.send_text(PROXY, &other), None, "it is carried out");
+    assert_eq!(bed.agent.stats().flooded, 0);
+    bed.now += Duration::from_millis(10);
+    assert_eq!(bed.send(PROXY, &SUBSCRIBE), None, "and so is this one a little later");
+}
+
+#[test]
 fn what_waits_for_the_database_is_bounded() {
-    let mut bed = Bed::new();
+    let mut bed = Bed::with(Settings { rate: 1_000_000, ..settings() });
     for cseq in 1.. {
         let Some(reply) = bed.send(PROXY, &Request { cseq, ..SUBSCRIBE }) else { continue };
         assert_eq!((code(&reply), bed.agent.pending.len()), (503, MAX_PENDING));

@@ -25,7 +25,7 @@ pub struct Settings {
     pub algorithms: Vec<Algorithm>,
     /// How long a nonce is good for, in seconds.
     pub nonce_lifetime: u64,
-    /// Requests a second of one source that is not trusted.
+    /// Requests a second of one source that is not trusted, and of one watcher behind one that is.
     pub rate: u32,
     /// Who may watch what.
     pub permissions: Permissions,
@@ -100,6 +100,8 @@ pub enum Stored {
     Unknown,
     /// Its CSeq is higher.
     OutOfOrder,
+    /// Its account has as many subscriptions as it may have.
+    AccountFull,
     /// There are as many subscriptions as there may be.
     Full,
     /// New subscriptions are not taken now, so that they go elsewhere.
@@ -133,8 +135,10 @@ pub struct Stats {
     pub requests: u64,
     /// Copies of requests.
     pub copies: u64,
-    /// Requests dropped because their source sent too many.
+    /// Datagrams dropped because their source sent too many.
     pub flooded: u64,
+    /// Requests refused because their watcher, behind a trusted proxy, made too many.
+    pub hasty: u64,
     /// Requests dropped because there were too many in all.
     pub dropped: u64,
     /// Subscriptions begun, fetches included.

@@ -68,6 +68,16 @@ impl Key {
     }
 }
 
+/// The keys of everything in an answer that looks like a branch of ours; none in a request.
+pub(super) fn keys(datagram: &[u8]) -> impl Iterator<Item = Key> {
+    let is_answer = datagram.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
+    let windows = if is_answer { datagram.windows(LENGTH) } else { [].windows(LENGTH) };
+    let likely = windows.filter(|window| {
+        window[0].eq_ignore_ascii_case(&b'z') && window[..7].eq_ignore_ascii_case(COOKIE.as_bytes())
+    });
+    likely.filter_map(|window| Key::parse(str::from_utf8(window).ok()?))
+}
+
 /// Makes branches: a keyed hash (SipHash) of a counter, under the secret of this process.
 #[derive(Clone, Debug)]
 pub(super) struct Branches {

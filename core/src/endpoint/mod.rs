@@ -22,11 +22,16 @@ use crate::timers::Timers;
 use crate::transaction::{Fired, Heard, State, Transaction};
 use branch::{Branches, Key};
 
+/// As far into a datagram [`Endpoint::awaits`] looks for a branch: an answer has one Via, ours, and
+/// senders put it first.
+const GLANCE: usize = 1024;
+
 /// All client transactions of one UDP socket, without the socket and without a clock.
 ///
 /// # Calling contract
 ///
-/// * **Getters** look: [`in_flight`](Self::in_flight), [`stats`](Self::stats).
+/// * **Getters** look: [`in_flight`](Self::in_flight), [`stats`](Self::stats),
+///   [`awaits`](Self::awaits).
 /// * **Commands** begin something: [`branch`](Self::branch) makes the branch that the bytes of a
 ///   request must carry in their Via, [`start`](Self::start) starts its transaction,
 ///   [`abandon`](Self::abandon) ends all, [`set_timers`](Self::set_timers) is for what starts
@@ -181,6 +186,15 @@ impl Endpoint {
         self.transmits.push_back(key);
         self.stats.started += 1;
         Ok(id)
+    }
+
+    /// Whether a datagram has the branch of a transaction in it, as the answer to a request of ours
+    /// has. Only its first bytes are looked at, and nothing is believed: it tells what nobody could
+    /// make up from what anybody can send in any number.
+    #[must_use]
+    pub fn awaits(&self, datagram: &[u8]) -> bool {
+        let start = &datagram[..datagram.len().min(GLANCE)];
+        branch::keys(start).any(|key| self.transactions.contains_key(&key))
     }
 
     /// Takes what the socket received and says what it was. An answer belongs to the transaction

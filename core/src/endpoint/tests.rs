@@ -217,6 +217,25 @@ fn rfc3261_17_1_3_the_source_address_need_not_match() {
 }
 
 #[test]
+fn what_has_the_branch_of_a_transaction_is_awaited_and_nothing_else_is() {
+    let mut fixture = Fixture::new();
+    let awaited = answer(200, fixture.branch, "7 NOTIFY");
+    assert!(fixture.endpoint.awaits(&awaited));
+    let loud = String::from_utf8(awaited.clone()).unwrap().to_uppercase();
+    assert!(fixture.endpoint.awaits(loud.as_bytes()), "the case of a branch means nothing");
+    let other = fixture.endpoint.branch();
+    assert!(!fixture.endpoint.awaits(&answer(200, other, "7 NOTIFY")), "it is nobody's");
+    let request = [b"SUBSCRIBE sip:a@b ", &awaited[..]].concat();
+    assert!(!fixture.endpoint.awaits(&request), "a request is no answer");
+    assert!(!fixture.endpoint.awaits(b""));
+    assert!(!fixture.endpoint.awaits(b"SIP/2.0 200 OK\r\nv: z9hG4bK"));
+    let late = [b"SIP/2.0 200 OK\r\n", &[b'x'; 1024][..], &awaited].concat();
+    assert!(!fixture.endpoint.awaits(&late), "it is not looked for for ever");
+    fixture.hear(10, 200);
+    assert!(fixture.endpoint.awaits(&awaited), "its copies are, until Timer K");
+}
+
+#[test]
 fn rfc3261_17_1_4_icmp_fails_what_has_heard_nothing_from_there() {
     let start = Instant::now();
     let mut endpoint = Endpoint::new(Timers::default(), 1, 10);

@@ -116,7 +116,7 @@ impl Reconciler {
                 // Counted from here: a copy that was sent again arrived later than the first left.
                 state.last_sent = Some(now);
                 let account = state.account.clone();
-                if state.checks < MAX_CHECKS {
+                if self.settings.shared && state.checks < MAX_CHECKS {
                     state.checks += 1;
                     self.checks.push_back((now + CHECK_AFTER, account.clone()));
                 }

@@ -69,6 +69,9 @@ pub struct Settings {
     pub max_lookups: usize,
     /// Dialogs with a claim or a NOTIFY under way at the same time.
     pub max_in_flight: usize,
+    /// Whether a presence server writes in the rows, too, and sends NOTIFYs of its own: then a dialog
+    /// that was told is looked at again, for it may have been told something else since.
+    pub shared: bool,
 }
 
 /// What the reconciler asks for. Each is answered by the `handle_*` method that it names.

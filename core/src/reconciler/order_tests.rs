@@ -31,6 +31,7 @@ impl Scene {
             backoff: Backoff { min: Duration::from_secs(5), max: Duration::from_secs(5) },
             max_lookups: 4,
             max_in_flight: 4,
+            shared: true,
         };
         let mut reconciler = Reconciler::new(settings, 1);
         reconciler.set(&account(), SUMMARY, Urgency::CatchUp, false);

@@ -15,6 +15,7 @@ pub(super) fn settings() -> Settings {
         backoff: Backoff { min: 4 * SECOND, max: 60 * SECOND },
         max_lookups: 4,
         max_in_flight: 100,
+        shared: true,
     }
 }
 

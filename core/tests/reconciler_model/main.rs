@@ -38,6 +38,7 @@ fn settings() -> Settings {
         backoff: Backoff { min: Duration::from_secs(2), max: Duration::from_secs(30) },
         max_lookups: 4,
         max_in_flight: 16,
+        shared: true,
     }
 }
 

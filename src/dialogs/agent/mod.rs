@@ -58,7 +58,7 @@ macro_rules! ask {
 impl DialogStore {
     /// Inserts the row of a new subscription. One with the same Call-ID and tags that is there
     /// already is left as it is. When the account has `bound` rows, the oldest one with the same
-    /// `contact` gives way (a phone that started again); without one it is [`Stored::Full`].
+    /// `contact` gives way (a phone that started again); without one it is [`Stored::AccountFull`].
     ///
     /// The bound may be passed by as many as are inserted at the same moment.
     ///

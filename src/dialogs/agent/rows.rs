@@ -91,7 +91,7 @@ impl Errand for Insert {
         let has_made_room =
             self.status == ACTIVE && session.run(&sql.give_way, &contact).await? > 0;
         let is_there = has_made_room && self.insert(session, sql).await?;
-        Ok(if is_there { Stored::Done(account) } else { Stored::Full })
+        Ok(if is_there { Stored::Done(account) } else { Stored::AccountFull })
     }
 }
 

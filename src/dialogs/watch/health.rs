@@ -21,11 +21,23 @@ pub enum Way {
     Paging,
 }
 
+/// Who makes and changes the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writer {
+    /// A presence server, or the agent of another mwid: the watch sees what they do.
+    Others,
+    /// This mwid's own agent alone, which says so itself: the watch finds what somebody else did.
+    Agent,
+}
+
 /// A watch as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WatchHealth {
     /// The way in use; `None` before the database has answered.
     pub way: Option<Way>,
+    /// Who makes and changes the rows.
+    pub writer: Writer,
     /// Why it is not a better one.
     pub reason: Option<String>,
     /// For how long this way has been in use.
@@ -73,31 +85,20 @@ impl fmt::Display for WatchHealth {
         if let Some(error) = &self.error {
             return write!(f, "new ones are not seen: {error}");
         }
-        let Self { poll_ms, resync_seconds, rows_per_second, .. } = self;
-        match self.way {
-            None => return f.write_str("waiting for the database"),
-            // Most of a tenth of a second is `[timers] settle`.
-            Some(Way::Listen) => f.write_str(
-                "LISTEN: PostgreSQL tells of each; a phone that subscribes or refreshes is told \
-                 after about 0.1 s",
-            )?,
-            Some(Way::ChangeTable) => write!(
+        match (self.way, self.writer) {
+            (None, _) => return f.write_str("waiting for the database"),
+            (Some(_), Writer::Agent) => write!(
                 f,
-                "change table: mwid_changes is read every {poll_ms} ms; a phone that subscribes or \
-                 refreshes is told after 0.1 to {:.1} s",
-                0.1 + *poll_ms as f64 / 1000.0
+                "mwid's own: a phone that subscribes or refreshes is told at once; all rows are read \
+                 every {} s",
+                self.resync_seconds
             )?,
-            Some(Way::Paging) => write!(
-                f,
-                "paging: new rows are looked for every second, all rows are read every \
-                 {resync_seconds} s; a phone that subscribes is told after about 1 s, one that \
-                 refreshes after up to {resync_seconds} s"
-            )?,
+            (Some(way), Writer::Others) => self.write_way(f, way)?,
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = self.reason.as_ref().filter(|_| self.writer == Writer::Others) {
             write!(f, "; why no better way: {reason}")?;
         }
-        write!(f, "; cost: {rows_per_second:.1} rows read a second")?;
+        write!(f, "; cost: {:.1} rows read a second", self.rows_per_second)?;
         if self.resyncing {
             f.write_str("; the whole table is being read")?;
         }
@@ -107,6 +108,31 @@ impl fmt::Display for WatchHealth {
         match &self.untrimmed {
             Some(error) => write!(f, "; mwid_changes grows: {error}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl WatchHealth {
+    fn write_way(&self, f: &mut fmt::Formatter<'_>, way: Way) -> fmt::Result {
+        let Self { poll_ms, resync_seconds, .. } = self;
+        match way {
+            // Most of a tenth of a second is `[timers] settle`.
+            Way::Listen => f.write_str(
+                "LISTEN: PostgreSQL tells of each; a phone that subscribes or refreshes is told \
+                 after about 0.1 s",
+            ),
+            Way::ChangeTable => write!(
+                f,
+                "change table: mwid_changes is read every {poll_ms} ms; a phone that subscribes or \
+                 refreshes is told after 0.1 to {:.1} s",
+                0.1 + *poll_ms as f64 / 1000.0
+            ),
+            Way::Paging => write!(
+                f,
+                "paging: new rows are looked for every second, all rows are read every \
+                 {resync_seconds} s; a phone that subscribes is told after about 1 s, one that \
+                 refreshes after up to {resync_seconds} s"
+            ),
         }
     }
 }
@@ -128,6 +154,7 @@ const APART: u64 = 30;
 #[derive(Debug)]
 pub(super) struct Health {
     way: Option<Way>,
+    writer: Writer,
     reason: Option<String>,
     since: Instant,
     error: Option<String>,
@@ -155,10 +182,11 @@ struct Rate {
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl Health {
-    pub(super) fn new(settings: &config::Database) -> Self {
+    pub(super) fn new(settings: &config::Database, writer: Writer) -> Self {
         let now = Instant::now();
         Self {
             way: None,
+            writer,
             reason: None,
             since: now,
             error: None,
@@ -250,6 +278,7 @@ impl Health {
         self.rate.roll(now);
         WatchHealth {
             way: self.way,
+            writer: self.writer,
             reason: self.reason.clone(),
             since_seconds: (now - self.since).as_secs(),
             error: self.error.clone(),

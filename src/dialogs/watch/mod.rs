@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::health::Health;
-pub use self::health::{WatchHealth, Way};
+pub use self::health::{WatchHealth, Way, Writer};
 use self::sql::{ALL_PARTS, Number, PageRow};
 use super::DialogStore;
 use super::backoff::PAUSES;
@@ -147,15 +147,16 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Watches the table behind `store` and tells `changes`; waits when they are not taken. The
-    /// database may be down. Must be called within a tokio runtime.
+    /// Watches the table behind `store`, in which `writer` writes, and tells `changes`; waits when
+    /// they are not taken. The database may be down. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(
         settings: &config::Database,
         store: DialogStore,
         changes: mpsc::Sender<Change>,
+        writer: Writer,
     ) -> Self {
-        Self::with_pace(settings, store, changes, Pace::default())
+        Self::with_pace(settings, store, changes, writer, Pace::default())
     }
 
     /// [`Watch::start`] with another patience.
@@ -164,9 +165,10 @@ impl Watch {
         settings: &config::Database,
         store: DialogStore,
         changes: mpsc::Sender<Change>,
+        writer: Writer,
         pace: Pace,
     ) -> Self {
-        let health = Arc::new(Mutex::new(Health::new(settings)));
+        let health = Arc::new(Mutex::new(Health::new(settings, writer)));
         let watcher = Watcher {
             settings: settings.clone(),
             store,

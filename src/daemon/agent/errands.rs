@@ -1,0 +1,73 @@
+//! What the agent asks of the database, and what came of it.
+
+use mwid_core::agent::{Action, Secrets, Stored, Ticket};
+
+use crate::clock::unix;
+use crate::daemon::Daemon;
+use crate::daemon::work::Done;
+use crate::dialogs::StoreError;
+
+use super::OfAgent;
+
+impl Daemon {
+    pub(super) fn act_for_agent(&mut self, action: Action) {
+        let Some(presence) = &mut self.presence else { return };
+        let (store, places) = (self.store.clone(), presence.places.clone());
+        match action {
+            Action::User { ticket, user, domain } => {
+                let users = presence.users.clone();
+                self.work.spawn(async move {
+                    let _place = places.acquire().await;
+                    Done::OfAgent(OfAgent::User(ticket, users.find(&user, &domain).await))
+                });
+            }
+            Action::Insert { ticket, row, status } => {
+                let bound = self.config.agent.max_per_account;
+                if let Some(refused) = presence.refuses(&self.config) {
+                    return presence.agent.handle_stored(ticket, refused);
+                }
+                self.work.spawn(async move {
+                    let _place = places.acquire().await;
+                    let stored = store.insert(&row, status, unix(), bound).await;
+                    Done::OfAgent(OfAgent::Stored(ticket, stored))
+                });
+            }
+            Action::Update { ticket, dialog, expires, status } => {
+                self.work.spawn(async move {
+                    let _place = places.acquire().await;
+                    let stored = store.update(&dialog, expires, status, unix()).await;
+                    Done::OfAgent(OfAgent::Stored(ticket, stored))
+                });
+            }
+        }
+    }
+
+    pub(super) fn handle_user(
+        &mut self,
+        ticket: Ticket,
+        found: Result<Option<Secrets>, StoreError>,
+    ) {
+        let found = found.map_err(|error| self.database_failed(&error));
+        let Some(presence) = &mut self.presence else { return };
+        presence.agent.handle_user(ticket, found, unix());
+        presence.learn(&self.config);
+    }
+
+    pub(super) fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {
+        let stored = stored.unwrap_or_else(|error| {
+            self.database_failed(&error);
+            Stored::Failed
+        });
+        let Some(presence) = &mut self.presence else { return };
+        let before = presence.agent.stats().begun;
+        presence.agent.handle_stored(ticket, stored);
+        presence.rows += presence.agent.stats().begun - before;
+    }
+
+    /// A row was deleted whose phone knows that it has ended.
+    pub(in crate::daemon) fn count_deleted(&mut self, was_there: bool) {
+        if let Some(presence) = &mut self.presence {
+            presence.rows = presence.rows.saturating_sub(u64::from(was_there));
+        }
+    }
+}
