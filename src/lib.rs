@@ -8,7 +8,8 @@
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
 //! what is asked by HTTP, [`webhook`] what an application is told by it, [`random`] what nobody
-//! can foresee, [`service_manager`] what systemd is told.
+//! can foresee, [`service_manager`] what systemd is
+//! told, [`log`] what an operator reads afterwards.
 
 pub mod agent;
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod dialogs;
 pub mod http_client;
 pub mod ledger;
 pub mod lock;
+pub mod log;
 pub mod random;
 pub mod report;
 pub mod run;

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, ConfigErrors};
 use crate::control::{Command, ask};
 use crate::daemon::{Daemon, Requests, StartError};
+use crate::log;
 use crate::service_manager::ServiceManager;
 
 /// Why the daemon does not run.
@@ -31,7 +31,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] when it does not start.
 pub fn run(path: &Path) -> Result<(), RunError> {
-    start_log();
+    log::start();
     let loaded = config::load(path)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
@@ -73,13 +73,4 @@ async fn reload_on(mut hangup: tokio::signal::unix::Signal, requests: Requests) 
             return;
         }
     }
-}
-
-/// One line an event, to stderr: journald and a terminal both take it. `MWID_LOG=debug` says more.
-fn start_log() {
-    let filter = EnvFilter::try_from_env("MWID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let journald = std::env::var_os("JOURNAL_STREAM").is_some();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let log = log.with_ansi(false).with_target(false);
-    if journald { log.without_time().init() } else { log.init() }
 }
