@@ -1,6 +1,6 @@
 //! What the daemon counts, and what it says once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ pub(super) struct Said {
     rows: HashSet<(RowId, &'static str)>,
     mailboxes: HashSet<Mailbox>,
     capped: HashSet<Account>,
+    /// Dialogs whose phone did not take the last NOTIFYs, and how many.
+    untold: HashMap<RowId, u32>,
     /// The error of the database, while it fails.
     database: Option<String>,
     /// The error of a claim, while rows can be read and not written.
@@ -139,6 +141,21 @@ impl Said {
         if once(&mut self.rows, (row, "local_cseq")) {
             tracing::warn!("{error}");
         }
+    }
+
+    /// How often this phone was not told, this time included.
+    pub(super) fn not_delivered(&mut self, row: RowId) -> u32 {
+        if self.untold.len() >= MEMORY && !self.untold.contains_key(&row) {
+            self.untold.clear();
+        }
+        let times = self.untold.entry(row).or_default();
+        *times = times.saturating_add(1);
+        *times
+    }
+
+    /// Nothing more is to be said of a phone that was not told, so many times before.
+    pub(super) fn settled(&mut self, row: RowId) -> u32 {
+        self.untold.remove(&row).unwrap_or_default()
     }
 
     pub(super) fn unmapped(&mut self, mailbox: &Mailbox, error: &NameError) {

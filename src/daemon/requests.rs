@@ -79,10 +79,12 @@ impl Daemon {
                 let status = self.headline();
                 self.manager.status(status);
                 self.manager.ready();
-                if answer.code == 0 {
-                    tracing::info!("{}", answer.text);
-                } else {
-                    tracing::error!("{}", answer.text);
+                for line in answer.text.lines() {
+                    match answer.code {
+                        0 if line.starts_with("warning: ") => tracing::warn!("{line}"),
+                        0 => tracing::info!("{line}"),
+                        _ => tracing::error!("{line}"),
+                    }
                 }
                 send(reply, answer);
             }

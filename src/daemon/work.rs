@@ -300,11 +300,13 @@ impl Daemon {
                     self.ledger.delivered(dialog, *cseq, *summary);
                     self.tell_webhook(&order, *summary);
                 }
-                tracing::info!(%account, summary = %summary.map_or_else(|| "unknown".to_owned(), |it| it.to_string()), %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), "delivered: {answer}");
+                let failed = Some(self.said.settled(dialog.row)).filter(|times| *times > 0);
+                tracing::info!(%account, summary = %summary.map_or_else(|| "unknown".to_owned(), |it| it.to_string()), %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), failed, "delivered: {answer}");
             }
             Verdict::Gone => {
                 self.counters.gone += 1;
                 self.ledger.dead(dialog);
+                self.said.settled(dialog.row);
                 tracing::info!(%account, %call_id, %contact, cseq, "the subscription is gone: {answer}");
             }
             Verdict::TooLow => {
@@ -313,7 +315,14 @@ impl Daemon {
             }
             Verdict::Again | Verdict::Later(_) => {
                 self.counters.retried += 1;
-                tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
+                match self.said.not_delivered(dialog.row) {
+                    1 => {
+                        tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
+                    }
+                    failed => {
+                        tracing::debug!(%account, %call_id, %contact, cseq, copies, failed, "not delivered again: {answer}");
+                    }
+                }
             }
         }
         let is_over = match verdict {

@@ -57,7 +57,8 @@ struct Parts {
 
 impl Parts {
     fn add(&mut self, name: &Field, mut text: String) {
-        text.truncate(text.floor_char_boundary(ROOM));
+        let end = (0..=ROOM.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
         if name.name() == "message" {
             self.message = text;
         } else if self.rest.len() < ROOM {

@@ -22,6 +22,7 @@ mod downtime;
 mod externnotify;
 mod file_first;
 mod hostile;
+mod log;
 mod manager;
 mod pace;
 mod proxies;

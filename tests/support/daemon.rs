@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mwid::clock::unix;
@@ -265,7 +265,8 @@ impl Mwid {
 
     /// The whole log so far.
     pub fn logged(&self) -> String {
-        self.log.lines.lock().unwrap().0.join("\n")
+        let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.0.join("\n")
     }
 
     /// How many lines of the log so far contain this text.
