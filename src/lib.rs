@@ -7,8 +7,8 @@
 //! mwid on one database agree on, [`control`] what he can ask meanwhile,
 //! [`cli`], [`run`] and [`sql`] the commands,
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
-//! what is asked by HTTP, [`webhook`] what an application is told by it, [`random`] what nobody
-//! can foresee, [`service_manager`] what systemd is
+//! what is asked by HTTP, [`webhook`] what an application is told by it, [`metrics`] what
+//! Prometheus is told, [`random`] what nobody can foresee, [`service_manager`] what systemd is
 //! told, [`log`] what an operator reads afterwards.
 
 pub mod agent;
@@ -25,6 +25,7 @@ pub mod http_client;
 pub mod ledger;
 pub mod lock;
 pub mod log;
+pub mod metrics;
 pub mod random;
 pub mod report;
 pub mod run;

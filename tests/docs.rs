@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use mwid::cli::Cli;
 
 /// The pages that a reader gets.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -18,7 +18,9 @@ const PAGES: [&str; 9] = [
     "docs/compatibility.md",
     "docs/dependencies.md",
     "docs/http.md",
+    "docs/metrics.md",
     "docs/performance.md",
+    "docs/troubleshooting.md",
 ];
 
 fn root() -> PathBuf {

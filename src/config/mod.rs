@@ -440,8 +440,11 @@ pub struct Http {
     /// `listen`: addresses and TCP ports, none for no HTTP. Default none.
     pub listen: Vec<SocketAddr>,
     /// `token` (or `token_file`, `token_env`): what a client shows as `Authorization: Bearer`.
-    /// Without one, `listen` is loopback.
+    /// Without one and without `read_token`, `listen` is loopback.
     pub token: Option<Secret>,
+    /// `read_token` (or `read_token_file`, `read_token_env`): what somebody shows who only asks.
+    /// Where it alone is set, nobody gives counts.
+    pub read_token: Option<Secret>,
     /// `tls_cert`: PEM file with the certificate and those that it depends on. With `tls_key`.
     pub tls_cert: Option<PathBuf>,
     /// `tls_key`: PEM file with its private key.

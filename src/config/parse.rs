@@ -296,7 +296,8 @@ fn contradictions(config: &Config, given: &Given) -> Vec<ConfigError> {
 fn of_http(config: &Config, given: &Given) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     // A token that could not be fetched has its own error.
-    let wants_token = secrets::TOKEN.iter().any(|key| given.get("http", key).is_some());
+    let mut keys = secrets::TOKEN.iter().chain(&secrets::READ_TOKEN);
+    let wants_token = keys.any(|key| given.get("http", key).is_some());
     let outside = config.http.listen.iter().find(|address| !address.ip().is_loopback());
     if let Some(&address) = outside.filter(|_| !wants_token) {
         let line = given.line("http", "listen");

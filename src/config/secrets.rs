@@ -30,8 +30,12 @@ pub(super) fn fetch(
         Ok(login) => config.ami.login = login,
         Err(error) => errors.push(error),
     }
-    match search.token("http") {
+    match search.token("http", &TOKEN) {
         Ok(token) => config.http.token = token,
+        Err(error) => errors.push(error),
+    }
+    match search.token("http", &READ_TOKEN) {
+        Ok(token) => config.http.read_token = token,
         Err(error) => errors.push(error),
     }
     match search.webhook(config) {
@@ -88,6 +92,11 @@ pub(super) fn of_door(config: &Config) -> Option<&Secret> {
     config.http.token.as_ref()
 }
 
+/// The token of `[http]` for those who only ask.
+pub(super) fn of_readers(config: &Config) -> Option<&Secret> {
+    config.http.read_token.as_ref()
+}
+
 /// The token of `[webhook]`.
 pub(super) fn of_webhook(config: &Config) -> Option<&Secret> {
     config.webhook.token.as_ref()
@@ -95,6 +104,9 @@ pub(super) fn of_webhook(config: &Config) -> Option<&Secret> {
 
 /// The keys that give the token of `[http]`, and that of `[webhook]`.
 pub(super) const TOKEN: [&str; 3] = ["token", "token_file", "token_env"];
+
+/// The keys that give the token of `[http]` for those who only ask.
+pub(super) const READ_TOKEN: [&str; 3] = ["read_token", "read_token_file", "read_token_env"];
 
 struct Search<'a> {
     given: &'a Given,
@@ -169,7 +181,7 @@ impl Search<'_> {
     /// The token of `[webhook]`, where its address has no user: both would be `Authorization`.
     fn webhook(&self, config: &Config) -> Result<Option<Secret>, ConfigError> {
         let (section, first) = ("webhook", "url");
-        let token = self.token(section)?;
+        let token = self.token(section, &TOKEN)?;
         let has_user = config.webhook.url.as_ref().is_some_and(|url| url.user.is_some());
         let Some((key, entry, _)) = self.one_of(section, &TOKEN)?.filter(|_| has_user) else {
             return Ok(token);
@@ -177,8 +189,12 @@ impl Search<'_> {
         Err(ConfigError::at(entry.line, Problem::TwoSecrets { section, key, first }))
     }
 
-    fn token(&self, section: &'static str) -> Result<Option<Secret>, ConfigError> {
-        match self.one_of(section, &TOKEN)? {
+    fn token(
+        &self,
+        section: &'static str,
+        keys: &[&'static str],
+    ) -> Result<Option<Secret>, ConfigError> {
+        match self.one_of(section, keys)? {
             Some((key, entry, token)) if !is_token68(token.reveal()) => {
                 Err(error(section, key, entry, SecretError::Token))
             }

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::secret::MASK;
 use super::secrets::{
-    of_ami, of_cluster, of_database, of_door, of_general, of_subscribers, of_webhook,
+    of_ami, of_cluster, of_database, of_door, of_general, of_readers, of_subscribers, of_webhook,
 };
 use super::value::{
     AbsolutePath, Address, AnyCase, Codec, Flag, List, Listen, ListenUdp, Network, OneOf, Optional,
@@ -97,7 +97,7 @@ macro_rules! section {
     };
     ($table:ident = $part:ident as $name:tt: $type:ident, $about:literal {
         $($key:ident $(: $codec:expr)? $(=> $show:expr)?, $default:literal $(like $example:literal)?, $doc:literal;)*
-    } $(and $other:ident = $value:expr)?) => {
+    } $(and $($other:ident = $value:expr),+)?) => {
         const $table: Section = Section {
             name: $name,
             about: $about,
@@ -116,7 +116,7 @@ macro_rules! section {
             fn default() -> Self {
                 Self {
                     $($($key: $codec.parse($default).expect("a default of the table is valid"),)?)*
-                    $($other: $value,)?
+                    $($($other: $value,)+)?
                 }
             }
         }
@@ -446,12 +446,18 @@ section! { HTTP = http: Http, "HTTP, for voicemail systems and scripts that say 
         "File with the token.";
     token_env => |config| variable(of_door(config)), "" like "MWID_HTTP_TOKEN",
         "Environment variable with the token.";
+    read_token => |config| written(of_readers(config)), "" like "other",
+        "What clients may show that only ask, as Prometheus and the status page do. Without token nobody gives counts then.";
+    read_token_file => |config| file(of_readers(config)), "" like "/etc/mwid/http.read",
+        "File with the token.";
+    read_token_env => |config| variable(of_readers(config)), "" like "MWID_HTTP_READ_TOKEN",
+        "Environment variable with the token.";
     tls_cert: Optional(AbsolutePath), "" like "/etc/mwid/http.crt",
         "PEM file with the certificate and its chain: HTTPS only. Read again by mwid reload.";
     tls_key: Optional(AbsolutePath), "" like "/etc/mwid/http.key", "PEM file with its private key.";
     domains: List(Text(sip_domain)), "" like "example.com",
         "Only accounts of these domains. Default: the domains of [contexts] and [mailboxes], or any.";
-} and token = None }
+} and token = None, read_token = None }
 
 fn shown(text: Option<&str>) -> Json {
     text.map_or(Json::Null, Json::from)

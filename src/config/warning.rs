@@ -13,7 +13,8 @@ use thiserror::Error;
 
 use super::parse::Given;
 use super::secrets::{
-    of_ami, of_cluster, of_database, of_door, of_general, of_http, of_subscribers, of_webhook,
+    of_ami, of_cluster, of_database, of_door, of_general, of_http, of_readers, of_subscribers,
+    of_webhook,
 };
 use super::{Config, Control, FindBy, MiUrl, Origin, RequestUri, Scope, Secret, host};
 
@@ -299,6 +300,7 @@ pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
     .into_iter()
     .flatten()
     .chain(of_door(config))
+    .chain(of_readers(config))
     .chain(of_webhook(config))
     .chain(of_http(config))
     .chain(users)

@@ -12,32 +12,36 @@ use serde::Serialize;
 
 use super::ways::Failing;
 use crate::dialogs::StoreError;
+use crate::metrics::Tally;
 
 /// Counters since the start. They only grow.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Counters {
-    pub(super) observed_by_spool: u64,
-    pub(super) observed_by_externnotify: u64,
-    pub(super) observed_by_http: u64,
-    pub(super) observed_by_ami: u64,
-    pub(super) observed_by_sipx: u64,
-    pub(super) observed_by_webhook: u64,
-    pub(super) lookups: u64,
-    pub(super) claims: u64,
-    pub(super) delivered: u64,
-    pub(super) gone: u64,
-    pub(super) cseq_too_low: u64,
-    pub(super) retried: u64,
-    pub(super) database_errors: u64,
-    pub(super) bad_rows: u64,
-    pub(super) capped_lookups: u64,
-    pub(super) new_subscriptions: u64,
-    pub(super) published: u64,
-    pub(super) refreshed: u64,
-    pub(super) published_afresh: u64,
-    pub(super) unpublished: u64,
-    pub(super) publications_retried: u64,
-    pub(super) clock_jumps: u64,
+pub(crate) struct Counters {
+    pub(crate) observed_by_spool: u64,
+    pub(crate) observed_by_externnotify: u64,
+    pub(crate) observed_by_http: u64,
+    pub(crate) observed_by_ami: u64,
+    pub(crate) observed_by_sipx: u64,
+    pub(crate) observed_by_webhook: u64,
+    pub(crate) lookups: u64,
+    pub(crate) claims: u64,
+    pub(crate) delivered: u64,
+    pub(crate) gone: u64,
+    pub(crate) cseq_too_low: u64,
+    pub(crate) retried: u64,
+    pub(crate) database_errors: u64,
+    pub(crate) bad_rows: u64,
+    pub(crate) capped_lookups: u64,
+    pub(crate) new_subscriptions: u64,
+    pub(crate) published: u64,
+    pub(crate) refreshed: u64,
+    pub(crate) published_afresh: u64,
+    pub(crate) unpublished: u64,
+    pub(crate) publications_retried: u64,
+    pub(crate) clock_jumps: u64,
+    /// For metrics alone.
+    #[serde(skip)]
+    pub(crate) tally: Tally,
 }
 
 impl Counters {
@@ -122,6 +126,11 @@ impl Said {
     /// What is wrong with the database now.
     pub(super) fn database(&self) -> Option<&str> {
         self.database.as_deref().or(self.writing.as_deref())
+    }
+
+    /// Whether rows can be read.
+    pub(super) fn reads(&self) -> bool {
+        self.database.is_none()
     }
 
     /// Why no CSeq can be claimed. When no account waits any more, nobody has tried to since.

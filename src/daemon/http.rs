@@ -66,6 +66,7 @@ impl Daemon {
             Ask::Summary { account, reply } => answer(reply, self.waiting(&account)),
             Ask::Resend { account, reply } => answer(reply, self.resend(&account)),
             Ask::Account { account, reply } => self.report(account, reply),
+            Ask::Metrics { reply } => answer(reply, Ok(self.metrics())),
         }
     }
 

@@ -41,6 +41,9 @@ impl Daemon {
             }
             Some(_) => {}
         }
+        if urgency == Urgency::Fresh {
+            self.reconciler.note_change(account, now);
+        }
     }
 
     /// All accounts that there are are known: what is published of others is removed, unless a

@@ -51,6 +51,7 @@ mod http;
 mod intake;
 mod lasts;
 mod membership;
+mod metrics;
 mod publications;
 mod reports;
 mod requests;
@@ -61,7 +62,8 @@ mod ways;
 mod work;
 
 use agent::Presence;
-use counters::{Counters, Said};
+pub(crate) use counters::Counters;
+use counters::Said;
 use http::Doorway;
 use intake::Heard;
 use work::Done;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Daemon;
 use crate::delivery::Published;
+use crate::metrics::WayReading;
 
 /// The ways whose last step came to nothing, and none was accepted since.
 #[derive(Debug, Default)]
@@ -60,12 +61,20 @@ pub(super) struct WayStatus {
 
 impl Daemon {
     /// The ways that are used, and those that still have something to remove.
-    pub(super) fn ways_status(&self) -> Vec<WayStatus> {
-        let tallies = self.reconciler.tallies();
+    pub(super) fn ways_reading(&self) -> impl Iterator<Item = WayReading> {
         let is_shown = |(way, known, _): &(Way, usize, usize)| {
             *way != Way::Notify && (*known > 0 || self.config.delivery.uses(*way))
         };
-        let status = |(way, known, accepted)| {
+        let reading = |(way, known, accepted)| {
+            let works = self.said.failing.of(way).is_none();
+            WayReading { way, known, accepted, works }
+        };
+        self.reconciler.tallies().into_iter().filter(is_shown).map(reading)
+    }
+
+    /// The same for `status`.
+    pub(super) fn ways_status(&self) -> Vec<WayStatus> {
+        let status = |WayReading { way, known, accepted, .. }| {
             let server = self.config.server_of(way);
             let server = server.unwrap_or_else(|| "not configured".to_owned());
             let why = self.said.failing.of(way);
@@ -82,6 +91,6 @@ impl Daemon {
                 }),
             }
         };
-        tallies.into_iter().filter(is_shown).map(status).collect()
+        self.ways_reading().map(status).collect()
     }
 }

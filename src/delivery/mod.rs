@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mwid_core::dialog::Dialog;
+use mwid_core::endpoint::Ending;
 use mwid_core::mailbox::Account;
 use mwid_core::publication;
 use mwid_core::reconciler::Verdict;
@@ -52,10 +53,39 @@ pub struct Report {
     pub verdict: Verdict,
     /// What happened, in words: `200 OK`, `no answer`, …
     pub answer: String,
+    /// The same, for counters.
+    pub ended: Ended,
     /// Copies of the request that were sent.
     pub copies: u32,
     /// From the first copy to the end.
     pub elapsed: Duration,
+}
+
+/// How a NOTIFY ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this final answer.
+    Code(u16),
+    /// Timer F: there was none.
+    TimedOut,
+    /// Nothing listens where it went (ICMP).
+    Unreachable,
+    /// It, or one of its copies, could not be sent.
+    NotSent,
+    /// mwid stops.
+    Abandoned,
+}
+
+impl From<&Ending> for Ended {
+    fn from(ending: &Ending) -> Self {
+        match ending {
+            Ending::Final(response) => Self::Code(response.code),
+            Ending::TimedOut => Self::TimedOut,
+            Ending::Unreachable => Self::Unreachable,
+            Ending::NotSent { .. } => Self::NotSent,
+            Ending::Abandoned => Self::Abandoned,
+        }
+    }
 }
 
 /// What became of a step of a publication.

@@ -25,7 +25,7 @@ use super::credentials::{Answerable, Authenticator};
 use super::hops::{Hops, Lookup, Resolved};
 use super::prompt::Asker;
 use super::publish::Publisher;
-use super::{Order, Published, Report};
+use super::{Ended, Order, Published, Report};
 use crate::config::{Config, General, HostPort, NextHop};
 use crate::transport::Transport;
 
@@ -389,7 +389,15 @@ impl SipDelivery {
             let (copies, elapsed) = (completed.copies, completed.elapsed);
             match flight.job {
                 Job::Notify(order) => {
-                    self.reports.push_back(Report { order, verdict, answer, copies, elapsed });
+                    let ended = Ended::from(&completed.ending);
+                    self.reports.push_back(Report {
+                        order,
+                        verdict,
+                        answer,
+                        ended,
+                        copies,
+                        elapsed,
+                    });
                 }
                 Job::Publish(order) => {
                     let (name, asked) = (&flight.name, flight.asked);
@@ -495,7 +503,8 @@ impl SipDelivery {
         let elapsed = Duration::ZERO;
         match job {
             Job::Notify(order) => {
-                self.reports.push_back(Report { order, verdict, answer, copies: 0, elapsed });
+                let (ended, copies) = (Ended::NotSent, 0);
+                self.reports.push_back(Report { order, verdict, answer, ended, copies, elapsed });
             }
             Job::Publish(order) => {
                 let published = Published { outcome: otherwise(verdict), answer, is_silent: false };

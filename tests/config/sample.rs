@@ -54,6 +54,8 @@ fn every_example_of_the_sample_is_valid() {
             "subscribers_password",
             "token_file",
             "token_env",
+            "read_token_file",
+            "read_token_env",
         ];
         if !line.contains('=') || exclusive.iter().any(|key| line[1..].starts_with(key)) {
             continue; // Passwords are tried in their own tests.

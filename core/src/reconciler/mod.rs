@@ -18,6 +18,7 @@ use crate::summary::Summary;
 mod answers;
 mod census;
 mod consider;
+mod latency;
 mod memory;
 #[cfg(test)]
 mod order_tests;
@@ -132,7 +133,7 @@ pub enum Verdict {
 /// - commands: [`remember`](Self::remember), [`remember_publications`](Self::remember_publications),
 ///   [`set`](Self::set), [`introduce`](Self::introduce), [`acquire`](Self::acquire),
 ///   [`release`](Self::release), [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
-///   [`look_up_all`](Self::look_up_all), [`configure`](Self::configure), [`hurry`](Self::hurry), [`hurry_way`](Self::hurry_way), [`restart`](Self::restart)
+///   [`look_up_all`](Self::look_up_all), [`note_change`](Self::note_change), [`configure`](Self::configure), [`hurry`](Self::hurry), [`hurry_way`](Self::hurry_way), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure),
@@ -140,7 +141,7 @@ pub enum Verdict {
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
 ///   [`is_settled`](Self::is_settled), [`is_told`](Self::is_told), [`standing`](Self::standing), [`knows`](Self::knows), [`backlog`](Self::backlog), [`census`](Self::census), [`tallies`](Self::tallies),
-///   [`dialogs_of`](Self::dialogs_of), [`publications`](Self::publications), [`pending`](Self::pending)
+///   [`dialogs_of`](Self::dialogs_of), [`publications`](Self::publications), [`pending`](Self::pending), [`waited`](Self::waited)
 ///
 /// Invariants: one NOTIFY in flight per dialog (RFC 6665 §4.2.2) and one step per publication, at
 /// most one per `min_interval` of each, the first of a burst at once and the last always; what has

@@ -45,6 +45,8 @@ pub(super) struct AccountState {
     pub(super) dialogs: Vec<RowId>,
     /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
     pub(super) acquired: Option<u32>,
+    /// When the change came that its phones are told of, or were.
+    pub(super) changed: Option<Instant>,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -94,6 +96,8 @@ pub(super) struct DialogState {
     pub(super) again: u32,
     /// Its account was released while something was under way.
     pub(super) released: bool,
+    /// It was there when its account changed, and its phone has not acknowledged that yet.
+    pub(super) awaits_change: bool,
 }
 
 /// Why a dialog or a publication is not tried again yet.
@@ -150,6 +154,7 @@ impl AccountState {
             urgency: Urgency::CatchUp,
             dialogs: Vec::new(),
             acquired: None,
+            changed: None,
         }
     }
 }
@@ -175,6 +180,7 @@ impl DialogState {
             resends: 0,
             again: 0,
             released: false,
+            awaits_change: false,
         }
     }
 

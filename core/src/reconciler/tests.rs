@@ -719,3 +719,30 @@ fn what_the_rate_gives_at_once_is_no_crowd() {
     }
     assert!(reconciler.poll_action(Instant::now()).is_some());
 }
+
+#[test]
+fn a_phone_waits_for_a_change_from_when_it_came_and_only_if_it_was_there_then() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 0);
+    assert_eq!(rig.sent(), [(1, 0, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.reconciler.waited(RowId(1), rig.now), None, "it subscribed, nothing changed");
+    rig.later(10 * SECOND);
+    rig.set("202", 3);
+    rig.reconciler.note_change(&account("202"), rig.now);
+    assert_eq!(rig.sent(), [(1, 3, 3)]);
+    rig.later(2 * SECOND);
+    rig.verdict(1, Verdict::TooLow);
+    assert_eq!(rig.reconciler.waited(RowId(1), rig.now), None, "it has not acknowledged it");
+    assert_eq!(rig.sent().len(), 1);
+    // A second phone that comes now is told because it subscribed.
+    rig.rows.push(dialog(2, "202", 0));
+    rig.reconciler.look_up(&account("202"), Urgency::Fresh);
+    assert_eq!(rig.sent().len(), 1);
+    rig.later(SECOND);
+    rig.verdict(1, Verdict::Delivered);
+    rig.verdict(2, Verdict::Delivered);
+    assert_eq!(rig.reconciler.waited(RowId(1), rig.now), Some(3 * SECOND));
+    assert_eq!(rig.reconciler.waited(RowId(1), rig.now), None, "said once");
+    assert_eq!(rig.reconciler.waited(RowId(2), rig.now), None);
+}

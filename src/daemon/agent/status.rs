@@ -1,4 +1,4 @@
-//! The agent in `mwid status`.
+//! The agent in `mwid status` and in the metrics.
 
 use serde_json::{Value, json};
 
@@ -6,6 +6,7 @@ use super::Presence;
 use super::sweep::Drain;
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::metrics;
 
 impl Daemon {
     /// The agent as a line of `mwid status`.
@@ -15,6 +16,11 @@ impl Daemon {
 }
 
 impl Presence {
+    /// For the metrics.
+    pub(in crate::daemon) fn reading(&self) -> metrics::Agent {
+        metrics::Agent { subscriptions: self.rows, stats: *self.agent.stats() }
+    }
+
     /// For `mwid status`: in words, and as data.
     fn line(&self, config: &Config) -> (&'static str, String, Value) {
         let stats = self.agent.stats();

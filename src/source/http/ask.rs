@@ -37,6 +37,11 @@ pub enum Ask {
         /// Where the answer goes.
         reply: Reply<AccountReport>,
     },
+    /// Everything that is counted?
+    Metrics {
+        /// Where the answer goes.
+        reply: Reply<String>,
+    },
     /// Tell all phones of this account once more.
     Resend {
         /// The account.

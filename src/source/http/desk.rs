@@ -29,6 +29,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 struct Settings {
     token: Option<Secret>,
+    read_token: Option<Secret>,
     domains: Option<BTreeSet<String>>,
     vmexten: Option<String>,
 }
@@ -42,13 +43,19 @@ impl Desk {
     ) -> Self {
         let settings = Settings {
             token: config.http.token.clone(),
+            read_token: config.http.read_token.clone(),
             domains: config.http_domains(),
             vmexten: config.general.vmexten.clone(),
         };
         Self { counters, settings: Arc::new(settings), asks, requests }
     }
 
-    /// What must be shown.
+    /// What opens reading alone.
+    pub(super) fn read_token(&self) -> Option<&str> {
+        self.settings.read_token.as_ref().map(Secret::reveal)
+    }
+
+    /// What opens everything.
     pub(super) fn token(&self) -> Option<&str> {
         self.settings.token.as_ref().map(Secret::reveal)
     }

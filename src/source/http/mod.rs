@@ -28,6 +28,7 @@ mod desk;
 mod guests;
 mod json;
 mod listen;
+mod page;
 mod problem;
 mod query;
 mod routes;

@@ -9,25 +9,29 @@ use axum::routing::{any, get, post, put};
 
 use super::desk::Desk;
 use super::problem::Problem;
-use super::{json, sipx, token};
+use super::{json, page, sipx, token};
 
 /// What etc/openapi.json says is what is served.
 const OPENAPI: &str = include_str!("../../../etc/openapi.json");
 
-/// All paths, behind the token.
+/// All paths, behind a token.
 pub(super) fn router(desk: Desk) -> Router {
-    Router::new()
-        .route("/cgi/StatusEvent.cgi", any(sipx::status_event))
+    let reads = Router::new()
+        .route("/metrics", get(page::metrics))
         .route("/cgi/voicemail.cgi", get(sipx::voicemail))
         .route("/v1/accounts/{aor}", get(json::account_report))
-        .route("/v1/accounts/{aor}/summary", put(json::put_summary))
-        .route("/v1/accounts/{aor}/resend", post(json::resend))
         .route("/v1/status", get(json::status))
         .route("/v1/openapi.json", get(openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(middleware::from_fn_with_state(desk.clone(), token::check))
-        .with_state(desk)
+        .layer(middleware::from_fn_with_state(desk.clone(), token::to_read));
+    let writes = Router::new()
+        .route("/cgi/StatusEvent.cgi", any(sipx::status_event))
+        .route("/v1/accounts/{aor}/summary", put(json::put_summary))
+        .route("/v1/accounts/{aor}/resend", post(json::resend))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::from_fn_with_state(desk.clone(), token::to_write));
+    reads.merge(writes).with_state(desk)
 }
 
 async fn openapi() -> impl IntoResponse {

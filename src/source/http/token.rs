@@ -1,5 +1,5 @@
-//! Who may ask: whoever shows the token (RFC 6750, or RFC 7617 as the password), or anybody on this
-//! machine where there is none.
+//! Who may ask: whoever shows a token (RFC 6750, or RFC 7617 as the password), or anybody on this
+//! machine where there is none. One token opens everything, the other what only asks.
 
 use std::sync::atomic::Ordering;
 
@@ -15,14 +15,33 @@ use subtle::ConstantTimeEq;
 use super::desk::Desk;
 use super::problem::Problem;
 
-/// Lets a request through, or not, and counts it.
-pub(super) async fn check(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Read,
+    Write,
+}
+
+/// Lets a request through that only asks, or not, and counts it.
+pub(super) async fn to_read(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    check(&desk, Right::Read, request, next).await
+}
+
+/// The same for one that says or does something.
+pub(super) async fn to_write(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    check(&desk, Right::Write, request, next).await
+}
+
+async fn check(desk: &Desk, right: Right, request: Request, next: Next) -> Response {
     let counters = &desk.counters;
     counters.requests.fetch_add(1, Ordering::Relaxed);
-    let allowed = desk.token().map_or(Ok(()), |token| judge(request.headers(), token));
-    if let Err(problem) = allowed {
-        counters.unauthorized.fetch_add(1, Ordering::Relaxed);
+    if let Err(problem) = judge(request.headers(), desk, right) {
         let mut response = problem.into_response();
+        let counter = match response.status() {
+            StatusCode::UNAUTHORIZED => &counters.unauthorized,
+            _ => &counters.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         // Whoever may not ask keeps no place from those who may.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return response;
@@ -34,17 +53,32 @@ pub(super) async fn check(State(desk): State<Desk>, request: Request, next: Next
     response
 }
 
-fn judge(headers: &HeaderMap, token: &str) -> Result<(), Problem> {
+fn judge(headers: &HeaderMap, desk: &Desk, right: Right) -> Result<(), Problem> {
+    // A browser says whose page makes it ask, and no page can make it say otherwise.
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if right == Right::Write && site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+        let detail = "a page of another site makes your browser ask this";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if desk.token().is_none() && desk.read_token().is_none() {
+        return Ok(());
+    }
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (shown.next(), shown.next()) else {
         let detail =
             "show the token, once: Authorization: Bearer TOKEN, or as the password of Basic";
         return Err(Problem::unauthorized("Bearer realm=\"mwid\"", detail));
     };
+    let shown = bearer(value.as_bytes()).or_else(|| basic(value.as_bytes())).unwrap_or_default();
     // As long as it takes for any token of this length, whichever byte is wrong.
-    match bearer(value.as_bytes()).or_else(|| basic(value.as_bytes())) {
-        Some(shown) if bool::from(shown.ct_eq(token.as_bytes())) => Ok(()),
-        _ => {
+    let is = |token: Option<&str>| token.is_some_and(|it| bool::from(shown.ct_eq(it.as_bytes())));
+    match (is(desk.token()), is(desk.read_token()), right) {
+        (true, ..) | (_, true, Right::Read) => Ok(()),
+        (_, true, Right::Write) => {
+            let detail = "this is [http] read_token: with it one can only ask";
+            Err(Problem::new(StatusCode::FORBIDDEN, detail))
+        }
+        (false, false, _) => {
             let challenge = "Bearer realm=\"mwid\", error=\"invalid_token\"";
             Err(Problem::unauthorized(challenge, "this is not the token"))
         }

@@ -1,0 +1,21 @@
+//! Metrics: the table and its page, a real scrape, the alerts, the dashboard. Prometheus's own
+//! promtool is the judge.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and tell why")]
+#![allow(unreachable_pub, reason = "nothing of a test binary is reached from elsewhere")]
+#![allow(dead_code, reason = "other test binaries use other parts of the house")]
+
+#[path = "../http/client.rs"]
+mod client;
+#[path = "../support/daemon.rs"]
+mod house;
+#[path = "../support/net.rs"]
+mod net;
+#[path = "../support/peer.rs"]
+mod peer;
+
+mod dashboard;
+mod document;
+mod promtool;
+mod rules;
+mod scrape;
