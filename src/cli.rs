@@ -96,6 +96,11 @@ pub enum Command {
     Debug {
         /// Whether to print.
         state: Switch,
+        /// Those of one account alone, its user part: 202. Several commands name several.
+        #[arg(requires = "domain")]
+        user: Option<String>,
+        /// Domain part of the account: example.com.
+        domain: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -48,8 +48,9 @@ fn main() -> ExitCode {
         Command::Notify { user, domain, new, old, json } => {
             ask(path, json, &control::Command::Notify { user, domain, new, old })
         }
-        Command::Debug { state, json } => {
-            ask(path, json, &control::Command::Debug { on: state == Switch::On })
+        Command::Debug { state, user, domain, json } => {
+            let account = user.zip(domain).map(|(user, domain)| format!("{user}@{domain}"));
+            ask(path, json, &control::Command::Debug { on: state == Switch::On, account })
         }
         Command::Forget { context, json } => ask(path, json, &control::Command::Forget { context }),
         Command::Drain { off, json } => ask(path, json, &control::Command::Drain { on: !off }),

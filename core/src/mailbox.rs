@@ -152,6 +152,19 @@ impl Account {
     pub fn as_str(&self) -> &str {
         &self.aor
     }
+
+    /// Whether its user and domain stand in a text, and no longer ones that end or begin like them.
+    #[must_use]
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let who = &self.aor[SCHEME.len()..];
+        text.match_indices(who).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + who.len()..].chars().next();
+            // A colon ends the scheme, and begins a port.
+            let is_longer = before.is_some_and(|c| c != ':' && is_user_char(c));
+            !is_longer && !after.is_some_and(|c| c != ':' && is_host_char(c))
+        })
+    }
 }
 
 impl FromStr for Account {
@@ -212,6 +225,24 @@ pub(crate) fn is_host_char(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_named_where_its_whole_uri_stands() {
+        let account: Account = "202@example.com".parse().unwrap();
+        for text in [
+            "To: <sip:202@example.com>;tag=x",
+            "SUBSCRIBE sip:202@example.com SIP/2.0",
+            "sip:202@example.com:5060",
+            "202@example.com",
+        ] {
+            assert!(account.is_named_in(text), "{text}");
+        }
+        for text in
+            ["<sip:1202@example.com>", "<sip:202@example.com.au>", "<sip:202@example.org>", ""]
+        {
+            assert!(!account.is_named_in(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_mailbox_without_context_is_in_default() {

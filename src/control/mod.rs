@@ -58,6 +58,9 @@ pub enum Command {
     Debug {
         /// Whether to print.
         on: bool,
+        /// Those of this account alone: `202@example.com`.
+        #[serde(default)]
+        account: Option<String>,
     },
     /// The mailboxes of this context that are not where they were are gone for good.
     Forget {

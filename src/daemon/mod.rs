@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mwid_core::endpoint::{Received, Transmit};
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::{Directory, Mailboxes};
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
@@ -23,8 +23,8 @@ use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, DatabaseUrl, Scope, Way};
 use crate::control::{Answer, Request, server};
+use crate::delivery::Publishers;
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
-use crate::delivery::{Publishers, masked};
 use crate::dialogs::watch::{Change, Watch, Writer};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
@@ -46,6 +46,7 @@ mod agent;
 mod asking;
 mod clients;
 mod counters;
+mod debug;
 mod health;
 mod http;
 mod intake;
@@ -64,6 +65,7 @@ mod work;
 use agent::Presence;
 pub(crate) use counters::Counters;
 use counters::Said;
+use debug::Debug;
 use http::Doorway;
 use intake::Heard;
 use work::Done;
@@ -166,7 +168,7 @@ pub struct Daemon {
     counters: Counters,
     said: Said,
     jumps: Jumps,
-    debug: bool,
+    debug: Debug,
     control: server::Server,
     doorway: Doorway,
     manager: ServiceManager,
@@ -233,7 +235,7 @@ impl Daemon {
             counters: Counters::default(),
             said: Said::default(),
             jumps: Jumps::new(clock::since_1970(), Instant::now()),
-            debug: false,
+            debug: Debug::default(),
             control,
             doorway,
             manager: ServiceManager::default(),
@@ -352,7 +354,10 @@ impl Daemon {
                 return;
             };
             match self.transport.try_send(transmit.to, &transmit.bytes) {
-                Sent::Ok => self.show(transmit.to, transmit.copy, &transmit.bytes, "sent to"),
+                Sent::Ok => {
+                    let Transmit { id, to, copy, ref bytes } = transmit;
+                    self.debug.show(to, copy, bytes, "sent to", self.delivery.account_of(id));
+                }
                 Sent::Full => {
                     self.unsent = Some(transmit);
                     return;
@@ -383,23 +388,14 @@ impl Daemon {
                 continue;
             }
             taken += 1;
-            let received = self.delivery.handle_datagram(now, from, datagram);
-            self.show(from, 1, datagram, "received from");
+            let debug = &self.debug;
+            let show = |of: Option<&Account>| debug.show(from, 1, datagram, "received from", of);
+            let received = self.delivery.handle_datagram(now, from, datagram, show);
             match received {
                 Received::Garbage(error) => self.said.garbage(from, &error),
                 Received::Request(request) => self.take_request(now, from, &request),
                 _ => {}
             }
-        }
-    }
-
-    /// `debug on`: every message as it goes over the wire.
-    fn show(&self, peer: SocketAddr, copy: u32, bytes: &[u8], what: &str) {
-        if self.debug {
-            let text = String::from_utf8_lossy(bytes);
-            let safe = text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "");
-            let safe = masked(&safe);
-            tracing::info!(target: "mwid::debug", %peer, copy, "{what} {peer}\n{safe}");
         }
     }
 

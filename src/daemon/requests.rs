@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mwid_core::mailbox::Account;
+use mwid_core::mailbox::{Account, NameError};
 use mwid_core::reconciler::{Desired, Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
 use serde_json::json;
@@ -64,11 +64,15 @@ impl Daemon {
                 Ok(account) => self.notify(account, new, old, reply),
                 Err(error) => send(reply, Answer::refused(error.to_string())),
             },
-            Command::Debug { on } => {
-                self.debug = on;
-                let word = if on { "enabled" } else { "disabled" };
-                let text = format!("Debug {word}");
-                send(reply, Answer { text, data: json!({ "debug": on }), code: 0 });
+            Command::Debug { on, account } => {
+                let account = account.map(|account| account.parse()).transpose();
+                send(
+                    reply,
+                    match account {
+                        Ok(account) => self.debug.switch(on, account),
+                        Err(error) => Answer::refused(NameError::to_string(&error)),
+                    },
+                );
             }
             Command::Forget { context } => send(reply, self.forget(&context)),
             Command::Drain { on } => send(reply, self.drain(on)),

@@ -68,7 +68,8 @@ impl Daemon {
             "sip": self.sip_facts(),
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
             "counters": self.counters,
-            "debug": self.debug,
+            "debug": self.debug.is_on(),
+            "debug_accounts": self.debug.accounts().map(ToString::to_string).collect::<Vec<_>>(),
         });
         Snapshot {
             database: self.config.database.url.to_string(),

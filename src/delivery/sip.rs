@@ -303,9 +303,26 @@ impl SipDelivery {
         self.endpoint.awaits(datagram)
     }
 
-    /// Takes what the socket received and says what it was.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Received {
+    /// Whose NOTIFY or PUBLISH this is, while it is under way.
+    #[must_use]
+    pub fn account_of(&self, id: TransactionId) -> Option<&Account> {
+        self.flights.get(&id).map(|flight| flight.job.account())
+    }
+
+    /// Takes what the socket received and says what it was; `heard` is told first whose NOTIFY or
+    /// PUBLISH it answers.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        heard: impl FnOnce(Option<&Account>),
+    ) -> Received {
         let received = self.endpoint.handle_datagram(now, from, datagram);
+        heard(match &received {
+            Received::Answer { id, .. } | Received::Provisional { id, .. } => self.account_of(*id),
+            _ => None,
+        });
         // One that says 503 is there and of no use.
         if let Received::Answer { id, code, .. } | Received::Provisional { id, code } = &received
             && *code != 503

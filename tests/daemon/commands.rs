@@ -278,6 +278,32 @@ fn debug_prints_notify_and_answer_as_they_were_on_the_wire_until_it_is_off() {
 }
 
 #[test]
+fn debug_of_one_account_prints_its_messages_and_no_others() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    house.subscribe(&proxy, "202", "call");
+    house.subscribe(&proxy, "203", "other");
+    let mwid = house.start();
+    let said = house.mwid(&["debug", "on", "202", "example.com"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "Debug enabled for 202@example.com\n"));
+    assert_eq!(mwid.status()["debug_accounts"][0], "sip:202@example.com");
+    assert_eq!(house.mwid(&["notify", "203", "example.com", "7", "0"]).code, 0);
+    assert_eq!(house.mwid(&["notify", "202", "example.com", "8", "0"]).code, 0);
+    mwid.log("Voice-Message: 8/0");
+    mwid.log("SIP/2.0 200 OK");
+    assert_eq!(mwid.count("Voice-Message: 7/0"), 0);
+    assert_eq!((mwid.count("sent to"), mwid.count("received from")), (1, 1));
+    assert_eq!(house.mwid(&["debug", "on", "a b", "example.com"]).code, 1);
+    assert_eq!(house.mwid(&["debug", "on", "202"]).code, 2);
+
+    let said = house.mwid(&["debug", "off"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "Debug disabled\n"));
+    assert_eq!(house.mwid(&["notify", "202", "example.com", "9", "0"]).code, 0);
+    proxy.told("202", "9/0 (0/0)");
+    assert_eq!((mwid.count("sent to"), mwid.count("received from")), (1, 1));
+}
+
+#[test]
 fn a_second_daemon_on_the_same_paths_refuses_and_the_first_goes_on() {
     let proxy = Peer::phones();
     let house = House::new(&proxy);

@@ -166,7 +166,7 @@ impl Daemon {
                     presence.unsent = Some(reply);
                     return false;
                 }
-                Sent::Ok => self.show(reply.to, 1, &reply.bytes, "sent to"),
+                Sent::Ok => self.debug.show(reply.to, 1, &reply.bytes, "sent to", None),
                 // Whoever asked asks again.
                 Sent::Lost | Sent::Refused(_) | Sent::Unreachable => {}
             }

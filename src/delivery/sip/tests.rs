@@ -75,7 +75,7 @@ impl Rig {
             text.push_str(&format!("{name}: {}\r\n", request.header(name).unwrap()));
         }
         text.push_str(&format!("{lines}Content-Length: 0\r\n\r\n"));
-        self.delivery.handle_datagram(self.now, to.to, text.as_bytes());
+        self.delivery.handle_datagram(self.now, to.to, text.as_bytes(), |_| {});
     }
 
     /// Runs until Timer F has ended everything.
