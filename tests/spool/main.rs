@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -244,6 +245,36 @@ fn messages_in_folders_made_a_moment_ago_are_not_missed() {
     // Either was perhaps the last to be counted, so one more message tells that both are watched.
     rig.leave("brand.new/300/Urgent", 20);
     rig.expect("300@brand.new", counts(0, 0, 21));
+}
+
+#[test]
+fn a_folder_is_heard_under_the_name_that_it_has_now() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    rig.leave("default/300/INBOX", 0);
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.expect("300", counts(1, 0, 0));
+    rig.counted();
+    let folder = rig.root().join("default");
+    fs::rename(folder.join("202"), folder.join("203")).unwrap();
+    let mut said = HashSet::new();
+    while said.len() < 2 {
+        let Observation { mailbox, summary, .. } = rig.next().unwrap();
+        said.insert((mailbox.to_string(), summary.new));
+    }
+    assert_eq!(said, [("202@default".into(), 0), ("203@default".into(), 1)].into());
+    fs::rename(folder.join("300/INBOX"), folder.join("300/away")).unwrap();
+    rig.expect("300", counts(0, 0, 0));
+    fs::rename(folder.join("300/away"), folder.join("300/INBOX")).unwrap();
+    rig.expect("300", counts(1, 0, 0));
+    // All that the renames say has been heard before the last of these.
+    for number in 1..20 {
+        for mailbox in ["203", "300"] {
+            rig.leave(&format!("default/{mailbox}/INBOX"), number);
+            rig.expect(mailbox, counts(number + 1, 0, 0));
+        }
+    }
 }
 
 #[test]

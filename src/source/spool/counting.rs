@@ -1,7 +1,6 @@
 //! One mailbox: watched, counted, observed; and what its absence means.
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use mwid_core::mailbox::Mailbox;
@@ -11,6 +10,7 @@ use mwid_core::summary::Summary;
 use super::belief::Belief;
 use super::count::{Counts, FOLDERS, Identity, Seen, count_mailbox, look};
 use super::health::Subject;
+use super::owners::{Holds, Owner};
 use super::tree::{Entry, SELF};
 use super::worker::{Closed, Worker};
 use crate::source::Observation;
@@ -175,15 +175,15 @@ impl Worker {
         rewatch: bool,
     ) -> Result<Counts, super::count::CountError> {
         let folder = self.folder(mailbox);
-        let Some(watches) = &mut self.watches else { return count_mailbox(&folder, |_| {}) };
-        let real = self.places.read().unwrap_or_else(PoisonError::into_inner).mailbox(mailbox);
-        if rewatch || !entry.watched[SELF] {
-            entry.watched[SELF] = watches.add(&real);
+        let Some(watches) = &mut self.watches else { return count_mailbox(&folder, |_, _| {}) };
+        let owner = Owner::Mailbox(mailbox.clone());
+        let Entry { watched, slot, .. } = entry;
+        if rewatch || !watched[SELF] {
+            watched[SELF] = watches.add(&folder, &owner, Holds::Folders, slot);
         }
-        let watched = &mut entry.watched;
-        let counts = count_mailbox(&folder, |index| {
+        let counts = count_mailbox(&folder, |index, path| {
             if rewatch || !watched[index] {
-                watched[index] = watches.add(&real.join(FOLDERS[index]));
+                watched[index] = watches.add(path, &owner, Holds::Messages, slot);
             }
         })?;
         for (index, messages) in counts.messages.iter().enumerate() {

@@ -2,29 +2,23 @@
 //! context or root that is gone (or another one: unmounted, restored, a link turned round) is a
 //! trouble, never a zero.
 
+use std::ffi::OsString;
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use mwid_core::mailbox::Mailbox;
 
 use super::count::{Identity, Seen, look};
 use super::health::{RootState, Subject};
-use super::place::Places;
+use super::owners::{Holds, Owner, Slot};
 use super::watch::Watches;
 use super::worker::{Closed, Walk, Worker};
 use crate::config::Watch;
 use crate::source::Observation;
-
-/// A folder, or a link that should lead to one.
-struct Folder {
-    name: std::ffi::OsString,
-    path: PathBuf,
-    link: bool,
-}
 
 impl Worker {
     /// Looks at the root. Says which contexts are to be listed, and how: a root that is not the
@@ -49,34 +43,31 @@ impl Worker {
         }
     }
 
-    fn open_root(&mut self, walk: Walk) -> io::Result<(Walk, Vec<Folder>)> {
+    fn open_root(&mut self, walk: Walk) -> io::Result<(Walk, Vec<OsString>)> {
         let path = self.settings.path.clone();
-        let real = fs::canonicalize(&path)?;
-        let identity = Identity::of(&fs::metadata(&real)?);
-        let same = self.tree.root == Some(identity)
-            && self.places.read().unwrap_or_else(PoisonError::into_inner).root() == real;
+        let identity = Identity::of(&fs::metadata(&path)?);
+        let same = self.tree.root == Some(identity);
         if !same {
-            self.renew(real.clone());
+            self.renew();
             self.tree.root = Some(identity);
         }
         if let Some(watches) = &mut self.watches
             && (!same || walk == Walk::Full)
         {
-            watches.add(&real);
+            watches.add(&path, &Owner::Root, Holds::Folders, &mut Slot::default());
         }
         let folders = list(&path)?;
         Ok((if same { walk } else { Walk::Full }, folders))
     }
 
     /// A new watcher for a new root.
-    fn renew(&mut self, root: PathBuf) {
+    fn renew(&mut self) {
         self.watches = None;
         self.tree.unwatch();
-        *self.places.write().unwrap_or_else(PoisonError::into_inner) = Places::new(root);
         if self.settings.watch == Watch::Poll {
             return;
         }
-        match Watches::start(Arc::clone(&self.places), Arc::clone(&self.signals)) {
+        match Watches::start(Arc::clone(&self.signals)) {
             Ok(watches) => self.watches = Some(watches),
             Err(error) => tracing::warn!(
                 %error,
@@ -103,18 +94,22 @@ impl Worker {
         self.tree.contexts.retain(|_, context| !context.mailboxes.is_empty());
     }
 
-    fn contexts_of(&mut self, folders: Vec<Folder>) -> Vec<Box<str>> {
+    fn contexts_of(&mut self, folders: Vec<OsString>) -> Vec<Box<str>> {
         let mut contexts = Vec::new();
-        for folder in folders {
-            if folder.name == "lost+found" {
+        for name in folders {
+            if name == "lost+found" {
                 continue;
             }
             // The name of a context is checked by making a mailbox in it.
-            match folder.name.to_str().map(|name| Mailbox::new("0", name).map(|_| name)) {
-                Some(Ok(name)) => contexts.push(name.into()),
-                Some(Err(error)) => self.bad_names.meet(&folder.path, Some(&error)),
-                None => self.bad_names.meet(&folder.path, None),
-            }
+            let error = match name.to_str().map(|name| Mailbox::new("0", name).map(|_| name)) {
+                Some(Ok(name)) => {
+                    contexts.push(name.into());
+                    continue;
+                }
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            self.bad_names.meet(&self.settings.path.join(name), error.as_ref());
         }
         contexts
     }
@@ -191,7 +186,7 @@ impl Worker {
             Ok(folders) => {
                 let context = self.tree.contexts.entry(name.into()).or_default();
                 (context.identity, context.seen) = (Some(identity), seen);
-                let due = self.mailboxes_of(name, folders, walk, identity.inode());
+                let due = self.mailboxes_of((name, &path), folders, walk, identity.inode());
                 self.say_what_is_lost(name);
                 due
             }
@@ -204,18 +199,12 @@ impl Worker {
     }
 
     fn watch_context(&mut self, name: &str, path: &Path, rewatch: bool) {
-        let real = real_path(path);
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        if !places.knows_context(name, real.as_deref()) {
-            places.link_context(name, real);
-        }
-        let real = places.context(name);
-        drop(places);
         let watched = self.tree.contexts.get(name).is_some_and(|context| context.watched);
         if let Some(watches) = &mut self.watches
             && (rewatch || !watched)
         {
-            let watched = watches.add(&real);
+            let owner = Owner::Context(name.into());
+            let watched = watches.add(path, &owner, Holds::Folders, &mut Slot::default());
             self.tree.watch_context(name, watched);
         }
     }
@@ -223,27 +212,26 @@ impl Worker {
     /// Takes in the listing of a context.
     fn mailboxes_of(
         &mut self,
-        context: &str,
-        folders: Vec<Folder>,
+        (context, path): (&str, &Path),
+        folders: Vec<OsString>,
         walk: Walk,
         inode: u64,
     ) -> Vec<Mailbox> {
         self.tree.listings = self.tree.listings.wrapping_add(1);
         let listing = self.tree.listings;
         let mut due = Vec::new();
-        for folder in folders {
-            let mailbox = match folder.name.to_str().map(|name| Mailbox::new(name, context)) {
+        for name in folders {
+            let mailbox = match name.to_str().map(|name| Mailbox::new(name, context)) {
                 Some(Ok(mailbox)) => mailbox,
                 Some(Err(error)) => {
-                    self.bad_names.meet(&folder.path, Some(&error));
+                    self.bad_names.meet(&path.join(name), Some(&error));
                     continue;
                 }
                 None => {
-                    self.bad_names.meet(&folder.path, None);
+                    self.bad_names.meet(&path.join(name), None);
                     continue;
                 }
             };
-            self.link_mailbox(&mailbox, &folder);
             let known = self.tree.get(&mailbox);
             let mut entry = known.unwrap_or_default();
             entry.listing = listing;
@@ -258,18 +246,6 @@ impl Worker {
             |(_, entry): &(&Mailbox, &super::tree::Entry)| entry.listing != listing && !entry.lost;
         due.extend(context.mailboxes.iter().filter(gone).map(|(mailbox, _)| mailbox.clone()));
         due
-    }
-
-    fn link_mailbox(&mut self, mailbox: &Mailbox, folder: &Folder) {
-        let real = if folder.link { real_path(&folder.path) } else { None };
-        let known = self
-            .places
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .knows_mailbox(mailbox, real.as_deref());
-        if !known {
-            self.places.write().unwrap_or_else(PoisonError::into_inner).link_mailbox(mailbox, real);
-        }
     }
 
     /// Mailboxes that were in the folder before it was replaced and are not in it now.
@@ -320,25 +296,17 @@ impl Worker {
     }
 }
 
-/// Where a link leads to; `None` for what is no link, or leads nowhere.
-fn real_path(path: &Path) -> Option<PathBuf> {
-    let link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    if link { fs::canonicalize(path).ok() } else { None }
-}
-
 /// The folders in a folder, and the links that lead to one or nowhere. Hidden ones are not ours.
-fn list(path: &Path) -> io::Result<Vec<Folder>> {
+fn list(path: &Path) -> io::Result<Vec<OsString>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_name().as_bytes().starts_with(b".") {
-            continue;
+        let name = entry.file_name();
+        let kind = entry.file_type()?;
+        let is_folder = kind.is_dir() || kind.is_symlink() && !leads_to_a_file(&entry);
+        if is_folder && !name.as_bytes().starts_with(b".") {
+            folders.push(name);
         }
-        let link = entry.file_type()?.is_symlink();
-        if link && leads_to_a_file(&entry) || !link && !entry.file_type()?.is_dir() {
-            continue;
-        }
-        folders.push(Folder { name: entry.file_name(), path: entry.path(), link });
     }
     Ok(folders)
 }

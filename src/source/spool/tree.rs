@@ -6,6 +6,7 @@ use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
 
 use super::count::{FOLDERS, Identity, Seen};
+use super::owners::Slot;
 
 /// The place of a mailbox's own folder in [`Entry::watched`], after those of [`FOLDERS`].
 pub(super) const SELF: usize = FOLDERS.len();
@@ -19,6 +20,8 @@ pub(super) struct Entry {
     pub(super) seen: [Seen; 3],
     /// Which of its folders the kernel watches, its own last.
     pub(super) watched: [bool; 4],
+    /// Where it stands among those whose folders the kernel watches.
+    pub(super) slot: Slot,
     /// It went away with its context: that is no reason to believe that it is empty.
     pub(super) lost: bool,
     /// It held messages before a restart and has not been counted since.
@@ -123,7 +126,7 @@ impl Tree {
     pub(super) fn lose(&mut self, context: &str) {
         let Some(context) = self.contexts.get_mut(context) else { return };
         self.folders_watched -= usize::from(context.watched);
-        (context.identity, context.seen, context.watched) = (None, Seen::Dirty, false);
+        (context.identity, context.seen, context.watched) = (None, Seen::DIRTY, false);
         for entry in context.mailboxes.values_mut() {
             self.folders_watched -= entry.folders_watched();
             entry.watched = [false; 4];

@@ -1,54 +1,90 @@
 //! Watching: from the kernel's events to signals.
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
-use notify::event::{ModifyKind, RenameMode};
-use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
 
+use super::owners::{Holds, Owner, Owners, Place, Slot};
 use super::pending::Change;
-use super::place::{Place, Places};
 use super::signals::Signals;
 
 /// Where the kernel says how many folders one user may watch.
 const LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// The folders that the kernel watches for us.
+/// Events that are read at once, in bytes.
+const BUFFER: usize = 16_384;
+
+/// Nothing that comes of reading a folder: that would be told of every count.
+const WANTED: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// The folders that the kernel watches for us. Dropping it ends its thread.
 #[derive(Debug)]
 pub(super) struct Watches {
-    watcher: RecommendedWatcher,
+    shared: Arc<Shared>,
     /// Why the last folder could not be watched; no other one is tried then.
     refused: Option<String>,
+    _stop: PipeWriter,
+}
+
+#[derive(Debug)]
+struct Shared {
+    inotify: OwnedFd,
+    /// Held while a watch is made or removed: no event meets a watch that is not in it yet.
+    owners: Mutex<Owners>,
+    signals: Arc<Signals>,
+    /// Why nothing is heard any more.
+    deaf: OnceLock<String>,
 }
 
 impl Watches {
     /// Starts a watcher that fills `signals`.
     ///
     /// # Errors
-    /// The kernel has no inotify instance left.
-    pub(super) fn start(
-        places: Arc<RwLock<Places>>,
-        signals: Arc<Signals>,
-    ) -> Result<Self, notify::Error> {
-        let handler = move |event| {
-            let places = places.read().unwrap_or_else(PoisonError::into_inner);
-            translate(event, &places, &signals);
-        };
-        let watcher = notify::recommended_watcher(handler)?;
-        Ok(Self { watcher, refused: None })
+    /// The kernel has no inotify instance or no thread left.
+    pub(super) fn start(signals: Arc<Signals>) -> io::Result<Self> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let (owners, deaf) = (Mutex::default(), OnceLock::new());
+        let shared = Arc::new(Shared { inotify, owners, signals, deaf });
+        let (stopped, stop) = io::pipe()?;
+        let heard = Arc::clone(&shared);
+        thread::Builder::new().name("inotify".to_owned()).spawn(move || heard.run(&stopped))?;
+        Ok(Self { shared, refused: None, _stop: stop })
     }
 
-    /// Watches a folder, not what is below it. True: it is watched. A folder that is not there or
-    /// not readable is not; counting it says the same with a better text.
-    pub(super) fn add(&mut self, folder: &Path) -> bool {
+    /// Watches a folder, not what is below it. `slot` is where its owner stands. True: it is watched.
+    /// A folder that is not there or not readable is not; counting it says the same with a better text.
+    pub(super) fn add(
+        &mut self,
+        folder: &Path,
+        owner: &Owner,
+        holds: Holds,
+        slot: &mut Slot,
+    ) -> bool {
         if self.refused.is_some() {
             return false;
         }
-        match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => true,
+        let mut owners = self.shared.owners();
+        match inotify::add_watch(&self.shared.inotify, folder, WANTED) {
+            Ok(watch) => {
+                *slot = owners.add(watch, owner, holds, *slot);
+                true
+            }
             Err(error) => {
-                self.refused = refusal(&error);
+                self.refused = refusal(error);
                 false
             }
         }
@@ -56,7 +92,7 @@ impl Watches {
 
     /// Why some folders are not watched, if so.
     pub(super) fn refused(&self) -> Option<&str> {
-        self.refused.as_deref()
+        self.refused.as_ref().or(self.shared.deaf.get()).map(String::as_str)
     }
 
     /// Lets [`Watches::add`] try again.
@@ -72,22 +108,16 @@ pub(super) fn limit() -> usize {
 }
 
 /// The text for an operator when an error concerns more than the one folder.
-fn refusal(error: &notify::Error) -> Option<String> {
-    match &error.kind {
-        ErrorKind::MaxFilesWatch => {
+fn refusal(error: Errno) -> Option<String> {
+    match error {
+        Errno::NOSPC => {
             Some(format!("the kernel's limit of {} watched folders is reached", limit()))
         }
-        ErrorKind::PathNotFound => None,
-        ErrorKind::Io(error) if concerns_one_folder(error) => None,
-        _ => Some(error.to_string()),
+        Errno::ACCESS | Errno::IO | Errno::LOOP | Errno::NOENT | Errno::NOTDIR | Errno::STALE => {
+            None
+        }
+        error => Some(error.to_string()),
     }
-}
-
-fn concerns_one_folder(error: &io::Error) -> bool {
-    use nix::errno::Errno::{EACCES, EIO, ELOOP, ENOENT, ENOTDIR, ESTALE};
-    error.raw_os_error().is_some_and(|code| {
-        [EACCES, EIO, ELOOP, ENOENT, ENOTDIR, ESTALE].iter().any(|&errno| errno as i32 == code)
-    })
 }
 
 /// What an event means for a place.
@@ -99,111 +129,87 @@ enum Meaning {
     Altered,
 }
 
-/// Reads of our own come back as `Access`; `Both` repeats a `From` and a `To`; a message that is
-/// written to (`Data`) was counted when its name appeared.
-fn meaning(kind: EventKind) -> Option<Meaning> {
-    match kind {
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
-            Some(Meaning::Came)
-        }
-        EventKind::Remove(_)
-        | EventKind::Modify(ModifyKind::Name(
-            RenameMode::From | RenameMode::Any | RenameMode::Other,
-        )) => Some(Meaning::Went),
-        EventKind::Modify(ModifyKind::Metadata(_)) => Some(Meaning::Altered),
+fn meaning(events: ReadFlags) -> Option<Meaning> {
+    let came = ReadFlags::CREATE | ReadFlags::MOVED_TO | ReadFlags::MOVE_SELF;
+    let went =
+        ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT;
+    match events {
+        _ if events.intersects(came) => Some(Meaning::Came),
+        _ if events.intersects(went) => Some(Meaning::Went),
+        _ if events.contains(ReadFlags::ATTRIB) => Some(Meaning::Altered),
         _ => None,
     }
 }
 
-fn translate(event: notify::Result<Event>, places: &Places, signals: &Signals) {
-    let event = match event {
-        Ok(event) if !event.need_rescan() => event,
-        Ok(_) => {
+impl Shared {
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, stopped: &PipeReader) {
+        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        loop {
+            let mut wait =
+                [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            match poll(&mut wait, None) {
+                Ok(_) if !wait[1].revents().is_empty() => return,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return self.give_up(error),
+            }
+            let mut events = Reader::new(&self.inotify, &mut buffer);
+            loop {
+                match events.next() {
+                    Ok(event) => self.hear(&event),
+                    Err(Errno::AGAIN | Errno::INTR) => break,
+                    Err(error) => return self.give_up(error),
+                }
+            }
+        }
+    }
+
+    /// From here on the spool is polled.
+    fn give_up(&self, error: Errno) {
+        tracing::error!(%error, "watching the spool failed, it is polled instead");
+        // It is said once.
+        let _ = self.deaf.set(format!("watching failed: {error}"));
+        self.signals.tell(|batch| batch.rescan = true);
+    }
+
+    fn hear(&self, event: &Event<'_>) {
+        let (watch, events) = (event.wd(), event.events());
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
             tracing::warn!(
                 "the kernel dropped spool events, counting everything again; \
                  sysctl fs.inotify.max_queued_events= allows longer bursts"
             );
-            return signals.tell(|batch| batch.rescan = true);
+            return self.signals.tell(|batch| batch.rescan = true);
         }
-        Err(error) => {
-            tracing::warn!(%error, "watching the spool failed, counting everything again");
-            return signals.tell(|batch| batch.rescan = true);
+        let mut owners = self.owners();
+        if events.contains(ReadFlags::IGNORED) {
+            owners.remove(watch);
+            return;
         }
-    };
-    let Some(meaning) = meaning(event.kind) else { return };
-    for path in &event.paths {
-        places.resolve(path, |place| {
-            signals.tell(|batch| match (place, meaning) {
-                (Place::Root, _) => batch.root = true,
-                (Place::Context(context), _) => batch.context(context),
-                (Place::Mailbox(mailbox), Meaning::Came | Meaning::Altered) => {
-                    batch.appear(mailbox);
-                }
-                (Place::Mailbox(mailbox) | Place::Message(mailbox), Meaning::Went) => {
-                    batch.change(mailbox, Change::Other);
-                }
-                (Place::Message(mailbox), Meaning::Came) => batch.change(mailbox, Change::Arrival),
-                (Place::Message(_), Meaning::Altered) => {}
-            });
+        let Some(meaning) = meaning(events) else { return };
+        if events.contains(ReadFlags::MOVE_SELF) {
+            // It has another name now, or none here. Whoever has it under its new name looks again.
+            let _ = inotify::remove_watch(&self.inotify, watch);
+            let gone = owners.remove(watch);
+            return gone.into_iter().for_each(|owner| self.tell(owner.into(), meaning));
+        }
+        let name = event.file_name().map(|name| name.to_bytes());
+        owners.resolve(watch, name, |place| self.tell(place, meaning));
+    }
+
+    fn tell(&self, place: Place, meaning: Meaning) {
+        self.signals.tell(|batch| match (place, meaning) {
+            (Place::Root, _) => batch.root = true,
+            (Place::Context(context), _) => batch.context(context),
+            (Place::Mailbox(mailbox), Meaning::Came | Meaning::Altered) => batch.appear(mailbox),
+            (Place::Mailbox(mailbox) | Place::Message(mailbox), Meaning::Went) => {
+                batch.change(mailbox, Change::Other);
+            }
+            (Place::Message(mailbox), Meaning::Came) => batch.change(mailbox, Change::Arrival),
+            (Place::Message(_), Meaning::Altered) => {}
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use mwid_core::mailbox::Mailbox;
-    use notify::event::{AccessKind, CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
-
-    use super::*;
-    use crate::source::spool::signals::Batch;
-
-    fn told(event: Event) -> Batch {
-        let signals = Signals::default();
-        translate(Ok(event), &Places::new("/s".into()), &signals);
-        signals.take(Instant::now())
-    }
-
-    fn on(kind: EventKind, path: &str) -> Batch {
-        told(Event::new(kind).add_path(path.into()))
-    }
-
-    const MESSAGE: &str = "/s/default/202/INBOX/msg0000.txt";
-
-    #[test]
-    fn a_lost_event_asks_for_a_full_count() {
-        assert!(told(Event::new(EventKind::Other).set_flag(Flag::Rescan)).rescan);
-    }
-
-    #[test]
-    fn a_rename_into_the_folder_is_an_arrival_and_out_of_it_is_not() {
-        let mailbox = Mailbox::parse("202").unwrap();
-        let rename = |mode| EventKind::Modify(ModifyKind::Name(mode));
-        let came = on(rename(RenameMode::To), MESSAGE);
-        assert_eq!(came.changed[&mailbox], Change::Arrival);
-        let went = on(rename(RenameMode::From), MESSAGE);
-        assert_eq!(went.changed[&mailbox], Change::Other);
-        let removed = on(EventKind::Remove(RemoveKind::File), MESSAGE);
-        assert_eq!(removed.changed[&mailbox], Change::Other);
-    }
-
-    #[test]
-    fn reading_and_writing_a_message_say_nothing() {
-        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-        let owner = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
-        for kind in [EventKind::Access(AccessKind::Read), data, owner] {
-            assert!(on(kind, MESSAGE).changed.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_new_folder_and_one_with_new_permissions_are_looked_at() {
-        let owner = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
-        for kind in [EventKind::Create(CreateKind::Folder), owner] {
-            assert_eq!(on(kind, "/s/default/202/INBOX").appeared.len(), 1);
-            assert_eq!(on(kind, "/s/default").contexts.len(), 1);
-            assert!(on(kind, "/s").root);
-        }
     }
 }

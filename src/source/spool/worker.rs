@@ -2,7 +2,7 @@
 //! then in small steps, so that an arrival never waits for a long walk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mwid_core::mailbox::Mailbox;
@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::belief::Beliefs;
 use super::health::{Condition, RootState};
 use super::pending::Pending;
-use super::place::Places;
 use super::signals::{Batch, Signals};
 use super::tree::Tree;
 use super::watch::{self, Watches};
@@ -58,7 +57,6 @@ pub(super) struct Worker {
     pub(super) settings: config::Spool,
     pub(super) signals: Arc<Signals>,
     pub(super) condition: Arc<Condition>,
-    pub(super) places: Arc<RwLock<Places>>,
     pub(super) watches: Option<Watches>,
     pub(super) tree: Tree,
     pub(super) pending: Pending,
@@ -86,7 +84,6 @@ impl Worker {
     ) -> Self {
         let now = Instant::now();
         Self {
-            places: Arc::new(RwLock::new(Places::new(settings.path.clone()))),
             settings,
             signals,
             condition,
