@@ -20,6 +20,7 @@
 pub mod agent;
 pub mod dialog;
 pub mod endpoint;
+mod few;
 pub mod mailbox;
 pub mod mailboxes;
 pub mod message;

@@ -60,10 +60,7 @@ pub enum NameError {
 /// Invariant: each part is 1 to [`MAX_NAME`] bytes of UTF-8 without control characters, `/` or
 /// `@`, without `..` and without a leading dot, so it is safe as one component of a path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mailbox {
-    number: Arc<str>,
-    context: Arc<str>,
-}
+pub struct Mailbox(Arc<str>);
 
 impl Mailbox {
     /// A mailbox from its number and context.
@@ -73,7 +70,7 @@ impl Mailbox {
     pub fn new(number: &str, context: &str) -> Result<Self, NameError> {
         check_folder("mailbox number", number)?;
         check_folder("voicemail context", context)?;
-        Ok(Self { number: number.into(), context: context.into() })
+        Ok(Self(format!("{number}@{context}").into()))
     }
 
     /// Reads `202@default`; `202` alone is in Asterisk's context `default`.
@@ -88,19 +85,19 @@ impl Mailbox {
     /// The number: `202`.
     #[must_use]
     pub fn number(&self) -> &str {
-        &self.number
+        parts(&self.0).0
     }
 
     /// The context: `default`.
     #[must_use]
     pub fn context(&self) -> &str {
-        &self.context
+        parts(&self.0).1
     }
 }
 
 impl fmt::Display for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.number, self.context)
+        f.write_str(&self.0)
     }
 }
 
@@ -116,10 +113,7 @@ impl fmt::Debug for Mailbox {
 /// escapes included), the domain of those of a host name or address, so `Display` is a valid SIP
 /// URI. Equality is by byte: the presence server compares `presentity_uri` in its own way.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Account {
-    aor: Arc<str>,
-    at: usize,
-}
+pub struct Account(Arc<str>);
 
 const SCHEME: &str = "sip:";
 
@@ -131,32 +125,31 @@ impl Account {
     pub fn new(user: &str, domain: &str) -> Result<Self, NameError> {
         check("user", user, is_user_char)?;
         check("domain", domain, is_host_char)?;
-        let aor = format!("{SCHEME}{user}@{domain}");
-        Ok(Self { aor: aor.into(), at: SCHEME.len() + user.len() })
+        Ok(Self(format!("{SCHEME}{user}@{domain}").into()))
     }
 
     /// The user part: `202`.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.aor[SCHEME.len()..self.at]
+        parts(&self.0[SCHEME.len()..]).0
     }
 
     /// The domain part: `example.com`.
     #[must_use]
     pub fn domain(&self) -> &str {
-        &self.aor[self.at + 1..]
+        parts(&self.0).1
     }
 
     /// The whole address of record: `sip:202@example.com`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.aor
+        &self.0
     }
 
     /// Whether its user and domain stand in a text, and no longer ones that end or begin like them.
     #[must_use]
     pub fn is_named_in(&self, text: &str) -> bool {
-        let who = &self.aor[SCHEME.len()..];
+        let who = &self.0[SCHEME.len()..];
         text.match_indices(who).any(|(at, _)| {
             let before = text[..at].chars().next_back();
             let after = text[at + who.len()..].chars().next();
@@ -181,14 +174,19 @@ impl FromStr for Account {
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.aor)
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.aor)
+        f.write_str(&self.0)
     }
+}
+
+/// What is on either side of the `@`. Neither part of a name can have one.
+fn parts(name: &str) -> (&str, &str) {
+    name.split_once('@').unwrap_or((name, ""))
 }
 
 fn check_folder(part: &'static str, value: &str) -> Result<(), NameError> {

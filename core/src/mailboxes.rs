@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::few::Few;
 use crate::mailbox::{Account, Mailbox, NameError};
 use crate::summary::Summary;
 
@@ -63,7 +64,7 @@ pub struct Mailboxes {
     directory: Directory,
     counts: HashMap<Mailbox, Count>,
     /// An account without members had some: it is dark.
-    members: HashMap<Account, Vec<Mailbox>>,
+    members: HashMap<Account, Few<Mailbox>>,
     extent: Extent,
 }
 
@@ -77,7 +78,7 @@ impl Mailboxes {
     }
 
     fn with_extent(directory: Directory, extent: Extent) -> Self {
-        let mut members: HashMap<Account, Vec<Mailbox>> = HashMap::new();
+        let mut members: HashMap<Account, Few<Mailbox>> = HashMap::new();
         for (mailbox, accounts) in &directory.mailboxes {
             for account in accounts {
                 members.entry(account.clone()).or_default().push(mailbox.clone());
@@ -193,13 +194,13 @@ impl Mailboxes {
     }
 
     fn darken(&mut self, account: Account) -> (Account, Summary) {
-        self.members.insert(account.clone(), Vec::new());
+        self.members.insert(account.clone(), Few::default());
         (account, Summary::default())
     }
 
     /// The mailboxes that light an account now: those of its mailboxes that hold messages.
     pub fn lit_by(&self, account: &Account) -> impl Iterator<Item = &Mailbox> {
-        let members = self.members.get(account).map_or(&[][..], Vec::as_slice);
+        let members = self.members.get(account).map_or(&[][..], |it| it);
         members.iter().filter(|mailbox| {
             self.counts.get(mailbox).is_some_and(|count| count.summary != Summary::default())
         })
@@ -214,7 +215,7 @@ impl Mailboxes {
     /// The mailboxes that make up an account, each with what it holds; `None` for one that was not
     /// counted, or could not be.
     pub fn members(&self, account: &Account) -> impl Iterator<Item = (&Mailbox, Option<Summary>)> {
-        let members = self.members.get(account).map(Vec::as_slice).unwrap_or_default();
+        let members = self.members.get(account).map_or(&[][..], |it| it);
         members.iter().map(|mailbox| {
             let count = self.counts.get(mailbox).filter(|count| !count.failed);
             (mailbox, count.map(|count| count.summary))
@@ -262,14 +263,19 @@ impl Mailboxes {
     }
 
     fn sums(&self, accounts: Vec<Account>) -> Vec<(Account, Summary)> {
-        let sum = |account: Account| self.sum(&account).map(|summary| (account, summary));
+        let sum = |account: Account| {
+            let summary = self.sum(&account)?;
+            // The name that is kept already: there may be 100,000, and each is in several tables.
+            let known = self.members.get_key_value(&account).map(|(known, _)| known.clone());
+            Some((known.unwrap_or(account), summary))
+        };
         accounts.into_iter().filter_map(sum).collect()
     }
 
     /// Whether a source has spoken of the account, be it that it could not count.
     #[must_use]
     pub fn has_counted(&self, account: &Account) -> bool {
-        let members = self.members.get(account).map_or(&[][..], Vec::as_slice);
+        let members = self.members.get(account).map_or(&[][..], |it| it);
         self.any_counted(members) || self.sum(account).is_some()
     }
 
@@ -295,10 +301,8 @@ impl Mailboxes {
     }
 }
 
-/// Most accounts have one mailbox, and there may be 100,000 of them: no room is kept for more.
-fn join(members: &mut Vec<Mailbox>, mailbox: &Mailbox) {
+fn join(members: &mut Few<Mailbox>, mailbox: &Mailbox) {
     if !members.contains(mailbox) {
-        members.reserve_exact(1);
         members.push(mailbox.clone());
     }
 }

@@ -79,6 +79,10 @@ const CHANGES: usize = 16;
 /// Look-ups in the database at the same time.
 const MAX_LOOKUPS: usize = 64;
 
+/// Observations that are taken in before the loop looks at anything else: counting everything must not
+/// wait for the phones that are told meanwhile.
+const OBSERVATIONS: usize = 64;
+
 /// Datagrams that are taken in before the loop looks at anything else.
 const RECEIVE_BATCH: usize = 64;
 
@@ -269,11 +273,14 @@ impl Daemon {
     /// Waits for one thing to happen, and takes it in.
     async fn turn(&mut self, buffer: &mut [u8]) {
         let timeout = self.timeout();
+        let mut observed = Vec::new();
         tokio::select! {
             _ = self.transport.readable(), if self.is_open() => self.receive(buffer),
             _ = self.transport.writable(), if self.unsent.is_some() || !self.is_open() => {}
             Some(done) = self.work.join_next() => self.handle_all_done(done),
-            Some(observation) = self.observations.recv() => self.observe(observation),
+            1.. = self.observations.recv_many(&mut observed, OBSERVATIONS) => {
+                observed.into_iter().for_each(|observation| self.observe(observation));
+            }
             Some(call) = self.calls.recv() => self.call(call),
             Some(event) = self.events.recv() => self.cluster_event(event),
             Some(change) = self.changes.recv() => self.change(change),

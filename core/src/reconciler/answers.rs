@@ -7,6 +7,7 @@ use super::queue::Urgency;
 use super::state::{AccountState, Pause, Phase};
 use super::{Action, MAX_CHECKS, Reconciler, Verdict};
 use crate::dialog::{Dialog, RowId};
+use crate::few::Few;
 use crate::mailbox::Account;
 use crate::publication::Way;
 
@@ -88,9 +89,9 @@ impl Reconciler {
             return false;
         }
         state.last_sent = Some(now);
-        // From here on nobody knows what the phone shows: the answer may get lost.
-        (state.delivered, state.told) = (None, false);
-        state.phase = Phase::InFlight(summary);
+        // The answer may get lost.
+        state.doubt();
+        state.phase = Phase::InFlight(Box::new(summary));
         let account = state.account.clone();
         self.answers.push_back(Action::Notify { dialog, account, summary, cseq });
         true
@@ -105,14 +106,12 @@ impl Reconciler {
     /// What became of the NOTIFY of a dialog.
     pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
         let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };
+        let summary = *summary;
         let Some(state) = self.dialogs.get_mut(&row) else { return };
-        state.again = if verdict == Verdict::Again { state.again + 1 } else { 0 };
         match verdict {
             Verdict::Delivered => {
-                (state.delivered, state.told) = (summary, true);
+                state.deliver(summary);
                 self.whys.remove(&row);
-                state.failures = 0;
-                state.too_low = 0;
                 // Counted from here: a copy that was sent again arrived later than the first left.
                 state.last_sent = Some(now);
                 let account = state.account.clone();
@@ -127,24 +126,34 @@ impl Reconciler {
             }
             Verdict::Gone => {
                 state.phase = Phase::Dead;
-                state.failures = 0;
+                state.recover();
             }
             Verdict::TooLow => {
-                let jump = JUMPS.get(state.too_low);
+                let setback = state.setback();
+                setback.again = 0;
+                let jump = JUMPS.get(setback.too_low);
                 let further = jump.unwrap_or(&JUMPS[0]) - 1;
+                setback.too_low = if jump.is_some() { setback.too_low + 1 } else { 0 };
                 state.high_water = state.high_water.saturating_add(further);
-                state.too_low = if jump.is_some() { state.too_low + 1 } else { 0 };
                 match jump {
                     Some(_) => self.try_again(row),
                     None => self.retry_later(row, None, now),
                 }
             }
-            Verdict::Again if state.again > AGAIN => {
-                state.again = 0;
-                self.retry_later(row, None, now);
+            Verdict::Again => {
+                let again = &mut state.setback().again;
+                *again += 1;
+                if *again > AGAIN {
+                    *again = 0;
+                    self.retry_later(row, None, now);
+                } else {
+                    self.try_again(row);
+                }
             }
-            Verdict::Again => self.try_again(row),
-            Verdict::Later(pause) => self.retry_later(row, pause, now),
+            Verdict::Later(pause) => {
+                state.setback().again = 0;
+                self.retry_later(row, pause, now);
+            }
         }
     }
 
@@ -163,8 +172,8 @@ impl Reconciler {
     pub(super) fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         let before = std::mem::take(&mut state.dialogs);
-        let mut rows: Vec<RowId> = found.iter().map(|dialog| dialog.row).collect();
-        for row in before {
+        let mut rows: Few<RowId> = found.iter().map(|dialog| dialog.row).collect();
+        for row in before.iter().copied() {
             let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
             match own.map(|dialog| dialog.phase.is_working()) {
                 Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
@@ -200,7 +209,7 @@ impl Reconciler {
             return Some(phase);
         }
         // Released meanwhile, and perhaps acquired again: nobody knows what the phone shows.
-        (state.delivered, state.told) = (None, false);
+        state.doubt();
         let account = state.account.clone();
         if self.accounts.contains_key(&account) {
             self.look_up(&account, Urgency::CatchUp);
@@ -214,7 +223,7 @@ impl Reconciler {
     pub(super) fn try_again(&mut self, row: RowId) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
         state.last_sent = None;
-        state.pause = None;
+        state.end_pause(|_| true);
         let account = state.account.clone();
         self.look_up(&account, Urgency::Fresh);
     }
@@ -222,10 +231,11 @@ impl Reconciler {
     /// After the time that the peer asked for, or after our own growing back-off.
     pub(super) fn retry_later(&mut self, row: RowId, told: Option<Duration>, now: Instant) {
         let Some(state) = self.dialogs.get_mut(&row) else { return };
-        state.failures = state.failures.saturating_add(1);
-        let own = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        let setback = state.setback();
+        setback.failures = setback.failures.saturating_add(1);
+        let own = self.jitter.spread(self.settings.backoff.pause(setback.failures));
         let pause = Pause::after(told, own, now);
-        state.pause = Some(pause);
+        setback.pause = Some(pause);
         let account = state.account.clone();
         if let Some(state) = self.accounts.get_mut(&account) {
             state.urgency = Urgency::CatchUp;

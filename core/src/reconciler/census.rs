@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Reconciler;
-use super::state::Phase;
+use super::state::{DialogState, Phase};
 use crate::dialog::{Dialog, RowId};
 use crate::mailbox::Account;
 use crate::summary::Summary;
@@ -65,9 +65,9 @@ impl Reconciler {
 
     /// What the phones of an account show, as far as they acknowledged it.
     pub fn delivered_to(&self, account: &Account) -> impl Iterator<Item = (RowId, Summary)> {
-        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        let rows = self.accounts.get(account).map(|state| &*state.dialogs);
         rows.unwrap_or_default().iter().filter_map(|row| {
-            let delivered = self.dialogs.get(row).and_then(|state| state.delivered);
+            let delivered = self.dialogs.get(row).and_then(DialogState::delivered);
             delivered.map(|summary| (*row, summary))
         })
     }
@@ -103,14 +103,14 @@ impl Reconciler {
     /// Why nothing of an account is under way.
     #[must_use]
     pub fn standing(&self, account: &Account, now: Instant) -> Standing {
-        let rows = self.accounts.get(account).map(|state| state.dialogs.as_slice());
+        let rows = self.accounts.get(account).map(|state| &*state.dialogs);
         let publications = self.publications.of(account).count();
         let mut standing = Standing { publications, ..Standing::default() };
         for dialog in rows.unwrap_or_default().iter().filter_map(|row| self.dialogs.get(row)) {
             standing.dialogs += 1;
             standing.dead += usize::from(dialog.phase == Phase::Dead);
             standing.working += usize::from(dialog.phase.is_working());
-            let paused = dialog.pause.is_some_and(|pause| pause.until() > now);
+            let paused = dialog.pause().is_some_and(|pause| pause.until() > now);
             standing.paused += usize::from(paused);
         }
         standing

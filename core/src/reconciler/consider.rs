@@ -50,32 +50,28 @@ impl Reconciler {
         if state.account != *account {
             // Looked up by its watcher first, and now by the account that it belongs to.
             state.account = account.clone();
-            (state.delivered, state.told) = (None, false);
+            state.doubt();
         }
-        state.expires = dialog.expires;
+        state.set_expires(dialog.expires);
         if state.version != version || state.ended != dialog.ended.is_some() {
-            // A refresh: the server answered it with an empty NOTIFY of its own, so the phone may
-            // have forgotten; a dead row lives again, a failing one gets another chance at once.
-            state.version = version;
-            state.ended = dialog.ended.is_some();
-            state.phase = Phase::Idle;
-            state.pause = None;
-            (state.delivered, state.told) = (None, false);
-            (state.since, state.checks, state.resends) = (None, 0, 0);
+            state.refresh(&dialog);
             self.whys.remove(&row);
         }
         if state.is_due_again(&dialog) {
             state.resends += 1;
-            (state.delivered, state.told) = (None, false);
+            state.doubt();
         }
-        let settled = *state.since.get_or_insert(now) + self.settings.settle;
         let desired = self.accounts.get(account).and_then(|account| account.desired);
-        if state.phase == Phase::Dead || state.is_told(desired) {
+        let is_told = state.phase == Phase::Dead || state.is_told(desired);
+        if !std::mem::replace(&mut state.seen, true) && !is_told {
+            state.setback().settles = Some(now + self.settings.settle);
+        }
+        if is_told {
             return;
         }
+        let pause = state.pause().map(Pause::until);
         let earliest = state.last_sent.map(|sent| sent + self.settings.min_interval);
-        let pause = state.pause.map(Pause::until);
-        let at = earliest.into_iter().chain(pause).chain([settled]).max().filter(|at| *at > now);
+        let at = earliest.max(pause).max(state.settles()).filter(|at| *at > now);
         match at {
             Some(at) => self.schedule(account, at),
             None => self.make_ready(row, dialog, urgency),

@@ -12,9 +12,9 @@ impl Reconciler {
     pub fn note_change(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
         state.changed = Some(at);
-        for row in &state.dialogs {
+        for row in state.dialogs.iter() {
             let Some(dialog) = self.dialogs.get_mut(row) else { continue };
-            dialog.awaits_change = dialog.delivered != state.desired;
+            dialog.awaits_change = dialog.delivered() != state.desired;
         }
     }
 
@@ -23,7 +23,7 @@ impl Reconciler {
     pub fn waited(&mut self, row: RowId, now: Instant) -> Option<Duration> {
         let dialog = self.dialogs.get_mut(&row).filter(|dialog| dialog.awaits_change)?;
         let account = self.accounts.get(&dialog.account)?;
-        if dialog.delivered.is_none() || dialog.delivered != account.desired {
+        if dialog.delivered().is_none() || dialog.delivered() != account.desired {
             return None;
         }
         dialog.awaits_change = false;

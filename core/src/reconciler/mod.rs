@@ -228,7 +228,7 @@ impl Reconciler {
 
     /// Ends every pause: what stood in the way may have been changed.
     pub fn hurry(&mut self) {
-        self.dialogs.values_mut().for_each(|dialog| dialog.pause = None);
+        self.dialogs.values_mut().for_each(|dialog| dialog.end_pause(|_| true));
         let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
         let accounts = waits.map(|(account, _)| account.clone()).collect();
         for account in sorted::<Account>(accounts) {
@@ -264,14 +264,13 @@ impl Reconciler {
             }
         }
         self.set_publications(account, desired.ways, urgency, force);
-        for row in &self.accounts[account].dialogs {
+        for row in self.accounts[account].dialogs.iter() {
             let Some(dialog) = self.dialogs.get_mut(row) else { continue };
             if force {
-                dialog.delivered = None;
-                dialog.told = false;
+                dialog.doubt();
             }
             if urgency == Urgency::Fresh {
-                dialog.pause = dialog.pause.filter(|pause| matches!(pause, Pause::Told(_)));
+                dialog.end_pause(|pause| !matches!(pause, Pause::Told(_)));
             }
         }
         self.look_up(account, urgency);
@@ -324,10 +323,10 @@ impl Reconciler {
         if let Some(due) = state.due {
             self.timers.remove(&(due, account.clone()));
         }
-        for row in state.dialogs {
+        for row in state.dialogs.iter().copied() {
             let own = self.dialogs.get_mut(&row).filter(|dialog| dialog.account == *account);
             let Some(dialog) = own else { continue };
-            (dialog.delivered, dialog.told) = (None, false);
+            dialog.doubt();
             if matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_)) {
                 dialog.released = true;
             } else {

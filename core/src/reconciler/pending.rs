@@ -97,7 +97,7 @@ impl Reconciler {
     }
 
     fn look_at_dialogs(&self, state: &AccountState, found: &mut Found, now: Instant) {
-        for row in &state.dialogs {
+        for row in state.dialogs.iter() {
             let Some(dialog) = self.dialogs.get(row) else { continue };
             let why = || self.whys.get(row).cloned();
             match (&dialog.phase, dialog.progress(state.desired, now)) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::MAX_CHECKS;
 use super::queue::Urgency;
 use crate::dialog::{Dialog, Identity, RowId, Version};
+use crate::few::Few;
 use crate::mailbox::Account;
 use crate::publication::Ways;
 use crate::summary::Summary;
@@ -42,7 +43,7 @@ pub(super) struct AccountState {
     /// When it is looked up again.
     pub(super) due: Option<Instant>,
     pub(super) urgency: Urgency,
-    pub(super) dialogs: Vec<RowId>,
+    pub(super) dialogs: Few<RowId>,
     /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
     pub(super) acquired: Option<u32>,
     /// When the change came that its phones are told of, or were.
@@ -64,6 +65,7 @@ pub struct Remembered {
     pub expires: u64,
 }
 
+/// What is remembered of a dialog. Small: there may be 100,000 of them.
 #[derive(Debug)]
 pub(super) struct DialogState {
     pub(super) account: Account,
@@ -71,9 +73,11 @@ pub(super) struct DialogState {
     pub(super) identity: Identity,
     /// Tells a refresh, and a dead row that came back to life.
     pub(super) version: Version,
-    /// When the subscription ends, absolute Unix seconds.
-    pub(super) expires: u64,
-    pub(super) delivered: Option<Summary>,
+    /// When the subscription ends, absolute Unix seconds, as far as 32 bits go.
+    expires: u32,
+    /// What the phone last acknowledged; see [`DialogState::delivered`].
+    shown: Summary,
+    is_shown: bool,
     /// The phone has acknowledged a NOTIFY of this version, whatever was in it.
     pub(super) told: bool,
     /// The subscription has ended: the phone needs one last NOTIFY.
@@ -82,22 +86,31 @@ pub(super) struct DialogState {
     pub(super) high_water: u32,
     pub(super) phase: Phase,
     pub(super) last_sent: Option<Instant>,
-    pub(super) pause: Option<Pause>,
-    pub(super) failures: u32,
-    /// 500s in a row.
-    pub(super) too_low: usize,
-    /// When this version was first seen: the server's own NOTIFY is about to go out.
-    pub(super) since: Option<Instant>,
+    /// This version was seen before.
+    pub(super) seen: bool,
+    /// What stands in the way of the next NOTIFY; few have anything.
+    setback: Option<Box<Setback>>,
     /// Looks back at this version, for a NOTIFY of the server's own.
     pub(super) checks: u8,
     /// NOTIFYs that were sent again because the server had sent one of its own after mwid's.
     pub(super) resends: u8,
-    /// Times in a row that it was tried again at once.
-    pub(super) again: u32,
     /// Its account was released while something was under way.
     pub(super) released: bool,
     /// It was there when its account changed, and its phone has not acknowledged that yet.
     pub(super) awaits_change: bool,
+}
+
+/// What is between a dialog and a NOTIFY that is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Setback {
+    /// Until then the server's own NOTIFY is about to go out.
+    pub(super) settles: Option<Instant>,
+    pub(super) pause: Option<Pause>,
+    pub(super) failures: u32,
+    /// 500s in a row.
+    pub(super) too_low: usize,
+    /// Times in a row that it was tried again at once.
+    pub(super) again: u32,
 }
 
 /// Why a dialog or a publication is not tried again yet.
@@ -131,7 +144,8 @@ pub(super) enum Phase {
     /// Waits for the rate limit, in the line of this urgency.
     Ready(Arc<Dialog>, Urgency),
     Claiming(Arc<Dialog>),
-    InFlight(Option<Summary>),
+    /// With these counts: apart, so that all others are small.
+    InFlight(Box<Option<Summary>>),
     Dead,
 }
 
@@ -152,7 +166,7 @@ impl AccountState {
             failures: 0,
             due: None,
             urgency: Urgency::CatchUp,
-            dialogs: Vec::new(),
+            dialogs: Few::default(),
             acquired: None,
             changed: None,
         }
@@ -165,20 +179,18 @@ impl DialogState {
             account,
             identity: dialog.identity(),
             version: dialog.version(),
-            expires: dialog.expires,
-            delivered: None,
+            expires: seconds(dialog.expires),
+            shown: Summary::default(),
+            is_shown: false,
             told: false,
             ended: dialog.ended.is_some(),
             high_water: 0,
             phase: Phase::Idle,
             last_sent: None,
-            pause: None,
-            failures: 0,
-            too_low: 0,
-            since: None,
+            seen: false,
+            setback: None,
             checks: 0,
             resends: 0,
-            again: 0,
             released: false,
             awaits_change: false,
         }
@@ -187,17 +199,77 @@ impl DialogState {
     pub(super) fn remember(&self) -> Remembered {
         Remembered {
             high_water: self.high_water,
-            delivered: self.delivered,
+            delivered: self.delivered(),
             dead: self.phase == Phase::Dead,
             version: self.version,
-            expires: self.expires,
+            expires: self.expires.into(),
         }
+    }
+
+    /// What the phone last acknowledged; `None` when it is not known what it shows.
+    pub(super) fn delivered(&self) -> Option<Summary> {
+        self.is_shown.then_some(self.shown)
+    }
+
+    /// The phone acknowledged this; `None` for a NOTIFY without counts.
+    pub(super) fn deliver(&mut self, summary: Option<Summary>) {
+        (self.shown, self.is_shown) = (summary.unwrap_or_default(), summary.is_some());
+        self.told = true;
+        self.setback = None;
+    }
+
+    /// The server answered a refresh with an empty NOTIFY of its own, so the phone may have forgotten;
+    /// a dead row lives again, a failing one gets another chance at once.
+    pub(super) fn refresh(&mut self, dialog: &Dialog) {
+        (self.version, self.ended) = (dialog.version(), dialog.ended.is_some());
+        self.phase = Phase::Idle;
+        self.end_pause(|_| true);
+        self.doubt();
+        (self.seen, self.checks, self.resends) = (false, 0, 0);
+    }
+
+    /// From here on nobody knows what the phone shows.
+    pub(super) fn doubt(&mut self) {
+        (self.is_shown, self.told) = (false, false);
+    }
+
+    /// The subscription ends then, in absolute Unix seconds.
+    pub(super) fn set_expires(&mut self, expires: u64) {
+        self.expires = seconds(expires);
+    }
+
+    /// Until when the server's own NOTIFY is about to go out.
+    pub(super) fn settles(&self) -> Option<Instant> {
+        self.setback.as_ref().and_then(|setback| setback.settles)
+    }
+
+    pub(super) fn pause(&self) -> Option<Pause> {
+        self.setback.as_ref().and_then(|setback| setback.pause)
+    }
+
+    /// Ends the pause if it is one of these.
+    pub(super) fn end_pause(&mut self, is_one: impl Fn(Pause) -> bool) {
+        if let Some(setback) = &mut self.setback
+            && setback.pause.is_some_and(is_one)
+        {
+            setback.pause = None;
+        }
+    }
+
+    pub(super) fn setback(&mut self) -> &mut Setback {
+        self.setback.get_or_insert_default()
+    }
+
+    /// Nothing is wrong any more.
+    pub(super) fn recover(&mut self) {
+        self.setback = None;
     }
 
     /// A dialog that was known before.
     pub(super) fn remembered(account: Account, dialog: &Dialog, past: &Remembered) -> Self {
         Self {
-            delivered: past.delivered,
+            shown: past.delivered.unwrap_or_default(),
+            is_shown: past.delivered.is_some(),
             told: past.delivered.is_some(),
             high_water: past.high_water,
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
@@ -208,7 +280,7 @@ impl DialogState {
 
     /// Whether the phone knows all that there is to know.
     pub(super) fn is_told(&self, desired: Option<Summary>) -> bool {
-        let counts = self.ended || desired.is_none() || self.delivered == desired;
+        let counts = self.ended || desired.is_none() || self.delivered() == desired;
         counts && self.told
     }
 
@@ -217,11 +289,28 @@ impl DialogState {
     /// restart it may also be a claim of mwid's own that came to nothing: nobody knows, so the
     /// phone is told once more.
     pub(super) fn is_overtaken(&self, dialog: &Dialog) -> bool {
-        self.delivered.is_some() && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
+        self.is_shown && dialog.sent_cseq.is_some_and(|sent| sent > self.high_water)
     }
 
     /// Whether it is told once more because of that.
     pub(super) fn is_due_again(&self, dialog: &Dialog) -> bool {
         self.is_overtaken(dialog) && self.resends < MAX_CHECKS
+    }
+}
+
+/// In 32 bits: the clocks of servers end there in the year 2106, and so do their subscriptions.
+fn seconds(unix: u64) -> u32 {
+    u32::try_from(unix).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialog_and_an_account_are_small_in_their_tables() {
+        // A table has up to 1.3 places for each of 100,000 entries, each with a byte of its own.
+        assert!(size_of::<(RowId, DialogState)>() <= 112, "{}", size_of::<DialogState>());
+        assert!(size_of::<(Account, AccountState)>() <= 112, "{}", size_of::<AccountState>());
     }
 }

@@ -66,7 +66,7 @@ pub enum Progress {
 
 impl DialogState {
     pub(super) fn progress(&self, desired: Option<Summary>, now: Instant) -> Progress {
-        let paused = self.pause.map(Pause::until).filter(|until| *until > now);
+        let paused = self.pause().map(Pause::until).filter(|until| *until > now);
         match (&self.phase, paused) {
             (Phase::Dead, _) => Progress::Gone,
             (Phase::Claiming(_) | Phase::InFlight(_), _) => Progress::UnderWay,
@@ -84,7 +84,7 @@ impl Reconciler {
         let state = self.accounts.get(account);
         let desired = state.and_then(|state| state.desired);
         let due = state.and_then(|state| state.due).filter(|due| *due > now);
-        let rows = state.map(|state| state.dialogs.as_slice()).unwrap_or_default();
+        let rows = state.map(|state| &*state.dialogs).unwrap_or_default();
         rows.iter().filter_map(move |row| {
             let dialog = self.dialogs.get(row)?;
             let progress = dialog.progress(desired, now);
@@ -95,7 +95,7 @@ impl Reconciler {
             };
             Some(DialogView {
                 row: *row,
-                acknowledged: dialog.delivered,
+                acknowledged: dialog.delivered(),
                 cseq: dialog.high_water,
                 progress,
                 next,
