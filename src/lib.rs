@@ -9,9 +9,10 @@
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
 //! what is asked by HTTP, [`webhook`] what an application is told by it, [`metrics`] what
 //! Prometheus is told, [`random`] what nobody can foresee, [`service_manager`] what systemd is
-//! told, [`log`] what an operator reads afterwards.
+//! told, [`log`] what an operator reads afterwards, [`capture`] what HOMER shows him.
 
 pub mod agent;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -114,12 +114,17 @@ impl Transport {
         if let Some(host) = &self.public_host {
             return bracketed(host);
         }
-        let routed = || {
-            let probe = std::net::UdpSocket::bind(SocketAddr::new(self.local.ip(), 0))?;
-            probe.connect(to)?;
-            probe.local_addr()
-        };
-        bracketed(&routed().unwrap_or(self.local).ip().to_string())
+        bracketed(&self.routed_toward(to).unwrap_or(self.local.ip()).to_string())
+    }
+
+    /// The address that the kernel routes from to reach `to`.
+    ///
+    /// # Errors
+    /// When there is no route.
+    pub fn routed_toward(&self, to: SocketAddr) -> io::Result<IpAddr> {
+        let probe = std::net::UdpSocket::bind(SocketAddr::new(self.local.ip(), 0))?;
+        probe.connect(to)?;
+        Ok(probe.local_addr()?.ip())
     }
 
     /// Hands a datagram to the kernel.

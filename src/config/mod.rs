@@ -92,6 +92,8 @@ pub struct Config {
     pub control: Control,
     /// `[http]`
     pub http: Http,
+    /// `[capture]`
+    pub capture: Capture,
 }
 
 /// `[general]`: the SIP side.
@@ -432,6 +434,17 @@ pub struct Webhook {
     /// `ask_again`: seconds before an account that is still unknown is asked for again.
     /// Default 300.
     pub ask_again: Duration,
+}
+
+/// `[capture]`: what mirrors every SIP message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capture {
+    /// `hep`: where HOMER listens, UDP. Default: nowhere.
+    pub hep: Option<HostPort>,
+    /// `id`: by what HOMER tells mwid from others. Default 2001.
+    pub id: u32,
+    /// `password` (or `password_file`, `password_env`): the authentication key of each packet.
+    pub password: Option<Secret>,
 }
 
 /// `[http]`: the HTTP door.

@@ -10,11 +10,13 @@ use super::{Config, Credentials, DatabaseUrl, MiUrl, Origin, Secret, Sipx};
 const AUTH_PASSWORD: [&str; 3] = ["auth_password", "auth_password_file", "auth_password_env"];
 const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
 
+const PASSWORD: [&str; 3] = ["password", "password_file", "password_env"];
+
 /// The largest password file that is read, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// Fetches the passwords of `[general]`, `[ami]`, `[database]` and `[cluster]` and the tokens of
-/// `[http]` and `[webhook]`, and puts them where they belong.
+/// Fetches the passwords of `[general]`, `[ami]`, `[database]`, `[cluster]` and `[capture]` and the
+/// tokens of `[http]` and `[webhook]`, and puts them where they belong.
 pub(super) fn fetch(
     config: &mut Config,
     given: &Given,
@@ -40,6 +42,10 @@ pub(super) fn fetch(
     }
     match search.webhook(config) {
         Ok(token) => config.webhook.token = token,
+        Err(error) => errors.push(error),
+    }
+    match search.one_of("capture", &PASSWORD) {
+        Ok(found) => config.capture.password = found.map(|(.., password)| password),
         Err(error) => errors.push(error),
     }
     const OF_URL: [&str; 2] = ["password_file", "password_env"];
@@ -85,6 +91,11 @@ pub(super) fn of_http(config: &Config) -> impl Iterator<Item = &Secret> {
     let (rpc, webhook) = (&config.kamailio_rpc.url, &config.webhook.url);
     let urls = [mi, rpc.as_ref(), publisher.as_ref(), voicemail.as_ref(), webhook.as_ref()];
     urls.into_iter().flatten().filter_map(|url| url.user.as_ref()?.password.as_ref())
+}
+
+/// The password of `[capture]`.
+pub(super) fn of_capture(config: &Config) -> Option<&Secret> {
+    config.capture.password.as_ref()
 }
 
 /// The token of `[http]`.

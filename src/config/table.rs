@@ -14,7 +14,8 @@ use serde_json::Value as Json;
 
 use super::secret::MASK;
 use super::secrets::{
-    of_ami, of_cluster, of_database, of_door, of_general, of_readers, of_subscribers, of_webhook,
+    of_ami, of_capture, of_cluster, of_database, of_door, of_general, of_readers, of_subscribers,
+    of_webhook,
 };
 use super::value::{
     AbsolutePath, Address, AnyCase, Codec, Flag, List, Listen, ListenUdp, Network, OneOf, Optional,
@@ -22,9 +23,9 @@ use super::value::{
     node_name, number, realm, seconds, sip_domain, sip_uri, sip_user, table_name, user_agent,
 };
 use super::{
-    Agent, Ami, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http, KamailioRpc,
-    NextHop, OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret, Sipx,
-    SipxBody, SipxMethod, Spool, State, Timers, Watch, Webhook,
+    Agent, Ami, Capture, Cleanup, Cluster, Config, Control, Database, FindBy, General, Http,
+    KamailioRpc, NextHop, OpensipsMi, Origin, Publish, RequestUri, Route, RpcFormat, Scope, Secret,
+    Sipx, SipxBody, SipxMethod, Spool, State, Timers, Watch, Webhook,
 };
 
 /// All sections, in the order of the sample file.
@@ -50,6 +51,7 @@ pub(super) static SECTIONS: &[Section] = &[
     STATE,
     CONTROL,
     HTTP,
+    CAPTURE,
 ];
 
 /// A section of the file.
@@ -362,7 +364,7 @@ section! { AGENT = agent: Agent,
     max_expires: seconds(1, 604_800), "7200", "Seconds. A longer subscription is shortened.";
     max_per_account: number(1, 10_000), "50", "Subscriptions to one account, max_dialogs of [database] at most.";
     max_subscriptions: number(1, 10_000_000), "100000", "Subscriptions in all.";
-    rate: number(1, 1_000_000), "100", "Requests a second of one source that is not trusted.";
+    rate: number(1, 1_000_000), "100", "Requests a second of one source that is not trusted, and of one subscriber behind a trusted one.";
     subscribers: Optional(itself()), "" like "mysql://mwid:secret@db.example.com/kamailio",
         "Database of the proxy, whose table subscriber knows users and their ha1.";
     subscribers_password_file => |config| file(of_subscribers(config)), "" like "/etc/mwid/subscribers.password",
@@ -458,6 +460,17 @@ section! { HTTP = http: Http, "HTTP, for voicemail systems and scripts that say 
     domains: List(Text(sip_domain)), "" like "example.com",
         "Only accounts of these domains. Default: the domains of [contexts] and [mailboxes], or any.";
 } and token = None, read_token = None }
+
+section! { CAPTURE = capture: Capture, "Mirrors every SIP message, both ways, to HOMER (HEP version 3 over UDP)." {
+    hep: Optional(Address { port: 9060 }), "" like "homer.example.com:9060", "host[:port], port 9060 unless given. Default: nowhere.";
+    id: number(0, 4_294_967_295), "2001", "By what HOMER tells mwid from others that capture.";
+    password => |config| written(of_capture(config)), "" like "secret",
+        "What HOMER wants to see, in clear; or name a file or an environment variable that holds it:";
+    password_file => |config| file(of_capture(config)), "" like "/etc/mwid/hep.password",
+        "File with the password.";
+    password_env => |config| variable(of_capture(config)), "" like "MWID_HEP_PASSWORD",
+        "Environment variable with the password.";
+} and password = None }
 
 fn shown(text: Option<&str>) -> Json {
     text.map_or(Json::Null, Json::from)

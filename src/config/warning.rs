@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use super::parse::Given;
 use super::secrets::{
-    of_ami, of_cluster, of_database, of_door, of_general, of_http, of_readers, of_subscribers,
-    of_webhook,
+    of_ami, of_capture, of_cluster, of_database, of_door, of_general, of_http, of_readers,
+    of_subscribers, of_webhook,
 };
 use super::{Config, Control, FindBy, MiUrl, Origin, RequestUri, Scope, Secret, host};
 
@@ -296,6 +296,7 @@ pub(super) fn permissions(file: &Path, config: &Config) -> Vec<Warning> {
         of_database(config),
         of_cluster(config),
         of_subscribers(config),
+        of_capture(config),
     ]
     .into_iter()
     .flatten()

@@ -1,8 +1,9 @@
-//! Whom mwid asks by HTTP and its like, after a reload.
+//! Whom mwid asks or tells beside the phones, after a reload.
 
 use std::sync::Arc;
 
 use super::Daemon;
+use crate::capture::Capture;
 use crate::config::Config;
 use crate::delivery::Publishers;
 use crate::random;
@@ -58,11 +59,15 @@ impl Daemon {
             self.webhook = webhook;
         }
         let old = &self.config;
+        if new.capture != old.capture {
+            self.capture = Capture::start(&new.capture);
+        }
         for (name, is_other) in [
             ("[opensips-mi]", new.opensips_mi != old.opensips_mi),
             ("[kamailio-rpc]", new.kamailio_rpc != old.kamailio_rpc),
             ("[sipx]", new.sipx != old.sipx),
             ("[webhook]", new.webhook != old.webhook),
+            ("[capture]", new.capture != old.capture),
         ] {
             if is_other {
                 changed.push(name);

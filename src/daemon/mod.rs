@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::capture::{Capture, Direction};
 use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Accounts, Config, DatabaseUrl, Scope, Way};
@@ -176,6 +177,8 @@ pub struct Daemon {
     control: server::Server,
     doorway: Doorway,
     manager: ServiceManager,
+    /// With `[capture] hep`.
+    capture: Option<Capture>,
 }
 
 /// The address of a daemon's loop, for its own process.
@@ -193,7 +196,6 @@ impl Daemon {
         let (request, requests) = mpsc::channel(16);
         let (change, changes) = mpsc::channel(CHANGES);
         let transport = Transport::bind(&config.general)?;
-        let (asker, publishers) = (Asker::new(&config)?, Publishers::new(&config, None)?);
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
@@ -207,11 +209,13 @@ impl Daemon {
             mailboxes: Mailboxes::new(directory(&config.accounts), complete),
             reconciler: Reconciler::new(settings(&config), random::number()),
             delivery: SipDelivery::new(&config, secret_of_branches()?),
-            publishers: Arc::new(publishers),
+            asker: Asker::new(&config)?,
+            publishers: Arc::new(Publishers::new(&config, None)?),
             webhook: Webhook::start(&config, random::number())?,
             places: Arc::new(Semaphore::new(places(&config))),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
+            capture: Capture::start(&config.capture),
             config: Arc::new(config),
             path,
             transport,
@@ -224,7 +228,6 @@ impl Daemon {
             past: Vec::new(),
             work: JoinSet::new(),
             unfinished: 0,
-            asker,
             cluster,
             events,
             spool,
@@ -364,6 +367,7 @@ impl Daemon {
                 Sent::Ok => {
                     let Transmit { id, to, copy, ref bytes } = transmit;
                     self.debug.show(to, copy, bytes, "sent to", self.delivery.account_of(id));
+                    self.mirror(to, bytes, Direction::Out);
                 }
                 Sent::Full => {
                     self.unsent = Some(transmit);
@@ -398,11 +402,21 @@ impl Daemon {
             let debug = &self.debug;
             let show = |of: Option<&Account>| debug.show(from, 1, datagram, "received from", of);
             let received = self.delivery.handle_datagram(now, from, datagram, show);
+            if !matches!(received, Received::Garbage(_)) {
+                self.mirror(from, datagram, Direction::In);
+            }
             match received {
                 Received::Garbage(error) => self.said.garbage(from, &error),
                 Received::Request(request) => self.take_request(now, from, &request),
                 _ => {}
             }
+        }
+    }
+
+    /// `[capture]`: every message as it goes over the wire.
+    fn mirror(&mut self, peer: SocketAddr, bytes: &[u8], direction: Direction) {
+        if let Some(capture) = &mut self.capture {
+            capture.mirror(&self.transport, peer, bytes, direction);
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Daemon;
 use super::ways::WayStatus;
+use crate::capture::Capture;
 use crate::cluster::Health;
 use crate::control::Answer;
 use crate::dialogs::watch::Watch;
@@ -47,6 +48,8 @@ impl Daemon {
         let webhook = self.webhook.as_ref().map(Webhook::health);
         let webhook_line = webhook.map(|it| ("webhook", it.to_string(), json!(it)));
         let watch = self.watch.as_ref().map(Watch::health);
+        let capture = self.capture.as_ref().map(Capture::health);
+        let capture_line = capture.map(|it| ("capture", it.to_string(), json!(it)));
         let ledger = self.ledger.state();
         let data = json!({
             "ledger": { "path": ledger.path, "error": ledger.error },
@@ -77,10 +80,17 @@ impl Daemon {
             suspended,
             ways: self.ways_status(),
             in_flight: self.delivery.in_flight(),
-            sources: [Some(spool_line), ami_line, http_line, self.agent_line(), webhook_line]
-                .into_iter()
-                .flatten()
-                .collect(),
+            sources: [
+                Some(spool_line),
+                ami_line,
+                http_line,
+                self.agent_line(),
+                webhook_line,
+                capture_line,
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             watch: watch.map(|watch| (watch.to_string(), json!(watch))),
             troubles: self.troubles(Some(census.waiting)),
             cluster: self.cluster.as_ref().map(|cluster| (cluster.health(), census.accounts)),

@@ -13,6 +13,7 @@ mod peer;
 mod support;
 
 mod bed;
+mod capture;
 mod databases;
 mod hostile;
 mod life;

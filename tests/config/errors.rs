@@ -7,7 +7,7 @@ fn all_errors_of_a_file_are_told_at_once_in_the_order_of_its_lines() {
     let text = "[generl]\nx=1\n[timers]\nt1 = 0\nt3 = 1\nrate\n[general]\n[timers]\nt1 = 1\n";
     assert_eq!(
         parse(text).unwrap_err().to_string(),
-        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, webhook, timers, state, control, http\n\
+        "t.conf:1: unknown section [generl]; did you mean [general]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, webhook, timers, state, control, http, capture\n\
          t.conf:4: [timers] t1: \"0\" is not a whole number of milliseconds from 1 to 10000\n\
          t.conf:5: unknown key \"t3\" in [timers]; valid keys: t1, t2, t4, min_interval, settle, rate, retry_min, retry_max, shutdown\n\
          t.conf:6: \"rate\" has no \"=\" behind it; write key = value, or ; in front of a comment\n\
@@ -21,7 +21,7 @@ fn unknown_names_are_refused_with_the_near_miss_and_the_valid_ones() {
     for (text, error) in [
         (
             "[databse]",
-            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, webhook, timers, state, control, http",
+            "t.conf:3: unknown section [databse]; did you mean [database]?; valid sections: general, spool, ami, database, cluster, contexts, mailboxes, delivery, delivery_contexts, publish, agent, users, watch, opensips-mi, kamailio-rpc, sipx, webhook, timers, state, control, http, capture",
         ),
         (
             "[control]\nsockt = /a",

@@ -119,6 +119,11 @@ pub(crate) const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("http", "tls_cert", "null", "tls_cert = /c\ntls_key = /k", r#""/c""#),
     ("http", "tls_key", "null", "tls_cert = /c\ntls_key = /k", r#""/k""#),
     ("http", "domains", "[]", "domains = a.example, b.example", r#"["a.example", "b.example"]"#),
+    ("capture", "hep", "null", "hep = homer.example.com", r#""homer.example.com:9060""#),
+    ("capture", "id", "2001", "id = 4294967295", "4294967295"),
+    ("capture", "password", "null", "hep = h\npassword = x", r#""********""#),
+    ("capture", "password_file", "null", "hep = h\npassword_file = /etc/mwid/token", r#""/etc/mwid/token""#),
+    ("capture", "password_env", "null", "hep = h\npassword_env = MWID_PASSWORD", r#""MWID_PASSWORD""#),
 ];
 
 #[test]

@@ -49,10 +49,12 @@ fn with_all_secrets(house: &mut House, server: &str) -> usize {
         ("users", "202@example.com", "Xs3cretX-user"),
         ("spool", "scope", "own"),
         ("cluster", "node", "vm1"),
+        ("capture", "password", "Xs3cretX-homer"),
     ];
     for (section, key, value) in keys {
         house.set(section, key, value);
     }
+    house.set("capture", "hep", server);
     house.set("http", "listen", &format!("127.0.0.1:{}", free_port()));
     house.set("agent", "listen", &format!("udp:127.0.0.1:{}", free_port()));
     let (host, port) = server.split_once(':').unwrap();
@@ -97,7 +99,7 @@ fn no_secret_is_ever_said() {
     };
 
     let mut house = House::new(&proxy);
-    assert_eq!(with_all_secrets(&mut house, &server), 7, "all are there");
+    assert_eq!(with_all_secrets(&mut house, &server), 8, "all are there");
     house.subscribe(&proxy, "202", "call");
     house.messages("example.com/202", 1, 0);
     run(&house, &mut said, false);

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::{Daemon, StartError, places};
 use crate::agent::settings;
 use crate::agent::users::Users;
+use crate::capture::Direction;
 use crate::clock::unix;
 use crate::config::Config;
 use crate::dialogs::StoreError;
@@ -166,7 +167,10 @@ impl Daemon {
                     presence.unsent = Some(reply);
                     return false;
                 }
-                Sent::Ok => self.debug.show(reply.to, 1, &reply.bytes, "sent to", None),
+                Sent::Ok => {
+                    self.debug.show(reply.to, 1, &reply.bytes, "sent to", None);
+                    self.mirror(reply.to, &reply.bytes, Direction::Out);
+                }
                 // Whoever asked asks again.
                 Sent::Lost | Sent::Refused(_) | Sent::Unreachable => {}
             }
