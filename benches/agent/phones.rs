@@ -35,7 +35,6 @@ pub struct Times {
     pub to_answer: Vec<Duration>,
     pub to_notify: Vec<Duration>,
     pub change: Vec<Duration>,
-    pub notifies: usize,
     pub refused: usize,
 }
 
@@ -108,6 +107,11 @@ impl Phones {
         )
     }
 
+    /// How long changes took since the last time.
+    pub fn changes_told(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.heard.state.lock().unwrap().times.change)
+    }
+
     /// What was measured since the last time.
     pub fn times(&self) -> Times {
         std::mem::take(&mut self.heard.state.lock().unwrap().times)
@@ -166,7 +170,6 @@ impl Phone {
     }
 
     fn told(&mut self, at: Instant, notify: &Message, times: &mut Times) {
-        times.notifies += 1;
         times.to_notify.extend(self.untold.take().map(|since| at - since));
         let body = String::from_utf8_lossy(notify.body());
         let shown = body.lines().find_map(|line| line.strip_prefix("Voice-Message: "));

@@ -137,7 +137,7 @@ fn without_an_agent_there_is_nothing_to_drain() {
 }
 
 #[test]
-fn several_phones_of_one_account_and_several_subscriptions_of_one_phone() {
+fn rfc6665_8_2_1_several_phones_of_one_account_and_several_subscriptions_of_one_phone() {
     let bed = Bed::new();
     let mwid = bed.start();
     let mut desk = bed.phone("202");
@@ -149,6 +149,10 @@ fn several_phones_of_one_account_and_several_subscriptions_of_one_phone() {
     for phone in [&mut desk, &mut home] {
         assert_eq!(counts(&phone.notify()), Some("5/1 (0/0)"));
     }
+    // Another id is another subscription, and there is none.
+    let text = home.subscribe_text("0", "").replace(";id=7", ";id=8");
+    home.send(&text);
+    assert_eq!(home.response().status(), Some(481));
     desk.ask("0", "");
     assert_eq!(state(&desk.notify()), "terminated;reason=timeout");
     bed.house.messages("example.com/202", 6, 1);
@@ -216,6 +220,40 @@ fn rfc3261_12_2_1_1_the_route_set_of_the_subscribe_is_the_way_of_the_notify() {
     let headers = notify.headers.iter().filter(|(name, _)| name == "Route");
     let values: Vec<&str> = headers.map(|(_, value)| value.as_str()).collect();
     assert_eq!(values.join(", "), routes);
+}
+
+/// The phone has got another address (another DHCP lease, another NAT): its refresh says so.
+#[test]
+fn rfc3261_12_2_2_a_refresh_moves_the_remote_target_and_nothing_else_of_the_dialog() {
+    let bed = Bed::new();
+    let _mwid = bed.start();
+    let mut phone = bed.phone("202");
+    phone.subscribe(600);
+    let route = bed.column("record_route");
+    phone.move_away();
+    // A Record-Route in a dialog changes no route set (RFC 3261 §12.2).
+    let answer = phone.ask("300", "Record-Route: <sip:192.0.2.2;lr>\r\n");
+    assert_eq!(answer.status(), Some(200));
+    let notify = phone.notify();
+    assert!((290..=300).contains(&left(&notify)), "{notify:?}");
+    assert_eq!((bed.column("contact"), bed.column("record_route")), (vec![phone.contact()], route));
+    bed.house.messages("example.com/202", 8, 1);
+    assert_eq!(counts(&phone.notify()), Some("8/1 (0/0)"), "and so it stays");
+}
+
+/// A refresh without Contact leaves the target as it is (RFC 3261 §12.2.1.1).
+#[test]
+fn rfc3261_12_2_1_1_a_refresh_without_contact_keeps_the_remote_target() {
+    let bed = Bed::new();
+    let _mwid = bed.start();
+    let mut phone = bed.phone("202");
+    phone.subscribe(600);
+    let contact = format!("Contact: <{}>\r\n", phone.contact());
+    let text = phone.subscribe_text("300", "").replace(&contact, "");
+    phone.send(&text);
+    assert_eq!(phone.response().status(), Some(200));
+    assert!((290..=300).contains(&left(&phone.notify())));
+    assert_eq!(bed.column("contact"), [phone.contact()]);
 }
 
 #[test]

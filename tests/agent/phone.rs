@@ -70,6 +70,11 @@ impl Phone {
         self.copies.clear();
     }
 
+    /// It has got another address; its dialog goes on.
+    pub fn move_away(&mut self) {
+        self.socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    }
+
     /// The next SUBSCRIBE, in its dialog if it has one. `more` are whole header lines.
     pub fn subscribe_text(&mut self, expires: &str, more: &str) -> String {
         static BRANCH: AtomicU32 = AtomicU32::new(1);

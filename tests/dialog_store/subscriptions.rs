@@ -40,6 +40,7 @@ fn dialog(call_id: &str, cseq: u32) -> InDialog {
         remote_tag: "Phone".to_owned(),
         from_user: "alice".to_owned(),
         from_domain: "Example.com".to_owned(),
+        event_id: Some("7.x".to_owned()),
         remote_cseq: cseq,
         contact: None,
     }
@@ -143,6 +144,8 @@ pub async fn only_the_same_dialog_of_the_same_user_is_refreshed(bed: Bed) {
         InDialog { local_tag: "OURS".into(), ..same.clone() },
         InDialog { remote_tag: "phone".into(), ..same.clone() },
         InDialog { from_user: "bob".into(), ..same.clone() },
+        InDialog { event_id: Some("7.X".into()), ..same.clone() },
+        InDialog { event_id: None, ..same.clone() },
         InDialog { from_domain: "example.com".into(), ..same.clone() },
         InDialog { call_id: "c1' OR '1'='1".into(), ..same.clone() },
     ] {

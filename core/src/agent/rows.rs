@@ -68,6 +68,7 @@ impl Subscribe {
             remote_tag: self.from_tag.clone(),
             from_user: self.from_user.clone().unwrap_or_default(),
             from_domain: self.from_domain.clone(),
+            event_id: self.event_id.clone(),
             remote_cseq: self.cseq,
             contact: self.contact.clone(),
         })

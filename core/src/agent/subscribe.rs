@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6665_4_2_1_1_expires_is_shortened_refused_or_zero() {
+    fn rfc6665_4_2_1_1_expires_is_shortened_never_extended_refused_or_zero() {
         let granted = |line: &str| read("-", line).map(|it| it.expires);
         assert_eq!(granted("Expires: 0\r\n"), Ok(0));
         assert_eq!(granted("Expires: 60\r\n"), Ok(60));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc6665_7_2_another_event_package_is_489_and_none_is_400() {
+    fn rfc6665_8_3_2_another_event_package_is_489_and_none_is_400() {
         assert_eq!(refused("Event", "Event: presence\r\n"), 489);
         assert_eq!(refused("Event", "Event: Message-Summary\r\n"), 489, "packages have a case");
         assert_eq!(refused("Event", ""), 400);

@@ -290,7 +290,7 @@ fn only_what_a_notify_can_carry_is_stored() {
 }
 
 #[test]
-fn a_subscriber_may_watch_itself_and_what_is_shared_with_it() {
+fn rfc6665_4_2_1_3_a_subscriber_may_watch_itself_and_what_is_shared_with_it() {
     let mut bed = Bed::new();
     let mut watched = |target: &str| {
         let reply = bed.send(PROXY, &Request { target, ..SUBSCRIBE });
@@ -375,7 +375,7 @@ fn a_wrong_password_and_a_user_that_is_not_there_get_the_same_answer() {
 }
 
 #[test]
-fn a_password_does_not_make_somebody_else() {
+fn rfc6665_4_2_1_3_a_password_does_not_make_somebody_else() {
     let mut bed = Bed::new();
     let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
     let more = authorization(nonce(&challenge), "203", "secret", 1);

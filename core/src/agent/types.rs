@@ -37,7 +37,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub(super) u64);
 
-/// Which dialog a SUBSCRIBE is in: a row must agree in all of it.
+/// Which subscription a SUBSCRIBE in a dialog is about: a row must agree in all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InDialog {
     /// Call-ID.
@@ -50,6 +50,8 @@ pub struct InDialog {
     pub from_user: String,
     /// Who subscribed, the host of From.
     pub from_domain: String,
+    /// The `id` of Event: with another one it is another subscription (RFC 6665 §8.2.1).
+    pub event_id: Option<String>,
     /// CSeq: the row's must not be higher. An equal one is a copy, and changes nothing.
     pub remote_cseq: u32,
     /// The phone's new remote target; `None` leaves the old one.

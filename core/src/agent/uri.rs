@@ -48,7 +48,8 @@ pub(super) fn without_port(authority: &str) -> &str {
 }
 
 /// The URI of `"Name" <uri>;params` or of `uri;params` (RFC 3261 §20.10): without angle brackets
-/// everything behind a `;` is the header's.
+/// everything behind a `;` is the header's. Nothing when quotes or brackets are not closed: a tag that
+/// is added to such a value would not be read as one.
 pub(super) fn uri_of(value: &str) -> &str {
     let quoted = value.trim_start();
     let behind_name = match quoted.strip_prefix('"') {
@@ -56,7 +57,7 @@ pub(super) fn uri_of(value: &str) -> &str {
         None => quoted,
     };
     match behind_name.split_once('<') {
-        Some((_, rest)) => rest.split_once('>').map_or(rest, |(uri, _)| uri),
+        Some((_, rest)) => rest.split_once('>').map_or("", |(uri, _)| uri),
         None => behind_name.split_once(';').map_or(behind_name, |(uri, _)| uri).trim(),
     }
 }
@@ -100,6 +101,7 @@ mod tests {
         assert_eq!(uri_of("Bob <sip:a@b>"), "sip:a@b");
         assert_eq!(uri_of("sip:a@b;tag=1"), "sip:a@b");
         assert_eq!(uri_of("\"never closed <sip:a@b>"), "");
+        assert_eq!(uri_of("<sip:a@b;tag=1"), "");
     }
 
     #[test]

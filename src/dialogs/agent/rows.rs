@@ -104,9 +104,12 @@ pub(super) struct Update {
 }
 
 impl Update {
-    fn dialog(&self) -> [Param<'_>; 6] {
-        let InDialog { call_id, local_tag, remote_tag, from_user, from_domain, .. } = &self.dialog;
-        [call_id, call_id, local_tag, remote_tag, from_user, from_domain].map(|text| Text(text))
+    /// In the order in which the statements name a subscription.
+    fn subscription(&self) -> [Param<'_>; 7] {
+        let InDialog { call_id, local_tag, remote_tag, from_user, from_domain, event_id, .. } =
+            &self.dialog;
+        let id = event_id.as_deref().unwrap_or_default();
+        [call_id, call_id, local_tag, remote_tag, from_user, from_domain, id].map(Text)
     }
 
     fn params(&self) -> Vec<Param<'_>> {
@@ -118,7 +121,7 @@ impl Update {
             Number(self.status),
             Text(reason(self.status)),
         ];
-        params.extend(self.dialog());
+        params.extend(self.subscription());
         params.extend([Number(self.unix), cseq]);
         params
     }
@@ -156,7 +159,7 @@ impl Errand for Update {
             // MySQL says 0, too, when the row was so already.
             session.run(&sql.update, &self.params()).await? > 0
         };
-        let rows = session.rows(&sql.state, &self.dialog()).await?;
+        let rows = session.rows(&sql.state, &self.subscription()).await?;
         Ok(self.judge(changed, &rows))
     }
 }

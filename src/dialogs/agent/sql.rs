@@ -38,10 +38,11 @@ impl Sql {
         let uri = dialect.text("presentity_uri");
         let number = |column| dialect.number(column);
         let same = dialog(dialect, flavour);
+        let subscription = format!("{same} AND {}", dialect.same("COALESCE(event_id, '')"));
         let update = format!(
             "UPDATE {name} SET remote_cseq = #, expires = #, \
              contact = COALESCE(NULLIF(?, ''), contact), status = #, reason = NULLIF(?, '') \
-             WHERE {same} AND status = 1 AND expires > # AND COALESCE(remote_cseq, 0) <= #"
+             WHERE {subscription} AND status = 1 AND expires > # AND COALESCE(remote_cseq, 0) <= #"
         );
         let over = format!("{OURS} AND status = 1 AND expires <= # ORDER BY expires LIMIT #");
         let mine = format!(
@@ -56,7 +57,7 @@ impl Sql {
             give_way: placed(give_way(dialect, &name)),
             update: placed(if returns { format!("{update} RETURNING {uri}") } else { update }),
             state: placed(format!(
-                "SELECT {uri}, {}, {}, {} FROM {name} WHERE {same}",
+                "SELECT {uri}, {}, {}, {} FROM {name} WHERE {subscription}",
                 number("remote_cseq"),
                 number("status"),
                 number("expires")
