@@ -71,6 +71,7 @@ fn documented(page: &str) -> BTreeSet<String> {
 fn every_direct_dependency_has_its_reason() {
     let mut used = direct_dependencies(&read("Cargo.toml"));
     used.extend(direct_dependencies(&read("core/Cargo.toml")));
+    used.extend(direct_dependencies(&read("fuzz/Cargo.toml")));
     assert!(used.contains("tokio") && used.contains("rsip"), "the manifests were read: {used:?}");
     let documented = documented(&read("docs/dependencies.md"));
     let missing: Vec<_> = used.difference(&documented).collect();

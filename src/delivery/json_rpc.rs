@@ -40,7 +40,7 @@ pub(super) async fn call(http: &HttpClient, method: &str, params: Json) -> Reply
 }
 
 /// Kamailio puts its errors behind the HTTP status 400 and 500 too: the body says more.
-fn read(answer: &Answer, id: u64) -> Reply {
+pub(super) fn read(answer: &Answer, id: u64) -> Reply {
     let none = |what: &str| {
         let body = cut(&String::from_utf8_lossy(&answer.body));
         let words =

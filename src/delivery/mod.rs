@@ -14,6 +14,8 @@ use mwid_core::summary::Summary;
 
 mod credentials;
 pub(crate) use credentials::masked;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hops;
 mod json_rpc;
 pub mod kamailio_rpc;

@@ -251,7 +251,8 @@ fn read_counts(text: &str) -> Option<Summary> {
 }
 
 /// An answer with the headers that RFC 3261 §8.2.6.2 wants back.
-fn answer(message: &Message, code: u16) -> Vec<u8> {
+#[must_use]
+pub fn answer(message: &Message, code: u16) -> Vec<u8> {
     let reason = match code {
         200 => "OK",
         404 => "Not Found",
@@ -259,6 +260,7 @@ fn answer(message: &Message, code: u16) -> Vec<u8> {
         481 => "Subscription Does Not Exist",
         489 => "Bad Event",
         500 => "Server Internal Error",
+        503 => "Service Unavailable",
         _ => "Bad Request",
     };
     let mut text = format!("SIP/2.0 {code} {reason}\r\n");

@@ -8,6 +8,8 @@ use mwid_core::summary::Summary;
 pub mod ami;
 pub mod ask;
 pub mod externnotify;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 mod receipt;
 pub mod spool;

@@ -118,7 +118,8 @@ impl Setup {
             phone_tag: format!("phone-{number}"),
             server_tag: format!("server-{number}"),
             contact: format!("sip:phone{number}@192.0.2.{}:5062", number % 250),
-            expires: clock::unix() + 3600,
+            // Longer than any test.
+            expires: clock::unix() + 86_400,
             cseq: 1,
         };
         let subscriptions: Vec<_> = mailboxes.clone().enumerate().map(subscribe).collect();

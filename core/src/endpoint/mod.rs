@@ -234,16 +234,17 @@ impl Endpoint {
             return Ok(Received::Stray { code });
         };
         let id = entry.id;
-        let final_answer = match entry.transaction.state() {
-            State::Trying | State::Proceeding if code >= 200 => Some(Response::read(&message)?),
-            _ => None,
+        // What may be read in two ways is no answer, a provisional one neither.
+        let answer = match entry.transaction.state() {
+            State::Trying | State::Proceeding => Some(Response::read(&message)?),
+            State::Completed | State::Terminated => None,
         };
         let before = entry.transaction.poll_timeout();
         match entry.transaction.handle_answer(now, code) {
             Heard::Provisional => Ok(Received::Provisional { id, code }),
             Heard::Retransmission => Ok(Received::Answer { id, code, retransmitted: true }),
             Heard::Final => {
-                let response = final_answer.expect("an answer is final only before Completed");
+                let response = answer.expect("an answer is final only before Completed");
                 let after = entry.transaction.poll_timeout();
                 if let Some(deadline) = before {
                     self.in_flight.remove(&(deadline, key));

@@ -168,6 +168,17 @@ fn rfc3261_17_1_2_2_after_a_provisional_answer_every_t2() {
     assert_eq!(fixture.ending(), Ending::TimedOut);
 }
 
+/// A 100 with two Call-IDs was taken, and the NOTIFY sent less often.
+#[test]
+fn a_provisional_answer_that_may_be_read_in_two_ways_changes_nothing() {
+    let mut fixture = Fixture::new();
+    let twice = String::from_utf8(answer(100, fixture.branch, "7 NOTIFY")).unwrap();
+    let twice = twice.replace("Call-ID: c", "Call-ID: c\r\nCall-ID: d");
+    let repeated = MessageError::Repeated { name: "Call-ID" };
+    assert_eq!(fixture.hear_bytes(twice.as_bytes()), Received::Garbage(repeated));
+    assert_eq!(fixture.run().len(), 10, "as often as without an answer");
+}
+
 #[test]
 fn rfc3261_17_1_3_an_answer_after_timer_f_is_a_stray() {
     let mut fixture = Fixture::new();

@@ -30,6 +30,8 @@ use super::Call;
 use crate::config;
 
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod packet;
 mod session;

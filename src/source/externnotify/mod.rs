@@ -16,6 +16,8 @@ mod arguments;
 mod collect;
 mod drop;
 mod file_name;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listen;
 mod notice;
 mod receipt;

@@ -155,7 +155,7 @@ impl Hall {
         }
     }
 
-    async fn converse(
+    pub(super) async fn converse(
         mut self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         guest: &Guest,

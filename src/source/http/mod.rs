@@ -25,6 +25,8 @@ use crate::control::Request;
 mod ask;
 mod body;
 mod desk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guests;
 mod json;
 mod listen;

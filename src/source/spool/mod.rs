@@ -30,6 +30,8 @@ use crate::config;
 mod belief;
 mod count;
 mod counting;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod listing;
 mod names;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mwid::control::{self, client};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::support::group::Group;
@@ -85,7 +86,18 @@ impl Daemon {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(self.group.as_ref().expect("it was started").id(), signal).expect("it runs");
+        kill(self.id(), signal).expect("it runs");
+    }
+
+    /// Its process.
+    pub fn id(&self) -> Pid {
+        self.group.as_ref().expect("it was started").id()
+    }
+
+    /// `mwid reload`; whether it was taken.
+    pub fn reload(&self) -> bool {
+        client::ask(&self.folder.join("control.sock"), &control::Command::Reload)
+            .is_ok_and(|answer| answer.code == 0)
     }
 
     /// Its configuration.

@@ -48,6 +48,7 @@ pub struct Handset {
     branches: HashMap<String, (Vec<u8>, Taken)>,
     /// What was sent under each CSeq.
     sent: BTreeMap<u32, Vec<u8>>,
+    notifies: usize,
     last_body: Vec<u8>,
     accepted: Option<(Sender, Instant)>,
     unanswered: Option<(Sender, Instant)>,
@@ -66,6 +67,7 @@ impl Handset {
             subscription,
             branches: HashMap::new(),
             sent: BTreeMap::new(),
+            notifies: 0,
             last_body: Vec::new(),
             accepted: None,
             unanswered: None,
@@ -81,7 +83,7 @@ impl Handset {
 
     /// NOTIFYs of mwid, copies not counted.
     pub fn notifies(&self) -> usize {
-        self.sent.len()
+        self.notifies
     }
 
     /// The longest row of 500s that it answered to mwid.
@@ -98,6 +100,18 @@ impl Handset {
         self.highest = cseq;
         self.phone = Phone::new(Subscription { cseq, ..self.subscription.clone() });
         true
+    }
+
+    /// Nothing is on its way any more: what was sent before, but for the last of it, is no longer
+    /// needed to judge what comes.
+    pub fn forget_the_past(&mut self) {
+        let shows = self.phone.shows;
+        self.phone = Phone::new(Subscription { cseq: self.highest, ..self.subscription.clone() });
+        self.phone.shows = shows;
+        self.branches.clear();
+        if let Some((last, _)) = self.sent.last_key_value() {
+            self.sent = self.sent.split_off(&last.clone());
+        }
     }
 
     /// The network is cut: what was on its way is nobody's fault.
@@ -151,6 +165,7 @@ impl Handset {
         if rules.orderly && cseq <= highest {
             faults.push(format!("CSeq fell from {highest}: {}", text(datagram)));
         }
+        self.notifies += 1;
         if let Some(other) = self.sent.insert(cseq, datagram.to_vec()) {
             faults.push(format!("CSeq used twice: {}\nand {}", text(&other), text(datagram)));
         }

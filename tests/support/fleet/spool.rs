@@ -17,6 +17,9 @@ const FIRST: usize = 1000;
 /// The folders whose messages a phone is told of.
 const FOLDERS: [&str; 3] = ["INBOX", "Old", "Urgent"];
 
+/// Nobody keeps more messages than this in a folder for ever.
+const FULL: usize = 20;
+
 /// `count` mailboxes, all empty in the beginning.
 #[derive(Debug)]
 pub struct Spool {
@@ -62,7 +65,10 @@ impl Spool {
         let index = random.index(self.count).min(random.index(self.count));
         let inbox = self.messages(index, "INBOX");
         let old = self.messages(index, "Old");
+        let urgent = self.messages(index, "Urgent");
         match random.below(10) {
+            _ if old > FULL => self.delete(index, "Old", random.index(old)),
+            _ if urgent > FULL => self.delete(index, "Urgent", random.index(urgent)),
             0..=2 if inbox > 0 => self.hear(index, inbox, old),
             3 | 4 if inbox > 0 => self.delete(index, "INBOX", random.index(inbox)),
             5 if old > 0 => self.delete(index, "Old", random.index(old)),

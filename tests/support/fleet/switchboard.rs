@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mwid::demo::phone::Subscription;
+use mwid::demo::phone::{Subscription, answer};
 use mwid_core::message::Message;
 use socket2::SockRef;
 
@@ -33,6 +33,8 @@ pub enum Mode {
     Silent,
     /// Its socket is closed: the kernel answers with ICMP.
     Gone,
+    /// It answers with this code itself, and no phone hears anything.
+    Refusing(u16),
 }
 
 /// What the network does with a datagram, in percent, each way for itself.
@@ -61,6 +63,8 @@ pub struct Figures {
     pub accepted: usize,
     /// NOTIFYs that a phone answered with 500.
     pub too_low: usize,
+    /// Datagrams that the proxy answered itself.
+    pub refused: usize,
     /// Datagrams that the network lost, doubled and delayed, both ways.
     pub lost: usize,
     /// See `lost`.
@@ -80,6 +84,8 @@ pub struct Switchboard {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    /// Nothing is on its way.
+    is_quiet: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -131,7 +137,11 @@ impl Switchboard {
             figures: Figures::default(),
             faults: Vec::new(),
         };
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::new(state) });
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
+            state: Mutex::new(state),
+        });
         let thread = thread::spawn({
             let shared = Arc::clone(&shared);
             move || {
@@ -175,6 +185,18 @@ impl Switchboard {
         state.weather = weather;
         state.is_late = true;
         state.rules.orderly = false;
+    }
+
+    /// Nothing is to be sent just now: waits until nothing is on its way, and begins anew with a good
+    /// network and without a past that grows for ever.
+    pub fn rest(&self) {
+        wait_for("quiet network", SOON, || {
+            self.shared.is_quiet.load(Ordering::SeqCst).then_some(())
+        });
+        let mut state = self.state();
+        state.weather = Weather::default();
+        state.rules.orderly = true;
+        state.handsets.values_mut().for_each(Handset::forget_the_past);
     }
 
     /// A new mwid is about to be started.
@@ -251,10 +273,13 @@ impl Carrier {
             // Zero would mean to wait for ever.
             let pause = pause.max(Duration::from_micros(100));
             socket.set_read_timeout(Some(pause)).expect("it is more than zero");
-            if let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let heard = socket.recv_from(&mut buffer);
+            if let Ok((length, peer)) = heard {
                 self.launch(true, peer, buffer[..length].to_vec());
             }
             self.land();
+            let is_quiet = heard.is_err() && self.sky.is_empty();
+            self.shared.is_quiet.store(is_quiet, Ordering::SeqCst);
         }
     }
 
@@ -265,7 +290,7 @@ impl Carrier {
                 self.socket = None;
                 self.sky.clear();
             }
-            (Mode::Up | Mode::Silent, None) => {
+            (Mode::Up | Mode::Silent | Mode::Refusing(_), None) => {
                 self.socket = Some(bind(self.address).expect("the port is claimed"));
             }
             _ => {}
@@ -322,6 +347,10 @@ impl Carrier {
 impl State {
     /// A datagram of mwid has arrived; gives the answer.
     fn take(&mut self, datagram: &[u8], peer: SocketAddr) -> Option<Vec<u8>> {
+        // It came in the moment before its socket was closed.
+        if self.mode == Mode::Gone {
+            return None;
+        }
         let (now, unix) = (Instant::now(), SystemTime::now());
         let age = if self.is_late { self.rules.timer_f } else { Duration::ZERO };
         let unix =
@@ -338,6 +367,13 @@ impl State {
             self.faults.push(format!("no Route to the proxy: {:?}", message.header("Route")));
         }
         let call_id = message.call_id().unwrap_or_default();
+        if let Mode::Refusing(code) = self.mode {
+            self.figures.refused += 1;
+            if let Some(handset) = self.handsets.get_mut(call_id) {
+                handset.answered();
+            }
+            return Some(answer(&message, code));
+        }
         // All copies of a NOTIFY get through or none does: its first copy tells when it was sent.
         if self.mode == Mode::Silent && call_id.bytes().map(u32::from).sum::<u32>() % 2 == 1 {
             return None;

@@ -1,0 +1,116 @@
+//! For fuzz/: a connection at the door, its bytes as they come.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mwid_core::mailbox::Account;
+use mwid_core::summary::Summary;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::desk::Desk;
+use super::guests::Guests;
+use super::listen::{self, Hall};
+use super::{Ask, QUEUE, Refusal, routes};
+use crate::config::{Config, Secret};
+use crate::control::{Answer, Request};
+
+/// What the door with a token asks for.
+pub const TOKEN: &str = "open-sesame";
+
+/// The door, twice, and what stands for the daemon's loop.
+pub struct Bed {
+    runtime: Runtime,
+    /// Without a token, and with one.
+    halls: [Hall; 2],
+    loop_end: RefCell<(mpsc::Receiver<Ask>, mpsc::Receiver<Request>)>,
+    _open: watch::Sender<()>,
+}
+
+/// What came of a connection.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// What the loop was asked, or told, by how many requests.
+    pub asked: usize,
+    /// What it was given.
+    pub given: Vec<(Account, Summary)>,
+    /// All that was answered.
+    pub answer: Vec<u8>,
+}
+
+impl Bed {
+    /// Opens it.
+    pub fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let (requests, requested) = mpsc::channel(QUEUE);
+        let (open, end) = watch::channel(());
+        let hall = |token: Option<&str>| {
+            let mut config = Config::default();
+            config.http.token = token.map(Secret::new);
+            let desk = Desk::new(&config, asks.clone(), requests.clone(), Arc::default());
+            let (places, guests) = (listen::places(), Guests::default());
+            Hall { tls: None, router: routes::router(desk), places, guests, end: end.clone() }
+        };
+        let halls = [hall(None), hall(Some(TOKEN))];
+        Self { runtime, halls, loop_end: RefCell::new((asked, requested)), _open: open }
+    }
+
+    /// A client that says all this and then listens.
+    pub fn connection(&self, bytes: &[u8], token: bool) -> Heard {
+        let hall = self.halls[usize::from(token)].clone();
+        let mut loop_end = self.loop_end.borrow_mut();
+        let (asks, requests) = &mut *loop_end;
+        let guest = hall.guests.clone().enter();
+        self.runtime.block_on(async {
+            let mut heard = Heard::default();
+            let (mut client, server) = duplex(1 << 20);
+            let talk = async {
+                let mut answer = Vec::new();
+                client.write_all(bytes).await.expect("there is room");
+                // The server may be gone already.
+                let _ = client.shutdown().await;
+                let _ = client.read_to_end(&mut answer).await;
+                answer
+            };
+            let serve = hall.converse(server, &guest, Duration::from_secs(60));
+            let both = async { tokio::join!(talk, serve) };
+            tokio::pin!(both);
+            loop {
+                tokio::select! {
+                    (answer, _) = &mut both => return Heard { answer, ..heard },
+                    Some(ask) = asks.recv() => heard.ask(ask),
+                    Some(request) = requests.recv() => {
+                        heard.asked += 1;
+                        let data = serde_json::Value::Null;
+                        let _ = request.reply.send(Answer { text: String::new(), data, code: 0 });
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl Heard {
+    /// Nobody may be left to hear what is replied.
+    fn ask(&mut self, ask: Ask) {
+        self.asked += 1;
+        let summary = Summary { new: 3, old: 5, new_urgent: 1, old_urgent: 0 };
+        match ask {
+            Ask::Give { account, summary, reply } => {
+                self.given.push((account, summary));
+                let (written, when) = oneshot::channel();
+                let _ = written.send(());
+                let _ = reply.send(Ok(when));
+            }
+            Ask::Summary { reply, .. } | Ask::Resend { reply, .. } => {
+                let _ = reply.send(Ok(summary));
+            }
+            Ask::Account { account, reply } => {
+                let _ = reply.send(Err(Refusal::Unknown(account)));
+            }
+        }
+    }
+}
