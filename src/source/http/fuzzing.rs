@@ -17,13 +17,15 @@ use super::{Ask, QUEUE, Refusal, routes};
 use crate::config::{Config, Secret};
 use crate::control::{Answer, Request};
 
-/// What the door with a token asks for.
+/// What the door with tokens asks for.
 pub const TOKEN: &str = "open-sesame";
+/// What is shown to it by those who may only ask.
+pub const READ_TOKEN: &str = "look-inside";
 
 /// The door, twice, and what stands for the daemon's loop.
 pub struct Bed {
     runtime: Runtime,
-    /// Without a token, and with one.
+    /// Without tokens, and with them.
     halls: [Hall; 2],
     loop_end: RefCell<(mpsc::Receiver<Ask>, mpsc::Receiver<Request>)>,
     _open: watch::Sender<()>,
@@ -50,6 +52,7 @@ impl Bed {
         let hall = |token: Option<&str>| {
             let mut config = Config::default();
             config.http.token = token.map(Secret::new);
+            config.http.read_token = token.map(|_| Secret::new(READ_TOKEN));
             let desk = Desk::new(&config, asks.clone(), requests.clone(), Arc::default());
             let (places, guests) = (listen::places(), Guests::default());
             Hall { tls: None, router: routes::router(desk), places, guests, end: end.clone() }
@@ -107,6 +110,9 @@ impl Heard {
             }
             Ask::Summary { reply, .. } | Ask::Resend { reply, .. } => {
                 let _ = reply.send(Ok(summary));
+            }
+            Ask::Metrics { reply } => {
+                let _ = reply.send(Ok("mwid_up 1\n".to_owned()));
             }
             Ask::Account { account, reply } => {
                 let _ = reply.send(Err(Refusal::Unknown(account)));
