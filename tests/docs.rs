@@ -143,8 +143,18 @@ fn every_option_of_the_readme_is_one() {
 
 #[test]
 fn every_path_in_the_pages_is_there() {
-    let folders =
-        ["src/", "core/", "etc/", "sql/", "docs/", "tests/", "scripts/", "benches/", ".ci/"];
+    let folders = [
+        "src/",
+        "core/",
+        "etc/",
+        "sql/",
+        "docs/",
+        "tests/",
+        "scripts/",
+        "benches/",
+        "examples/",
+        ".ci/",
+    ];
     let mut seen = 0;
     for page in PAGES {
         let text = read(page);
