@@ -66,6 +66,8 @@ impl Daemon {
             Ask::Summary { account, reply } => answer(reply, self.waiting(&account)),
             Ask::Resend { account, reply } => answer(reply, self.resend(&account)),
             Ask::Account { account, reply } => self.report(account, reply),
+            Ask::Pending { limit, reply } => answer(reply, Ok(self.report_pending(limit))),
+            Ask::Recent { reply } => answer(reply, Ok(self.recently())),
             Ask::Metrics { reply } => answer(reply, Ok(self.metrics())),
         }
     }

@@ -1,10 +1,14 @@
-//! What is scraped: a copy of what the loop and its parts count.
+//! What is counted of NOTIFYs, and what is scraped: a copy of what the loop and its parts count.
 
 use std::time::Instant;
+
+use mwid_core::reconciler::Verdict;
+use serde_json::Value;
 
 use super::Daemon;
 use super::agent::Presence;
 use crate::cluster::Cluster;
+use crate::delivery::Report;
 use crate::dialogs::watch::Watch;
 use crate::metrics::{self, Process, Reading};
 use crate::source::ami::Ami;
@@ -13,6 +17,25 @@ use crate::source::spool::Spool;
 use crate::webhook::Webhook;
 
 impl Daemon {
+    /// A NOTIFY has ended, and the reconciler knows it.
+    pub(super) fn count(&mut self, report: Report, now: Instant) {
+        let Report { verdict, ended, elapsed, .. } = report;
+        self.counters.tally.notify(verdict, ended, elapsed);
+        let waited = match verdict {
+            Verdict::Delivered => self.reconciler.waited(report.order.dialog.row, now),
+            _ => None,
+        };
+        if let Some(waited) = waited {
+            self.counters.tally.acknowledged.observe(waited);
+        }
+        self.recent.note(report, waited, now);
+    }
+
+    /// The last minutes of NOTIFYs.
+    pub(super) fn recently(&self) -> Value {
+        self.recent.json(Instant::now())
+    }
+
     /// The page that Prometheus reads.
     pub(super) fn metrics(&self) -> String {
         metrics::page(&self.reading())

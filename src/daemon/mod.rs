@@ -31,6 +31,7 @@ use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
 use crate::ledger::{Given, Last, Ledger, Memory};
 use crate::lock::LockError;
+use crate::metrics::Recent;
 use crate::random;
 use crate::service_manager::ServiceManager;
 use crate::source::ami::Ami;
@@ -171,6 +172,7 @@ pub struct Daemon {
     requests: mpsc::Receiver<Request>,
     waiters: Vec<requests::Waiter>,
     counters: Counters,
+    recent: Recent,
     said: Said,
     jumps: Jumps,
     debug: Debug,
@@ -193,8 +195,7 @@ impl Daemon {
         let (ledger, memory) = Ledger::open(&config.state.path, clock::unix())?;
         let (observe, observations) = mpsc::channel(QUEUE);
         let (call, calls) = mpsc::channel(QUEUE);
-        let (request, requests) = mpsc::channel(16);
-        let (change, changes) = mpsc::channel(CHANGES);
+        let ((request, requests), (change, changes)) = (mpsc::channel(16), mpsc::channel(CHANGES));
         let transport = Transport::bind(&config.general)?;
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
@@ -240,6 +241,7 @@ impl Daemon {
             requests,
             waiters: Vec::new(),
             counters: Counters::default(),
+            recent: Recent::new(Instant::now()),
             said: Said::default(),
             jumps: Jumps::new(clock::since_1970(), Instant::now()),
             debug: Debug::default(),

@@ -291,7 +291,6 @@ impl Daemon {
 
     pub(super) fn handle_report(&mut self, report: Report, now: Instant) {
         let Report { order, verdict, answer, ended, copies, elapsed } = report;
-        self.counters.tally.notify(verdict, ended, elapsed);
         let Order { dialog, account, summary, cseq } = &order;
         let (call_id, contact) = (&dialog.call_id, &dialog.remote_target);
         match verdict {
@@ -341,11 +340,7 @@ impl Daemon {
             self.reconciler.explain_dialog(dialog.row, &answer);
         }
         self.reconciler.handle_verdict(order.dialog.row, verdict, now);
-        if verdict == Verdict::Delivered
-            && let Some(waited) = self.reconciler.waited(order.dialog.row, now)
-        {
-            self.counters.tally.acknowledged.observe(waited);
-        }
         self.forget_told(&order.account);
+        self.count(Report { order, verdict, answer, ended, copies, elapsed }, now);
     }
 }

@@ -78,6 +78,14 @@ pub enum Ended {
     Abandoned,
 }
 
+impl Ended {
+    /// Whether somebody answered.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Code(_))
+    }
+}
+
 impl From<&Ending> for Ended {
     fn from(ending: &Ending) -> Self {
         match ending {

@@ -4,9 +4,15 @@ use std::time::Duration;
 
 /// The upper bounds of the buckets, in seconds: from a phone in the next room to 64 × T1 and a
 /// retry after it.
-const BOUNDS: [f64; 16] = [
+pub(super) const BOUNDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 32.0, 60.0, 120.0,
 ];
+
+/// The bucket that this belongs to: the number of its bound, or one more than there are.
+pub(super) fn bucket(took: Duration) -> usize {
+    let seconds = took.as_secs_f64();
+    BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())
+}
 
 /// Buckets that are counted in place: no allocation, no lock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,9 +25,7 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one.
     pub fn observe(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let at = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        self.counts[at] += 1;
+        self.counts[bucket(took)] += 1;
         self.sum = self.sum.saturating_add(took);
     }
 

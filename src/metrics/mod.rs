@@ -4,7 +4,8 @@
 //! that is scraped, docs/metrics.md, and the tests of the rules and of the dashboard all come from
 //! it. While mwid works it only adds to plain numbers ([`Tally`], the counters of the loop and of
 //! the parts); all else is done when somebody scrapes. No label names an account, a phone or an
-//! address that comes from outside, so the number of series is bounded.
+//! address that comes from outside, so the number of series is bounded. [`Recent`] is what the status
+//! page shows of the last minutes.
 
 use std::fmt::Write as _;
 
@@ -12,6 +13,7 @@ mod histogram;
 mod notifies;
 mod process;
 mod reading;
+mod recent;
 mod table;
 mod tally;
 mod text;
@@ -23,6 +25,7 @@ pub use text::CONTENT_TYPE;
 pub(crate) use notifies::Notifies;
 pub(crate) use process::Process;
 pub(crate) use reading::{Agent, Reading, WayReading};
+pub(crate) use recent::Recent;
 pub(crate) use tally::Tally;
 
 use text::Samples;

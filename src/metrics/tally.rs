@@ -36,7 +36,7 @@ impl Tally {
     /// A NOTIFY has ended.
     pub(crate) fn notify(&mut self, verdict: Verdict, ended: Ended, took: Duration) {
         self.notifies.count(verdict, ended);
-        if matches!(ended, Ended::Code(_)) {
+        if ended.is_answer() {
             self.round_trip.observe(took);
         }
     }

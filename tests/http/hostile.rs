@@ -67,7 +67,7 @@ fn what_is_not_there_is_not_found() {
     let mwid = house.start();
     let door = address(&mwid);
     for target in [
-        "/",
+        "//",
         "/v1",
         "/v1/accounts",
         "/v1/accounts/",

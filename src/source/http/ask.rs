@@ -2,10 +2,11 @@
 
 use mwid_core::mailbox::{Account, Mailbox, NameError};
 use mwid_core::summary::Summary;
+use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::report::AccountReport;
+use crate::report::{AccountReport, PendingReport};
 
 /// Where an answer goes. Nobody may be left to hear it.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -36,6 +37,18 @@ pub enum Ask {
         account: Account,
         /// Where the answer goes.
         reply: Reply<AccountReport>,
+    },
+    /// Who waits, and why?
+    Pending {
+        /// How many are named one by one.
+        limit: usize,
+        /// Where the answer goes.
+        reply: Reply<PendingReport>,
+    },
+    /// What was told in the last minutes?
+    Recent {
+        /// Where the answer goes.
+        reply: Reply<Value>,
     },
     /// Everything that is counted?
     Metrics {

@@ -69,13 +69,16 @@ impl Desk {
     pub(super) fn account(&self, text: &str) -> Result<Account, Problem> {
         let account: Account =
             text.parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))?;
-        match &self.settings.domains {
-            Some(domains) if !domains.contains(account.domain()) => {
-                let detail = format!("{account} is of no domain that [http] domains allows");
-                Err(Problem::new(StatusCode::FORBIDDEN, detail))
-            }
-            _ => Ok(account),
+        if !self.may_name(&account) {
+            let detail = format!("{account} is of no domain that [http] domains allows");
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
+        Ok(account)
+    }
+
+    /// Whether its domain may be named.
+    pub(super) fn may_name(&self, account: &Account) -> bool {
+        self.settings.domains.as_ref().is_none_or(|domains| domains.contains(account.domain()))
     }
 
     /// Asks the loop.

@@ -53,6 +53,11 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Response, Problem
     Ok(json(StatusCode::OK, &desk.status().await?.data))
 }
 
+/// 200 with this.
+pub(super) fn ok(data: &impl Serialize) -> Response {
+    json(StatusCode::OK, data)
+}
+
 fn account(desk: &Desk, aor: Aor) -> Result<Account, Problem> {
     let Path(aor) = aor.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     desk.account(&aor)

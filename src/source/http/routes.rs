@@ -14,10 +14,12 @@ use super::{json, page, sipx, token};
 /// What etc/openapi.json says is what is served.
 const OPENAPI: &str = include_str!("../../../etc/openapi.json");
 
-/// All paths, behind a token.
+/// All paths, behind a token, but for the page that says nothing by itself.
 pub(super) fn router(desk: Desk) -> Router {
     let reads = Router::new()
         .route("/metrics", get(page::metrics))
+        .route("/v1/pending", get(page::pending))
+        .route("/v1/recent", get(page::recent))
         .route("/cgi/voicemail.cgi", get(sipx::voicemail))
         .route("/v1/accounts/{aor}", get(json::account_report))
         .route("/v1/status", get(json::status))
@@ -31,7 +33,8 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/accounts/{aor}/resend", post(json::resend))
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(desk.clone(), token::to_write));
-    reads.merge(writes).with_state(desk)
+    let page = Router::new().route("/", get(page::page)).method_not_allowed_fallback(not_allowed);
+    reads.merge(writes).merge(page).with_state(desk)
 }
 
 async fn openapi() -> impl IntoResponse {
