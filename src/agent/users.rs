@@ -86,6 +86,23 @@ impl Users {
     }
 }
 
+/// What is wrong with the table, and what to do: an error as such speaks of `[database]`.
+#[must_use]
+pub fn explain(error: &StoreError) -> String {
+    match error {
+        StoreError::Unreachable { at, cause } => {
+            format!("no connection to {at}: {cause}; check [agent] subscribers")
+        }
+        StoreError::MissingTable { at, .. } => {
+            format!("{at} has no table {TABLE}; let [agent] subscribers name the proxy's database")
+        }
+        StoreError::Refused { at, cause, .. } => {
+            format!("{at} does not let mwid read its table {TABLE}: {cause}; grant SELECT")
+        }
+        other => other.to_string(),
+    }
+}
+
 impl Subscribers {
     async fn has_sha256(&self) -> Result<bool, StoreError> {
         if let Some(known) = self.sha256.get() {

@@ -77,6 +77,9 @@ pub(super) struct Said {
     database: Option<String>,
     /// The error of a claim, while rows can be read and not written.
     writing: Option<String>,
+    /// Passwords of phones that subscribe to the agent, and their subscriptions.
+    pub(super) users: Outage,
+    pub(super) storing: Outage,
     garbage: Option<Instant>,
     floods: HashSet<IpAddr>,
     hasty: Option<Instant>,
@@ -86,6 +89,33 @@ pub(super) struct Said {
     pub(super) reload_refused: bool,
     /// The ways that fail.
     pub(super) failing: Failing,
+}
+
+/// Something that fails for a while: said when it begins and when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Outage(Option<String>);
+
+impl Outage {
+    /// `what` is a sentence: no password can be checked.
+    pub(super) fn failed(&mut self, what: &str, why: &str) {
+        let text = format!("{what}: {why}");
+        if self.0.is_none() {
+            tracing::error!("{text}; it is tried again");
+        }
+        self.0 = Some(text);
+    }
+
+    /// `what` is a sentence: passwords can be checked again.
+    pub(super) fn works(&mut self, what: &str) {
+        if self.0.take().is_some() {
+            tracing::info!("{what}");
+        }
+    }
+
+    /// What is wrong now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.0.clone()
+    }
 }
 
 impl Said {

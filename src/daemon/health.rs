@@ -56,6 +56,8 @@ impl Daemon {
             self.ami.as_ref().and_then(|ami| ami.health().trouble()),
             self.watch.as_ref().and_then(|watch| watch.health().trouble()),
             waiting.and_then(|waiting| self.said.claim_trouble(waiting)),
+            self.said.users.trouble(),
+            self.said.storing.trouble(),
             self.webhook.as_ref().and_then(|webhook| webhook.health().trouble()),
             words(cluster, "the cluster's tables cannot be used"),
             words(self.said.reload_refused, "the last reload was refused"),

@@ -380,6 +380,7 @@ fn agent(it: &Reading, out: &mut Samples<'_>) {
         ("wrong_credentials", stats.wrong_credentials),
         ("copy", stats.copies),
         ("flooded", stats.flooded),
+        ("hasty", stats.hasty),
         ("dropped", stats.dropped),
     ] {
         out.with(&[kind], count as f64);

@@ -69,6 +69,29 @@ fn without_its_database_a_subscribe_is_503_and_comes_again() {
     mwid.log("127.0.0.1:9");
 }
 
+/// A table that can be read and not written.
+#[test]
+fn what_cannot_be_stored_is_503_and_said_once() {
+    let bed = Bed::new();
+    let mwid = bed.start();
+    bed.house.sql(
+        "CREATE TRIGGER full BEFORE INSERT ON active_watchers \
+         BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    );
+    let mut phone = bed.phone("202");
+    for _ in 0..3 {
+        phone.reboot();
+        assert_eq!(phone.ask("600", "").status(), Some(503));
+    }
+    assert_eq!(mwid.count("no subscription can be stored"), 1, "{}", mwid.logged());
+    assert!(mwid.status()["troubles"].to_string().contains("no room"));
+    bed.house.sql("DROP TRIGGER full");
+    phone.reboot();
+    phone.subscribe(600);
+    mwid.log("subscriptions can be stored again");
+    assert_eq!(mwid.status()["troubles"].as_array().map(Vec::len), Some(0));
+}
+
 #[test]
 fn a_reload_changes_who_may_watch_and_never_where_the_agent_listens() {
     let mut bed = Bed::new();

@@ -207,6 +207,12 @@ fn a_database_of_users_that_is_away_is_503_and_no_let_in() {
     bed.set("subscribers", "mysql://u@127.0.0.1:9/proxy");
     let mwid = bed.start();
     let mut phone = bed.phone("202");
-    assert_eq!(log_in(&mut phone, "x", Algorithm::Md5).status(), Some(503));
-    mwid.log("127.0.0.1:9");
+    for _ in 0..3 {
+        phone.reboot();
+        assert_eq!(log_in(&mut phone, "x", Algorithm::Md5).status(), Some(503));
+    }
+    assert_eq!(mwid.count("no password of a phone can be checked"), 1, "{}", mwid.logged());
+    let troubles = mwid.status()["troubles"].to_string();
+    assert!(troubles.contains("127.0.0.1:9"), "{troubles}");
+    assert!(troubles.contains("check [agent] subscribers"), "{troubles}");
 }

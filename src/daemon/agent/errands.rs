@@ -2,6 +2,7 @@
 
 use mwid_core::agent::{Action, Secrets, Stored, Ticket};
 
+use crate::agent::users;
 use crate::clock::unix;
 use crate::daemon::Daemon;
 use crate::daemon::work::Done;
@@ -47,21 +48,40 @@ impl Daemon {
         ticket: Ticket,
         found: Result<Option<Secrets>, StoreError>,
     ) {
-        let found = found.map_err(|error| self.database_failed(&error));
+        match &found {
+            Ok(_) => self.said.users.works("passwords of phones can be checked again"),
+            Err(error) => self.users_failed(error),
+        }
         let Some(presence) = &mut self.presence else { return };
-        presence.agent.handle_user(ticket, found, unix());
+        presence.agent.handle_user(ticket, found.map_err(drop), unix());
         presence.learn(&self.config);
     }
 
     pub(super) fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {
-        let stored = stored.unwrap_or_else(|error| {
-            self.database_failed(&error);
-            Stored::Failed
-        });
+        let stored = self.say_of_stored(stored);
         let Some(presence) = &mut self.presence else { return };
         let before = presence.agent.stats().begun;
         presence.agent.handle_stored(ticket, stored);
         presence.rows += presence.agent.stats().begun - before;
+    }
+
+    pub(super) fn users_failed(&mut self, error: &StoreError) {
+        self.counters.database_errors += 1;
+        self.said.users.failed("no password of a phone can be checked", &users::explain(error));
+    }
+
+    /// That nobody can be reached at all is said of the database as a whole; a right that is
+    /// missing, or a disk that is full, lets it be read all the while.
+    fn say_of_stored(&mut self, stored: Result<Stored, StoreError>) -> Stored {
+        match &stored {
+            Ok(_) => self.said.storing.works("subscriptions can be stored again"),
+            Err(error @ StoreError::Unreachable { .. }) => self.database_failed(error),
+            Err(error) => {
+                self.counters.database_errors += 1;
+                self.said.storing.failed("no subscription can be stored", &error.to_string());
+            }
+        }
+        stored.unwrap_or(Stored::Failed)
     }
 
     /// A row was deleted whose phone knows that it has ended.

@@ -59,7 +59,8 @@ pub(super) struct Presence {
 pub(super) enum OfAgent {
     User(Ticket, Result<Option<Secrets>, StoreError>),
     Stored(Ticket, Result<Stored, StoreError>),
-    Swept(Result<Sweep, StoreError>),
+    /// Whether the columns of users could be looked at, at the first sweep; and the sweep.
+    Swept(Result<(), StoreError>, Result<Sweep, StoreError>),
 }
 
 impl Presence {
@@ -181,7 +182,12 @@ impl Daemon {
         match done {
             OfAgent::User(ticket, found) => self.handle_user(ticket, found),
             OfAgent::Stored(ticket, stored) => self.handle_stored(ticket, stored),
-            OfAgent::Swept(swept) => self.handle_swept(swept, now),
+            OfAgent::Swept(looked, swept) => {
+                if let Err(error) = looked {
+                    self.users_failed(&error);
+                }
+                self.handle_swept(swept, now);
+            }
         }
     }
 

@@ -56,13 +56,12 @@ impl Daemon {
         let users = first.then(|| presence.users.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
-            if let Some(users) = users
-                && let Err(error) = users.look().await
-            {
-                tracing::error!("[agent] subscribers: {error}");
-            }
+            let looked = match users {
+                Some(users) => users.look().await,
+                None => Ok(()),
+            };
             let swept = look_after(&store, first, counts, contact, rate).await;
-            Done::OfAgent(OfAgent::Swept(swept))
+            Done::OfAgent(OfAgent::Swept(looked, swept))
         });
     }
 
