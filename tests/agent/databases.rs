@@ -1,5 +1,9 @@
 //! The agent's table on a server, and none at all.
 
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 
 use crate::bed::Bed;
@@ -67,6 +71,63 @@ fn without_its_database_a_subscribe_is_503_and_comes_again() {
     let answer = phone.ask("600", "");
     assert_eq!((answer.status(), answer.header("Retry-After")), (Some(503), Some("10")));
     mwid.log("127.0.0.1:9");
+}
+
+/// A server that takes connections and says nothing: whoever asks is answered before its Timer F.
+#[test]
+fn rfc3261_17_1_2_2_a_database_that_hangs_keeps_no_phone_waiting_until_timer_f() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bed = Bed::new();
+    let port = silent.local_addr().unwrap().port();
+    bed.house.set("database", "url", &format!("mysql://u@127.0.0.1:{port}/d"));
+    bed.house.set("database", "connections", "1");
+    let _mwid = bed.start();
+    let mut phones: Vec<_> = (0..60).map(|n| bed.phone(&format!("{}", 300 + n))).collect();
+    for phone in &mut phones {
+        let text = phone.subscribe_text("600", "");
+        phone.send(&text);
+    }
+    let timer_f = Instant::now() + Duration::from_secs(32);
+    for phone in &phones {
+        let answer = phone.receive(timer_f.saturating_duration_since(Instant::now()));
+        assert_eq!(answer.expect("an answer before Timer F").status(), Some(503));
+    }
+}
+
+/// A database so slow that it cannot keep up: each commit waits until another program lets go.
+#[test]
+fn rfc3261_17_1_2_2_a_crowd_at_a_slow_database_is_answered_before_timer_f() {
+    const CROWD: usize = 1500;
+    let mut bed = Bed::new();
+    // Timer J as phones expect it: their copies are copies for 32 s.
+    bed.house.set("timers", "t1", "500");
+    let mwid = bed.start();
+    mwid.settled();
+    let other = bed.house.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut phone = bed.phone("202");
+    let timer_f = Instant::now() + Duration::from_secs(32);
+    let mut unanswered: HashMap<String, String> = (0..CROWD)
+        .map(|number| {
+            phone.reboot();
+            let text = phone.subscribe_text("600", "");
+            (phone.call_id.clone(), text.replace(":202@", &format!(":{}@", 10_000 + number)))
+        })
+        .collect();
+    while !unanswered.is_empty() {
+        assert!(Instant::now() < timer_f, "{} are not answered", unanswered.len());
+        // Timer E, a part of them at a time: the kernel's buffer is small.
+        let texts: Vec<String> = unanswered.values().cloned().collect();
+        for part in texts.chunks(100) {
+            part.iter().for_each(|text| phone.send(text));
+            while let Some(answer) = phone.receive(Duration::from_millis(20)) {
+                assert_eq!(answer.status(), Some(503), "{answer:?}");
+                unanswered.remove(answer.header("Call-ID").unwrap());
+            }
+        }
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    bed.phone("203").subscribe(600);
 }
 
 /// A table that can be read and not written.

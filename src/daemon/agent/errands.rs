@@ -1,6 +1,10 @@
 //! What the agent asks of the database, and what came of it.
 
+use std::time::Duration;
+
 use mwid_core::agent::{Action, Secrets, Stored, Ticket};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::agent::users;
 use crate::clock::unix;
@@ -10,16 +14,33 @@ use crate::dialogs::StoreError;
 
 use super::OfAgent;
 
+/// How long a SUBSCRIBE waits for its turn at a slow database. With the question itself, which may
+/// come twice (for the user, and for the row), it is answered before the phone's Timer F, 32 s.
+const TURN: Duration = Duration::from_secs(8);
+
+/// Asks when there is a place.
+async fn in_turn<T>(
+    places: &Semaphore,
+    at: &str,
+    question: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let Ok(_place) = timeout(TURN, places.acquire()).await else {
+        return Err(StoreError::Timeout { at: at.to_owned(), after: TURN });
+    };
+    question.await
+}
+
 impl Daemon {
     pub(super) fn act_for_agent(&mut self, action: Action) {
         let Some(presence) = &mut self.presence else { return };
         let (store, places) = (self.store.clone(), presence.places.clone());
+        let at = self.config.database.url.to_string();
         match action {
             Action::User { ticket, user, domain } => {
                 let users = presence.users.clone();
                 self.work.spawn(async move {
-                    let _place = places.acquire().await;
-                    Done::OfAgent(OfAgent::User(ticket, users.find(&user, &domain).await))
+                    let asked = in_turn(&places, &at, users.find(&user, &domain)).await;
+                    Done::OfAgent(OfAgent::User(ticket, asked))
                 });
             }
             Action::Insert { ticket, row, status } => {
@@ -28,16 +49,14 @@ impl Daemon {
                     return presence.agent.handle_stored(ticket, refused);
                 }
                 self.work.spawn(async move {
-                    let _place = places.acquire().await;
-                    let stored = store.insert(&row, status, unix(), bound).await;
-                    Done::OfAgent(OfAgent::Stored(ticket, stored))
+                    let insert = async { store.insert(&row, status, unix(), bound).await };
+                    Done::OfAgent(OfAgent::Stored(ticket, in_turn(&places, &at, insert).await))
                 });
             }
             Action::Update { ticket, dialog, expires, status } => {
                 self.work.spawn(async move {
-                    let _place = places.acquire().await;
-                    let stored = store.update(&dialog, expires, status, unix()).await;
-                    Done::OfAgent(OfAgent::Stored(ticket, stored))
+                    let update = async { store.update(&dialog, expires, status, unix()).await };
+                    Done::OfAgent(OfAgent::Stored(ticket, in_turn(&places, &at, update).await))
                 });
             }
         }
