@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use thiserror::Error;
 
 use crate::mailbox::{Account, is_host_char, is_user_char};
+use crate::message::split_text;
 
 /// The highest CSeq that RFC 3261 §8.1.1.5 allows: the number must be less than 2³¹.
 pub const MAX_CSEQ: u32 = (1 << 31) - 1;
@@ -401,7 +402,8 @@ impl Columns {
     fn routes(&self, column: &'static str, value: Option<&str>) -> Result<Vec<Box<str>>, RowError> {
         let Some(value) = present(value) else { return Ok(Vec::new()) };
         self.fits(column, value)?;
-        split_routes(value)
+        split_text(value, b',')
+            .filter(|entry| !entry.is_empty())
             .map(|entry| {
                 self.only(column, entry, |c| c.is_ascii_graphic() || c == ' ')?;
                 match entry.split_once('<').and_then(|(_, rest)| rest.split_once('>')) {
@@ -422,31 +424,6 @@ impl Columns {
         let value = value.ok_or_else(|| self.error(column, ColumnProblem::Missing))?;
         T::try_from(value).map_err(|_| self.error(column, ColumnProblem::Range { value }))
     }
-}
-
-/// Splits a Record-Route value at the commas between its entries, not at those inside `<>` or `""`.
-fn split_routes(value: &str) -> impl Iterator<Item = &str> {
-    let mut rest = value;
-    std::iter::from_fn(move || {
-        let (mut brackets, mut quotes) = (false, false);
-        let end = rest.find(|c| {
-            match c {
-                '"' if !brackets => quotes = !quotes,
-                '<' if !quotes => brackets = true,
-                '>' if !quotes => brackets = false,
-                ',' if !quotes && !brackets => return true,
-                _ => {}
-            }
-            false
-        });
-        let (entry, tail) = match end {
-            Some(at) => (&rest[..at], &rest[at + 1..]),
-            None => (rest, ""),
-        };
-        rest = tail;
-        let entry = entry.trim();
-        (!entry.is_empty()).then_some(entry)
-    })
 }
 
 /// What may stand in a URI: visible ASCII but for the marks that would end it.
@@ -554,10 +531,31 @@ pub(crate) mod tests {
             let (column, _) = problem(|row| row.contact = Some(bad.to_owned()));
             assert_eq!(column, "contact", "{bad:?}");
         }
+        let (_, named) = problem(|row| row.contact = Some("tel:+1".to_owned()));
+        assert_eq!(named, ColumnProblem::NotAUri { value: "tel:+1".to_owned() });
         let mut bracketed = row();
         bracketed.contact = Some("<sip:202@[2001:db8::7]:5062;gr=urn:uuid:1>".to_owned());
         let dialog = Dialog::from_row(&bracketed).unwrap();
         assert_eq!(&*dialog.remote_target, "sip:202@[2001:db8::7]:5062;gr=urn:uuid:1");
+    }
+
+    /// What stood behind an empty entry was lost, and the NOTIFY took a shorter way.
+    #[test]
+    fn rfc3261_7_3_1_a_route_set_is_split_at_its_commas_and_nowhere_else() {
+        let routes = |value: &str| {
+            let mut row = row();
+            row.record_route = Some(value.to_owned());
+            Dialog::from_row(&row).map(|dialog| dialog.route_set)
+        };
+        let (one, two) = ("\"a \\\", b\" <sip:x,y@192.0.2.1;lr>", "<sip:192.0.2.2;lr>;z=\"<,\"");
+        for value in [format!("{one},{two}"), format!(" {one} ,, {two} ,")] {
+            assert_eq!(routes(&value).unwrap(), [one.into(), two.into()], "{value}");
+        }
+        assert_eq!(
+            routes("<sip:192.0.2.2;x=\"a,b\">").map(drop).unwrap_err().column,
+            "record_route"
+        );
+        assert_eq!(routes(" , ").unwrap(), []);
     }
 
     /// A route set of 70,000 bytes made a datagram that no socket takes, and its proxy was thought

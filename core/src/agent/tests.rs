@@ -128,6 +128,7 @@ fn rfc6665_4_2_1_1_a_subscription_is_stored_answered_and_then_its_account_is_tol
     assert_eq!(status, ACTIVE);
     assert_eq!(row.expires, i64::try_from(UNIX + 600).ok());
     assert_eq!(row.local_contact.as_deref(), Some("sip:10.0.0.9:5070"));
+    assert_eq!(row.socket_info.as_deref(), Some("udp:10.0.0.9:5070"));
     let tag = row.to_tag.clone().unwrap();
     bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")));
     let reply = bed.reply().unwrap();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::queue::Urgency;
 use super::state::{DialogState, Pause, Phase};
 use super::{Ready, Reconciler};
-use crate::dialog::{Dialog, RowId};
+use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 
 impl Reconciler {
@@ -21,6 +21,10 @@ impl Reconciler {
         let (identity, version) = (dialog.identity(), dialog.version());
         let row = dialog.row;
         let urgency = self.accounts.get(account).map_or(Urgency::CatchUp, |state| state.urgency);
+        if !self.dialogs.contains_key(&row) && self.is_under_way(account, identity) {
+            self.keep_floor(account, acquired);
+            return self.schedule(account, now + self.settings.min_interval);
+        }
         let remembered = &mut self.remembered;
         let mut recall = || match remembered.remove(&identity) {
             Some(past) => DialogState::remembered(account.clone(), &dialog, &past),
@@ -28,18 +32,16 @@ impl Reconciler {
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
-            if let Some(account) = self.accounts.get_mut(account) {
-                account.acquired = account.acquired.max(acquired);
-            }
             // Its answer will compare again, unless the row changed hands meanwhile.
             let moved = state.account != *account;
             let ended = state.ended != dialog.ended.is_some();
+            let is_slow = matches!(state.phase, Phase::Ready(_, waits) if waits < urgency);
             if moved || ended || state.identity != identity || state.version != version {
                 self.schedule(account, now + self.settings.min_interval);
-            } else if matches!(state.phase, Phase::Ready(_, waits) if waits < urgency) {
+            } else if is_slow {
                 self.make_ready(row, dialog, urgency);
             }
-            return;
+            return self.keep_floor(account, acquired);
         }
         if state.identity != identity {
             *state = recall();
@@ -76,6 +78,22 @@ impl Reconciler {
             Some(at) => self.schedule(account, at),
             None => self.make_ready(row, dialog, urgency),
         }
+    }
+
+    /// The next look-up of the account takes its dialogs over from there.
+    fn keep_floor(&mut self, account: &Account, acquired: Option<u32>) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.acquired = account.acquired.max(acquired);
+        }
+    }
+
+    /// Whether this dialog is being told under the id of a row that is no longer there: a presence
+    /// server wrote its rows anew, or another database is read. Its CSeq and its answer are that
+    /// row's until it ends (RFC 6665 §4.2.2).
+    fn is_under_way(&self, account: &Account, identity: Identity) -> bool {
+        let rows = self.accounts.get(account).map(|state| &*state.dialogs).unwrap_or_default();
+        let mut own = rows.iter().filter_map(|row| self.dialogs.get(row));
+        own.any(|dialog| dialog.identity == identity && dialog.phase.is_working())
     }
 
     /// Puts a dialog in line. One that stood in the slower line stands in both then; the first that

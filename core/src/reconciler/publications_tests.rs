@@ -1,5 +1,6 @@
 //! Publications, one behaviour each, in virtual time. The model in `tests/` has them all at once.
 
+use super::answers::AGAIN;
 use super::publications::HANDOVER;
 use super::tests::{SECOND, UNIX, new, settings};
 use super::*;
@@ -149,6 +150,46 @@ fn a_refresh_whose_answer_was_lost_states_everything() {
     rig.answer(Outcome::Later(None));
     let (_, wish, etag) = rig.next().unwrap();
     assert_eq!((wish, etag), (Wish::State(new(1)), tag("one")));
+}
+
+#[test]
+fn a_publication_is_not_tried_again_at_once_for_ever() {
+    let mut rig = Rig::new(Way::Publish);
+    rig.set(1);
+    let mut at_once = 0;
+    while rig.step().is_some() {
+        at_once += 1;
+        assert!(at_once < 100, "a loop");
+        rig.answer(Outcome::Again);
+    }
+    assert_eq!(at_once, 1 + AGAIN);
+    assert!(rig.next().unwrap().0 >= 3 * SECOND, "then after a back-off");
+}
+
+#[test]
+fn a_refresh_that_is_to_be_tried_again_stays_one() {
+    let mut rig = Rig::new(Way::Publish);
+    rig.set(1);
+    rig.step();
+    rig.answer(accepted("one"));
+    let refresh = (Wish::Refresh(new(1)), tag("one"));
+    assert_eq!(rig.next().map(|(_, wish, etag)| (wish, etag)), Some(refresh.clone()));
+    rig.answer(Outcome::Again);
+    assert_eq!(rig.step(), Some(refresh));
+}
+
+#[test]
+fn a_way_that_answers_again_is_not_waited_for() {
+    let mut rig = Rig::new(Way::OpensipsMi);
+    rig.set(1);
+    rig.step();
+    rig.answer(Outcome::Later(None));
+    assert_eq!(rig.step(), None);
+    rig.reconciler.hurry_way(Way::Publish);
+    assert_eq!(rig.step(), None, "another way");
+    rig.reconciler.hurry_way(Way::OpensipsMi);
+    rig.now += SECOND;
+    assert_eq!(rig.step(), Some((Wish::State(new(1)), None)));
 }
 
 #[test]

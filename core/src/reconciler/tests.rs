@@ -410,6 +410,37 @@ fn what_a_wrong_clock_ended_goes_on_when_it_is_right_again() {
 }
 
 #[test]
+fn in_another_database_a_dialog_is_known_by_itself_and_not_by_the_id_of_its_row() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
+    rig.set("202", 1);
+    rig.set("203", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2), (2, 1, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    // The other NOTIFY is still in flight when the database is exchanged.
+    for row in &mut rig.rows {
+        row.row = RowId(row.row.0 + 10);
+    }
+    rig.reconciler.restart();
+    assert_eq!(rig.sent(), [], "one phone was told, the other is being told");
+    rig.verdict(2, Verdict::Delivered);
+    rig.later(2 * SECOND);
+    rig.set("202", 2);
+    assert_eq!(rig.sent(), [(11, 2, 3)], "its CSeq goes on");
+}
+
+#[test]
+fn another_pace_holds_from_the_next_notify_on() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    let slow = Settings { min_interval: 30 * SECOND, ..settings() };
+    rig.reconciler.configure(slow);
+    rig.verdict(1, Verdict::Delivered);
+    rig.set("202", 2);
+    assert_eq!(rig.next(), Some((30 * SECOND, vec![(1, 2, 3)])));
+}
+
+#[test]
 fn hurry_ends_every_pause() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
     rig.set("202", 1);
