@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Daemon;
 use super::agent::Presence;
+use crate::capture::Capture;
 use crate::cluster::Cluster;
 use crate::delivery::Report;
 use crate::dialogs::watch::Watch;
@@ -60,6 +61,7 @@ impl Daemon {
             agent: self.presence.as_ref().map(Presence::reading),
             ways: self.ways_reading().collect(),
             webhook: self.webhook.as_ref().map(Webhook::health),
+            capture: self.capture.as_ref().map(Capture::health),
             cluster: self.cluster.as_ref().map(Cluster::health),
             census,
         }

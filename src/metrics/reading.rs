@@ -4,6 +4,7 @@ use mwid_core::publication::Way;
 use mwid_core::reconciler::Census;
 
 use super::Process;
+use crate::capture::CaptureHealth;
 use crate::cluster;
 use crate::daemon::Counters;
 use crate::dialogs::watch::WatchHealth;
@@ -34,6 +35,7 @@ pub(crate) struct Reading {
     pub(crate) agent: Option<Agent>,
     pub(crate) ways: Vec<WayReading>,
     pub(crate) webhook: Option<WebhookHealth>,
+    pub(crate) capture: Option<CaptureHealth>,
     pub(crate) cluster: Option<cluster::Health>,
 }
 

@@ -133,7 +133,7 @@ pub static TABLE: &[Metric] = &[
     ),
     histogram(
         "mwid_event_to_acknowledged_seconds",
-        "From a change of a mailbox to the 2xx of each phone that was subscribed then.",
+        "From when mwid knew of a change to the 2xx of each phone that was subscribed then.",
         |it, out| out.histogram(&it.counters.tally.acknowledged),
     ),
     counter(
@@ -276,7 +276,7 @@ pub static TABLE: &[Metric] = &[
             }
         },
     ),
-    // The webhook.
+    // The webhook and HOMER.
     flag("mwid_webhook_up", "1 while the application takes events.", |it, out| {
         it.webhook.iter().for_each(|webhook| out.flag(webhook.error.is_none()));
     }),
@@ -295,6 +295,12 @@ pub static TABLE: &[Metric] = &[
             }
         },
     ),
+    counter("mwid_capture_messages_total", &["result"], "SIP messages for HOMER.", |it, out| {
+        if let Some(capture) = &it.capture {
+            out.with(&["mirrored"], capture.mirrored as f64);
+            out.with(&["lost"], capture.lost as f64);
+        }
+    }),
     // Several mwid.
     flag("mwid_cluster_up", "1 while the cluster's tables can be used.", |it, out| {
         it.cluster.iter().for_each(|cluster| out.flag(cluster.error.is_none()));
@@ -379,6 +385,7 @@ fn agent(it: &Reading, out: &mut Samples<'_>) {
         ("refused", stats.refused),
         ("wrong_credentials", stats.wrong_credentials),
         ("copy", stats.copies),
+        ("hasty", stats.hasty),
         ("flooded", stats.flooded),
         ("hasty", stats.hasty),
         ("dropped", stats.dropped),

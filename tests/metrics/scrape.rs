@@ -119,6 +119,7 @@ fn everything_in_use_has_its_lines_and_each_line_is_in_the_table() {
     house.set("agent", "trusted", "127.0.0.1");
     house.set("webhook", "url", "http://127.0.0.1:9/");
     house.set("delivery", "use", "notify, publish");
+    house.set("capture", "hep", "127.0.0.1:9");
     house.set("ami", "host", "127.0.0.1:9");
     house.set("ami", "user", "mwid");
     house.set("ami", "secret", "x");
