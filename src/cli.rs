@@ -105,6 +105,21 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Follow what happens, line by line: what a source says of a mailbox, each NOTIFY, its answer and
+    /// how long that took. At a start or while the table is read, how far it is.
+    ///
+    /// Ends when the daemon does (exit code 3), or when the reader goes away. A reader that is
+    /// slower than what happens is told how much it missed.
+    Watch {
+        /// Of one account alone, its user part: 202.
+        #[arg(requires = "domain")]
+        user: Option<String>,
+        /// Domain part of the account: example.com.
+        domain: Option<String>,
+        /// Print JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say that the missing mailboxes of a voicemail context are gone for good: their phones go dark.
     ///
     /// When the folder of a context is gone, or another one than it was, mwid does not know whether

@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod demo;
 pub mod dialogs;
+pub mod feed;
 pub mod http_client;
 pub mod ledger;
 pub mod lock;

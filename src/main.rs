@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -51,6 +51,14 @@ fn main() -> ExitCode {
         Command::Debug { state, user, domain, json } => {
             let account = user.zip(domain).map(|(user, domain)| format!("{user}@{domain}"));
             ask(path, json, &control::Command::Debug { on: state == Switch::On, account })
+        }
+        Command::Watch { user, domain, json } => {
+            let account = user.zip(domain).map(|(user, domain)| format!("{user}@{domain}"));
+            let is_terminal = io::stdout().is_terminal();
+            let shape = if is_terminal { client::Shape::Terminal } else { client::Shape::Plain };
+            let shape = if json { client::Shape::Json } else { shape };
+            let socket = config::control(path).socket;
+            told(path, client::watch(&socket, account, shape, &mut io::stdout()))
         }
         Command::Forget { context, json } => ask(path, json, &control::Command::Forget { context }),
         Command::Drain { off, json } => ask(path, json, &control::Command::Drain { on: !off }),
@@ -109,7 +117,8 @@ fn told(path: &Path, code: Result<u8, ClientError>) -> ExitCode {
                 let text = format!("mwid: cannot read {}: {unread}, {asked}\n", path.display());
                 say(&mut io::stderr(), &text);
             }
-            let absent = matches!(error, ClientError::NotRunning { .. });
+            let absent =
+                matches!(error, ClientError::NotRunning { .. } | ClientError::Stopped { .. });
             ExitCode::from(if absent { NOT_RUNNING } else { 1 })
         }
     }

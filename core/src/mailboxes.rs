@@ -216,10 +216,7 @@ impl Mailboxes {
     /// counted, or could not be.
     pub fn members(&self, account: &Account) -> impl Iterator<Item = (&Mailbox, Option<Summary>)> {
         let members = self.members.get(account).map_or(&[][..], |it| it);
-        members.iter().map(|mailbox| {
-            let count = self.counts.get(mailbox).filter(|count| !count.failed);
-            (mailbox, count.map(|count| count.summary))
-        })
+        members.iter().map(|mailbox| (mailbox, self.count(mailbox)))
     }
 
     /// The first of the mailboxes after `after`, in their order, of one context or of all: up to
@@ -240,15 +237,18 @@ impl Mailboxes {
             page.truncate(limit);
         }
         page.sort_unstable();
-        page.into_iter().map(|mailbox| {
-            let count = self.counts.get(mailbox).filter(|count| !count.failed);
-            (mailbox, count.map(|count| count.summary))
-        })
+        page.into_iter().map(|mailbox| (mailbox, self.count(mailbox)))
     }
 
     /// The accounts that have a mailbox and no sum: it could not be counted, or is not counted yet.
     pub fn unsure(&self) -> impl Iterator<Item = &Account> {
         self.members.keys().filter(|account| self.sum(account).is_none())
+    }
+
+    /// What a mailbox holds; `None` for one that was not counted, or could not be.
+    #[must_use]
+    pub fn count(&self, mailbox: &Mailbox) -> Option<Summary> {
+        self.counts.get(mailbox).filter(|count| !count.failed).map(|count| count.summary)
     }
 
     /// Whether the first full count is still to come: who has no mailbox now may have one then.

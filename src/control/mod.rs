@@ -1,6 +1,7 @@
 //! The control socket: how `mwid status` and its siblings talk to the running daemon.
 //!
-//! One JSON line asks, one JSON line answers. The daemon makes both the text that a person reads
+//! One JSON line asks, one JSON line answers; after the answer to `watch` each line is a
+//! [`Line`](crate::feed::Line), until one side goes away. The daemon makes both the text that a person reads
 //! and the data that a script does, so that the two never differ.
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,11 @@ pub enum Command {
         on: bool,
         /// Those of this account alone: `202@example.com`.
         #[serde(default)]
+        account: Option<String>,
+    },
+    /// What happens from now on, line by line: of everybody, or of one account.
+    Watch {
+        /// `202@example.com`
         account: Option<String>,
     },
     /// The mailboxes of this context that are not where they were are gone for good.

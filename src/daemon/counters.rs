@@ -82,6 +82,8 @@ pub(super) struct Said {
     pub(super) storing: Outage,
     garbage: Option<Instant>,
     floods: HashSet<IpAddr>,
+    /// When those who watch are told next how far a start is, and whether it was on its way.
+    pub(super) progress: Option<(Instant, bool)>,
     hasty: Option<Instant>,
     flood: Option<Instant>,
     not_sent: Option<Instant>,

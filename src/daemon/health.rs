@@ -18,6 +18,7 @@ impl Daemon {
     /// A turn of the loop begins.
     pub(super) fn tick(&mut self, now: Instant) {
         self.manager.alive(now);
+        self.watch_progress(now);
         if self.manager.wants_status(now) {
             let status = self.headline();
             self.manager.status(status);

@@ -50,12 +50,17 @@ impl Daemon {
         match observation {
             Observation::Counted { mailbox, summary, source, urgency, sure } => {
                 self.counters.observed(source);
+                let before = self.known_here(&mailbox);
+                let is_fresh = urgency == Urgency::Fresh;
+                self.watch_count(&mailbox, before, summary, source, is_fresh);
                 if sure && self.given.remove(&mailbox).is_some() {
                     self.ledger.not_given(&mailbox);
                 }
                 self.counted_here(&mailbox, summary, urgency, false);
             }
             Observation::Given { mailbox, summary } => {
+                let source = self.given.get(&mailbox).map_or(Heard::BEFORE, |heard| heard.source);
+                self.watch_count(&mailbox, None, summary, source, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
                     let heard = Heard { summary, source: Heard::BEFORE };

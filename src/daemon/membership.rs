@@ -79,7 +79,11 @@ impl Daemon {
             Event::Sums(sums, urgency) => {
                 for (mailbox, summary) in sums {
                     match summary {
-                        Some(summary) => self.counted(&mailbox, summary, urgency),
+                        Some(summary) => {
+                            let before = self.mailboxes.count(&mailbox);
+                            self.watch_count(&mailbox, before, summary, "cluster", false);
+                            self.counted(&mailbox, summary, urgency);
+                        }
                         None => self.mailboxes.fail(&mailbox),
                     }
                 }

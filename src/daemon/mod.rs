@@ -61,6 +61,7 @@ mod requests;
 mod show;
 mod sources;
 mod status;
+mod watching;
 mod ways;
 mod work;
 
@@ -425,6 +426,7 @@ impl Daemon {
     /// Stops the sources and waits for the answers that are still to come.
     async fn finish(mut self, buffer: &mut [u8]) {
         self.manager.stopping();
+        self.control.feed().close();
         self.close_sources();
         // A SUBSCRIBE that comes now is sent again, to the mwid that is started next.
         self.presence = None;

@@ -58,6 +58,7 @@ impl Daemon {
         let Published { outcome, answer, .. } = published;
         self.ledger.published(order, &outcome, unix());
         self.say_published(order, &outcome, &answer, elapsed, &news);
+        self.watch_published(order, &outcome, &answer, elapsed);
         self.tell_publication(order, &outcome, &answer);
         if !matches!(outcome, Outcome::Accepted { .. }) {
             self.reconciler.explain(order.way, &order.account, &answer);

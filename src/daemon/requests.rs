@@ -74,6 +74,12 @@ impl Daemon {
                     },
                 );
             }
+            Command::Watch { account } => {
+                // Its name was believed before it came here (src/control/server.rs).
+                let account = account.and_then(|account| account.parse().ok());
+                let (text, data) = self.watch_begins(account.as_ref());
+                send(reply, Answer { text, data, code: 0 });
+            }
             Command::Forget { context } => send(reply, self.forget(&context)),
             Command::Drain { on } => send(reply, self.drain(on)),
             Command::Reload => {

@@ -71,6 +71,7 @@ impl Daemon {
             Action::Notify { dialog, account, summary, cseq } => {
                 let noted = self.ledger.sending(&dialog, cseq);
                 let order = Order { dialog, account, summary, cseq };
+                self.watch_notify(&order);
                 self.work.spawn(async move {
                     noted.await;
                     Done::Noted(order)
@@ -228,6 +229,7 @@ impl Daemon {
                 self.want_counts(&accounts);
                 for account in accounts {
                     self.counters.new_subscriptions += 1;
+                    self.watch_subscription(&account);
                     self.reconciler.look_up(&account, Urgency::Fresh);
                 }
             }
@@ -290,6 +292,7 @@ impl Daemon {
     }
 
     pub(super) fn handle_report(&mut self, report: Report, now: Instant) {
+        self.watch_answer(&report);
         let Report { order, verdict, answer, ended, copies, elapsed } = report;
         let Order { dialog, account, summary, cseq } = &order;
         let (call_id, contact) = (&dialog.call_id, &dialog.remote_target);

@@ -32,3 +32,4 @@ mod service_manager;
 mod show;
 mod shutdown;
 mod users;
+mod watch;
