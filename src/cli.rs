@@ -35,6 +35,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Walk the whole installation and say what is wrong, with the remedy: configuration, spool,
+    /// database and its rows, clock, proxy, sockets, voicemail.conf, ledger, other doors, the running
+    /// daemon.
+    ///
+    /// Nothing is changed. Root looks at everything as the user of the unit. Exit code 0: all is
+    /// well; 1: there are warnings; 2: something failed.
+    Doctor {
+        /// Asterisk's voicemail.conf; by default the one beside the configuration.
+        #[arg(long, value_name = "FILE")]
+        voicemail: Option<PathBuf>,
+        /// The unit that mwid runs by; by default mwid.service where systemd looks for it.
+        #[arg(long, value_name = "FILE")]
+        unit: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the whole way of a voicemail to a phone, on this machine, with nothing installed.
     Demo {
         /// Print JSON.

@@ -91,7 +91,8 @@ impl Line {
         let now = clock::since_1970();
         let (seconds, millis) = (now.as_secs(), now.subsec_millis());
         let [hour, minute, second] = [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
-        let text = format!("{hour:02}:{minute:02}:{second:02}.{millis:03}  {who:<24}  {what}");
+        let who = if who.is_empty() { String::new() } else { format!("{who:<24}  ") };
+        let text = format!("{hour:02}:{minute:02}:{second:02}.{millis:03}  {who}{what}");
         data["time"] = json!(now.as_secs_f64());
         Self { text: text.replace(char::is_control, "?"), data, is_progress: false }
     }

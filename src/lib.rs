@@ -9,7 +9,8 @@
 //! [`demo`] the whole house on one page, [`clock`] the time that the core is told, [`http_client`]
 //! what is asked by HTTP, [`webhook`] what an application is told by it, [`metrics`] what
 //! Prometheus is told, [`random`] what nobody can foresee, [`service_manager`] what systemd is
-//! told, [`log`] what an operator reads afterwards, [`capture`] what HOMER shows him.
+//! told, [`log`] what an operator reads afterwards, [`capture`] what HOMER shows him,
+//! [`report`] and [`feed`] what he asks and watches, [`doctor`] what is wrong with an installation.
 
 pub mod agent;
 pub mod capture;
@@ -22,6 +23,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod demo;
 pub mod dialogs;
+pub mod doctor;
 pub mod feed;
 pub mod http_client;
 pub mod ledger;

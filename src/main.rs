@@ -11,7 +11,7 @@ use mwid::cli::{Cli, Command, Show, Switch};
 use mwid::config::check::run_check;
 use mwid::control::{self, client, client::ClientError};
 use mwid::source::externnotify::{self, Doors};
-use mwid::{config, demo, run, sql};
+use mwid::{config, demo, doctor, run, sql};
 
 /// The daemon does not run: what a script must tell from a daemon that has a problem.
 const NOT_RUNNING: u8 = 3;
@@ -32,6 +32,12 @@ fn main() -> ExitCode {
             say(&mut io::stderr(), &checked.stderr);
             say(&mut io::stdout(), &checked.stdout);
             ExitCode::from(checked.code)
+        }
+        Command::Doctor { voicemail, unit, json } => {
+            let options = doctor::Options { config: path.to_owned(), voicemail, unit };
+            let (text, code) = doctor::main(&options, json);
+            say(&mut io::stdout(), &format!("{text}\n"));
+            ExitCode::from(code)
         }
         Command::Sql { apply, remove } => match sql::main(path, apply, remove) {
             Ok(text) => {

@@ -48,7 +48,7 @@ pub use print::{KeyInfo, keys, sample};
 pub use secret::{Origin, Secret};
 pub use url::{DatabaseUrl, Server, UrlError};
 pub use value::{ValueError, node_name};
-pub use warning::{Warning, WarningKind};
+pub use warning::{Warning, WarningKind, externnotify_command};
 pub use ways::{
     ExtraHeaders, KamailioRpc, MiUrl, OpensipsMi, RpcFormat, Sipx, SipxBody, SipxMethod,
 };

@@ -1,5 +1,7 @@
 //! The table printed: the effective configuration and the sample file.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::{Map, Value as Json};
 
 use super::Config;
@@ -36,6 +38,14 @@ pub fn keys() -> impl Iterator<Item = KeyInfo> {
 }
 
 impl Config {
+    /// Tells configurations apart, passwords left aside; the same in every process of one version.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.to_ini().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
     /// Every key with its value, as an ini file. Passwords are masked, and a mask is refused when
     /// the file is read again; otherwise it reads as this configuration.
     #[must_use]

@@ -259,6 +259,12 @@ fn bindip(config: &Config) -> Option<WarningKind> {
 
 /// The line that voicemail.conf needs, unless `mwid-externnotify` finds everything by itself.
 fn externnotify(control: &Control) -> Option<String> {
+    Some(externnotify_command(control)).filter(|command| command.contains(' '))
+}
+
+/// What Asterisk runs: the helper, with the paths that are not its own.
+#[must_use]
+pub fn externnotify_command(control: &Control) -> String {
     let default = Control::default();
     let mut command = "mwid-externnotify".to_owned();
     if control.externnotify != default.externnotify {
@@ -267,7 +273,7 @@ fn externnotify(control: &Control) -> Option<String> {
     if control.drop != default.drop {
         command.push_str(&format!(" --drop {}", quoted(&control.drop)));
     }
-    command.contains(' ').then_some(command)
+    command
 }
 
 /// A path as one word of /bin/sh, which Asterisk gives the command to.

@@ -71,6 +71,7 @@ impl Daemon {
             "sip": self.sip_facts(),
             "externnotify": self.externnotify.as_ref().map(Externnotify::stats),
             "counters": self.counters,
+            "configuration": { "path": self.path, "digest": self.config.digest() },
             "debug": self.debug.is_on(),
             "debug_accounts": self.debug.accounts().map(ToString::to_string).collect::<Vec<_>>(),
         });

@@ -185,6 +185,20 @@ impl DialogStore {
         ask!(self, Ask(Page { after, unix, limit }))
     }
 
+    /// The live rows after an id, in the order of their ids: for whoever looks at all of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn live_rows(
+        &self,
+        after: i64,
+        unix: u64,
+        limit: i64,
+    ) -> Result<Vec<Row>, StoreError> {
+        let page = self.page(after, unix, limit).await?;
+        Ok(page.into_iter().map(|listed| listed.row).collect())
+    }
+
     /// The rows of the change table after an id.
     async fn changes(&self, after: i64, limit: i64) -> Result<Vec<ChangeRow>, StoreError> {
         ask!(self, Ask(Changes { after, limit }))

@@ -46,7 +46,7 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    pub(super) fn quote(self, name: &str) -> String {
+    pub(crate) fn quote(self, name: &str) -> String {
         match self {
             Self::MySql => format!("`{name}`"),
             Self::Postgres | Self::Sqlite => format!("\"{name}\""),

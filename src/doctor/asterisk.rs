@@ -1,0 +1,147 @@
+//! The line in voicemail.conf that makes Asterisk say what changed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::{Options, Report};
+use crate::config::{Config, Control, externnotify_command};
+
+const CHECK: &str = "externnotify";
+
+pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
+    let beside = || options.config.with_file_name("voicemail.conf");
+    let path = options.voicemail.clone().unwrap_or_else(beside);
+    let command = externnotify_command(&config.control);
+    let command = command.replacen("mwid-externnotify", "/usr/bin/mwid-externnotify", 1);
+    let line = format!("write into [general] of {}: externnotify = {command}", path.display());
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.voicemail.is_none() => {
+            return without(config, &format!("there is no {}", path.display()), &line, report);
+        }
+        Err(error) => {
+            let remedy = "let mwid's user read it, or name another with --voicemail";
+            return report.warn(CHECK, format!("{}: {error}", path.display()), remedy);
+        }
+    };
+    match externnotify(&text) {
+        None => {
+            let included = if text.contains("#include") {
+                " (what it includes was not looked at)"
+            } else {
+                ""
+            };
+            let what = format!("{} has no externnotify{included}", path.display());
+            without(config, &what, &line, report);
+        }
+        Some(found) => named(&found, &config.control, &path, &line, report),
+    }
+}
+
+/// Where nobody calls: the spool and the manager tell too.
+fn without(config: &Config, what: &str, line: &str, report: &mut Report) {
+    let others = [
+        (config.spool.enabled, "the spool is watched"),
+        (config.ami.host.is_some(), "the manager tells"),
+        (!config.http.listen.is_empty(), "HTTP may tell"),
+    ];
+    let others: Vec<&str> = others.iter().filter(|(is_so, _)| *is_so).map(|(_, it)| *it).collect();
+    match others.is_empty() {
+        true => report.fail(CHECK, format!("{what}, and nothing else tells of changes"), line),
+        false => report.ok(CHECK, format!("{what}; {}", others.join(", "))),
+    }
+}
+
+fn named(found: &str, control: &Control, path: &Path, line: &str, report: &mut Report) {
+    let at = path.display();
+    let mut words = found.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let is_ours =
+        name == "mwid-externnotify" || name == "mwid" && words.next() == Some("externnotify");
+    if !is_ours {
+        let text =
+            format!("{at}: externnotify runs {program}, so mwid hears nothing of Asterisk's calls");
+        return report.warn(
+            CHECK,
+            text,
+            format!("{line}; a script that is needed may run it in turn"),
+        );
+    }
+    let executable: Option<PathBuf> = if program.contains('/') {
+        Some(program.into())
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(program)).find(|it| it.exists())
+    };
+    if executable.is_none_or(|it| access(&it, AccessFlags::X_OK).is_err()) {
+        let remedy = "install -m 0755 target/release/mwid-externnotify /usr/bin/";
+        return report.fail(CHECK, format!("{at}: {program} cannot be run"), remedy);
+    }
+    let default = Control::default();
+    let needs = [(&control.externnotify, &default.externnotify), (&control.drop, &default.drop)];
+    let missing = needs
+        .iter()
+        .find(|(path, default)| path != default && !found.contains(&*path.to_string_lossy()));
+    match missing {
+        Some((wanted, _)) => report.fail(
+            CHECK,
+            format!("{at}: externnotify does not name {}, where mwid listens", wanted.display()),
+            line,
+        ),
+        None => report.ok(CHECK, format!("{at}: externnotify = {found}")),
+    }
+}
+
+/// The value in `[general]`; `;` begins a comment unless it is escaped, `=>` is `=`.
+fn externnotify(text: &str) -> Option<String> {
+    let mut section = String::new();
+    let mut found = None;
+    for line in text.lines() {
+        let line = uncommented(line);
+        if let Some(rest) = line.trim_start().strip_prefix('[') {
+            section = rest.split(']').next().unwrap_or_default().to_owned();
+        } else if section == "general"
+            && let Some((key, value)) = line.split_once('=')
+            && key.trim() == CHECK
+        {
+            let value = value.strip_prefix('>').unwrap_or(value).trim().to_owned();
+            found = Some(value).filter(|it| !it.is_empty());
+        }
+    }
+    found
+}
+
+fn uncommented(line: &str) -> String {
+    let mut out = String::new();
+    for c in line.chars() {
+        match (c, out.ends_with('\\')) {
+            (';', true) => {
+                out.pop();
+                out.push(c);
+            }
+            (';', false) => break,
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_found_in_asterisks_dialect_and_only_in_general() {
+        let found = |text: &str| externnotify(text);
+        let line = "[general]\nformat=wav\nexternnotify => /usr/bin/mwid-externnotify ; ours\n";
+        assert_eq!(found(line).as_deref(), Some("/usr/bin/mwid-externnotify"));
+        assert_eq!(found("[general]\n;externnotify = x\n"), None);
+        assert_eq!(found("[default]\nexternnotify = x\n"), None);
+        assert_eq!(found("[general](a)\nexternnotify=x \\; y\n").as_deref(), Some("x ; y"));
+        assert!(found(include_str!("../../etc/asterisk/voicemail.conf")).is_some());
+    }
+}

@@ -1,0 +1,165 @@
+//! The voicemail folders: may they be read, and can the kernel watch them all?
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Report;
+use crate::config::{Config, Watch};
+
+/// Problems that are shown one by one.
+const SHOWN: usize = 3;
+
+/// The folders of a mailbox that are counted, and so watched with it.
+const FOLDERS: [&str; 3] = ["INBOX", "Old", "Urgent"];
+
+const WATCHES: &str = "fs.inotify.max_user_watches";
+const INSTANCES: &str = "fs.inotify.max_user_instances";
+
+/// What was found on the way through the folders.
+#[derive(Default)]
+struct Walk {
+    contexts: usize,
+    mailboxes: usize,
+    problems: Vec<String>,
+    failed: usize,
+}
+
+impl Walk {
+    fn problem(&mut self, path: &Path, error: &io::Error) {
+        self.failed += 1;
+        if self.problems.len() < SHOWN {
+            self.problems.push(format!("{}: {error}", path.display()));
+        }
+    }
+
+    /// The folders in a folder; links are followed, as mwid does.
+    fn folders(&mut self, path: &Path) -> Vec<PathBuf> {
+        let list = || -> io::Result<Vec<PathBuf>> {
+            let mut folders = Vec::new();
+            for entry in fs::read_dir(path)? {
+                let path = entry?.path();
+                let is_hidden = path.file_name().is_some_and(|it| it.as_encoded_bytes()[0] == b'.');
+                if !is_hidden && path.is_dir() {
+                    folders.push(path);
+                }
+            }
+            Ok(folders)
+        };
+        list().unwrap_or_else(|error| {
+            self.problem(path, &error);
+            Vec::new()
+        })
+    }
+
+    fn mailbox(&mut self, path: &Path) {
+        self.mailboxes += 1;
+        for folder in FOLDERS {
+            let folder = path.join(folder);
+            match fs::read_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.problem(&folder, &error);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// How many folders mwid watches, those included that are made with the first message.
+    fn watches(&self) -> usize {
+        1 + self.contexts + self.mailboxes * (FOLDERS.len() + 1)
+    }
+}
+
+pub(super) fn look(config: &Config, report: &mut Report) {
+    if !config.spool.enabled {
+        return report.ok("spool", "not used: [spool] enabled = no");
+    }
+    let root = &config.spool.path;
+    let mut walk = Walk::default();
+    let contexts = match fs::read_dir(root) {
+        Ok(_) => walk.folders(root),
+        Err(error) => {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let remedy = match missing {
+                true => {
+                    "mount it, or name it in [spool] path; [spool] enabled = no where messages are in ODBC or IMAP storage"
+                }
+                false => {
+                    "mwid's user must be in the group of the folders, asterisk: Group=asterisk in the unit, and chmod g+rx on each"
+                }
+            };
+            return report.fail("spool", format!("{}: {error}", root.display()), remedy);
+        }
+    };
+    for context in contexts {
+        walk.contexts += 1;
+        for mailbox in walk.folders(&context) {
+            walk.mailbox(&mailbox);
+        }
+    }
+    let counted =
+        format!("{}: {} contexts, {} mailboxes", root.display(), walk.contexts, walk.mailboxes);
+    if walk.failed > 0 {
+        let more = walk.failed - walk.problems.len();
+        let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+        let text = format!(
+            "{counted}; {} folders cannot be read\n{}{more}",
+            walk.failed,
+            walk.problems.join("\n")
+        );
+        report.fail(
+            "spool",
+            text,
+            format!("chgrp -R asterisk {0} && chmod -R g+rX {0}", root.display()),
+        );
+    } else if walk.mailboxes == 0 {
+        report.warn(
+            "spool",
+            format!("{counted}: it is empty"),
+            "is it the folder that holds the contexts, and is it mounted?",
+        );
+    } else {
+        report.ok("spool", format!("{counted}, all readable"));
+    }
+    inotify(config, &walk, report);
+}
+
+/// The kernel's limits against what is to be watched.
+fn inotify(config: &Config, walk: &Walk, report: &mut Report) {
+    if config.spool.watch == Watch::Poll {
+        let seconds = config.spool.poll.as_secs();
+        return report.ok("inotify", format!("not used: the spool is polled every {seconds} s"));
+    }
+    let needed = walk.watches();
+    let (Some(watches), Some(instances)) = (limit(WATCHES), limit(INSTANCES)) else {
+        return report.warn("inotify", "the kernel does not say its limits", "is /proc mounted?");
+    };
+    let raise = |name: &str, to: usize| {
+        format!("sysctl -w {name}={to}, and write {name} = {to} into /etc/sysctl.d/60-mwid.conf")
+    };
+    // Others watch too, and mailboxes are added.
+    let wanted = needed.saturating_mul(2);
+    if needed > watches {
+        report.warn(
+            "inotify",
+            format!("{needed} folders are to be watched, the kernel allows {watches}: the rest is polled every {} s", config.spool.poll.as_secs()),
+            raise(WATCHES, wanted),
+        );
+    } else if wanted > watches {
+        report.warn(
+            "inotify",
+            format!("{needed} folders are to be watched of {watches} that the kernel allows this user in all: little is left for new mailboxes"),
+            raise(WATCHES, wanted),
+        );
+    } else if instances == 0 {
+        report.warn("inotify", "the kernel allows no inotify at all", raise(INSTANCES, 128));
+    } else {
+        report.ok("inotify", format!("{needed} folders to watch, {watches} allowed"));
+    }
+}
+
+fn limit(name: &str) -> Option<usize> {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
