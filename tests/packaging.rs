@@ -54,3 +54,41 @@ fn systemd_understands_every_line_of_the_unit() {
     assert_eq!(check(&text), [""; 0]);
     assert_ne!(check(&text.replace("WatchdogSec", "WatchdogSecs")), [""; 0]);
 }
+
+/// What `scripts/build-deb` takes is there, and it takes all that is for an operator.
+#[test]
+fn the_package_has_all_that_is_in_etc_and_sql() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = manifest.split("[package.metadata.deb]").nth(1).unwrap();
+    let assets = section.lines().filter_map(|line| line.trim().strip_prefix("[\""));
+    let sources: Vec<&str> = assets.map(|line| line.split('"').next().unwrap()).collect();
+    assert!(sources.len() > 15, "{sources:?}");
+    let is_taken = |path: &str| {
+        sources.iter().any(|source| match source.strip_suffix('*') {
+            Some(folder) => path.starts_with(folder),
+            None => path == *source,
+        })
+    };
+    // Its own scripts, and pages that scripts/build-deb puts beside those that it makes.
+    let elsewhere = |path: &str| path.starts_with("etc/debian/") || path.starts_with("etc/man/");
+    let mut files = 0;
+    for folder in ["etc", "sql"] {
+        for path in files_below(&root().join(folder)) {
+            let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            assert!(is_taken(&path) || elsewhere(&path), "Cargo.toml does not package {path}");
+            files += 1;
+        }
+    }
+    assert!(files > 25, "{files}");
+    for source in sources.iter().filter(|source| !source.starts_with("target/")) {
+        let folder = source.split('*').next().unwrap();
+        let there = root().join(folder).exists() || folder == "LICENSE-";
+        assert!(there, "Cargo.toml packages {source}");
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
+    entries.flat_map(below).collect()
+}
