@@ -103,3 +103,77 @@ fn a_token_opens_other_addresses_than_loopback_and_without_one_mwid_does_not_sta
     let shown = "Authorization: Bearer secret\r\n";
     assert_eq!(ask_with(door, "GET", "/v1/status", shown, "").status, 200);
 }
+
+#[test]
+fn the_token_for_reading_opens_the_metrics_and_gives_no_counts() {
+    let proxy = Peer::phones();
+    let mut house = house(&proxy);
+    house.set("http", "read_token", "look");
+    let mwid = house.start();
+    let door = address(&mwid);
+    let (look, touch) = ("Authorization: Bearer look\r\n", "Authorization: Bearer touch\r\n");
+    for target in ["/metrics", "/v1/status", "/v1/openapi.json"] {
+        ask(door, "GET", target, "").refused(401, "show the token");
+        ask_with(door, "GET", target, touch, "").refused(401, "this is not the token");
+        assert_eq!(ask_with(door, "GET", target, look, "").status, 200);
+    }
+    let writes = [
+        ("PUT", SUMMARY),
+        ("POST", "/v1/accounts/202@example.com/resend"),
+        ("GET", "/cgi/StatusEvent.cgi?identity=202@example.com"),
+    ];
+    for (method, target) in writes {
+        ask(door, method, target, BODY).refused(401, "show the token");
+        ask_with(door, method, target, look, BODY).refused(403, "read_token");
+        ask_with(door, method, target, touch, BODY).refused(401, "this is not the token");
+    }
+    // With both, the other one opens everything.
+    house.set("http", "token", "touch");
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    ask_with(door, "PUT", SUMMARY, look, BODY).refused(403, "read_token");
+    assert_eq!(ask_with(door, "PUT", SUMMARY, touch, BODY).status, 204);
+    assert_eq!(ask_with(door, "GET", "/metrics", touch, "").status, 200);
+}
+
+#[test]
+fn a_page_of_another_site_gives_no_counts_through_somebodys_browser() {
+    let proxy = Peer::phones();
+    let house = house(&proxy);
+    let mwid = house.start();
+    let door = address(&mwid);
+    let target = "/cgi/StatusEvent.cgi?identity=202@example.com";
+    let body = "Messages-Waiting: yes\r\nVoice-Message: 1/0\r\n";
+    for site in ["cross-site", "same-site", "x"] {
+        let lines = format!("Sec-Fetch-Site: {site}\r\n");
+        ask_with(door, "POST", target, &lines, body).refused(403, "another site");
+    }
+    for site in ["same-origin", "none"] {
+        let lines = format!("Sec-Fetch-Site: {site}\r\n");
+        assert_eq!(ask_with(door, "POST", target, &lines, body).status, 200);
+    }
+}
+
+/// Whoever owns a name can make it lead to this machine once its page is loaded: then the page is of
+/// the same site, as far as the browser knows.
+#[test]
+fn without_a_token_no_name_is_answered_that_somebody_elses_dns_can_lead_here() {
+    let proxy = Peer::phones();
+    let mut house = house(&proxy);
+    let mwid = house.start();
+    let door = address(&mwid);
+    let asked = |host: &str, lines: &str| {
+        let head = format!("GET /v1/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+        Response::parse(&say(door, format!("{head}{lines}\r\n").as_bytes()))
+    };
+    for host in ["rebound.example.com", "rebound.example.com:8080", "127.0.0.1.example.com", "a.b."]
+    {
+        asked(host, "").refused(403, "set a token");
+    }
+    for host in ["127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "localhost:8080", "mwid", "vm1"] {
+        assert_eq!(asked(host, "").status, 200, "{host}");
+    }
+    house.set("http", "token", "secret");
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    let shown = "Authorization: Bearer secret\r\n";
+    assert_eq!(asked("mwid.example.com", shown).status, 200);
+}

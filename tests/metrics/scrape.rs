@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mwid::metrics::TABLE;
 
-use crate::client::{address, ask, ask_with};
+use crate::client::{address, ask};
 use crate::house::{House, Mwid};
 use crate::net::UdpPort;
 use crate::peer::{Peer, SOON};
@@ -140,57 +140,4 @@ fn everything_in_use_has_its_lines_and_each_line_is_in_the_table() {
     let missing: Vec<_> = rows.difference(&typed).collect();
     assert!(missing.is_empty() && typed.len() == rows.len(), "{missing:?}\n{page}");
     assert_eq!(promtool(&["check", "metrics"], &house.path(""), &page), "");
-}
-
-#[test]
-fn the_token_for_reading_opens_the_metrics_and_gives_no_counts() {
-    const BODY: &str = r#"{"new": 1, "old": 0}"#;
-    const SUMMARY: &str = "/v1/accounts/202@example.com/summary";
-    let proxy = Peer::phones();
-    let mut house = House::new(&proxy);
-    house.set("http", "listen", "127.0.0.1:0");
-    house.set("http", "read_token", "look");
-    let mwid = house.start();
-    let door = address(&mwid);
-    let (look, touch) = ("Authorization: Bearer look\r\n", "Authorization: Bearer touch\r\n");
-    for target in ["/metrics", "/v1/status", "/v1/openapi.json"] {
-        ask(door, "GET", target, "").refused(401, "show the token");
-        ask_with(door, "GET", target, touch, "").refused(401, "this is not the token");
-        assert_eq!(ask_with(door, "GET", target, look, "").status, 200);
-    }
-    let writes = [
-        ("PUT", SUMMARY),
-        ("POST", "/v1/accounts/202@example.com/resend"),
-        ("GET", "/cgi/StatusEvent.cgi?identity=202@example.com"),
-    ];
-    for (method, target) in writes {
-        ask(door, method, target, BODY).refused(401, "show the token");
-        ask_with(door, method, target, look, BODY).refused(403, "read_token");
-        ask_with(door, method, target, touch, BODY).refused(401, "this is not the token");
-    }
-    // With both, the other one opens everything.
-    house.set("http", "token", "touch");
-    assert_eq!(house.mwid(&["reload"]).code, 0);
-    ask_with(door, "PUT", SUMMARY, look, BODY).refused(403, "read_token");
-    assert_eq!(ask_with(door, "PUT", SUMMARY, touch, BODY).status, 204);
-    assert_eq!(ask_with(door, "GET", "/metrics", touch, "").status, 200);
-}
-
-#[test]
-fn a_page_of_another_site_gives_no_counts_through_somebodys_browser() {
-    let proxy = Peer::phones();
-    let mut house = House::new(&proxy);
-    house.set("http", "listen", "127.0.0.1:0");
-    let mwid = house.start();
-    let door = address(&mwid);
-    let target = "/cgi/StatusEvent.cgi?identity=202@example.com";
-    let body = "Messages-Waiting: yes\r\nVoice-Message: 1/0\r\n";
-    for site in ["cross-site", "same-site", "x"] {
-        let lines = format!("Sec-Fetch-Site: {site}\r\n");
-        ask_with(door, "POST", target, &lines, body).refused(403, "another site");
-    }
-    for site in ["same-origin", "none"] {
-        let lines = format!("Sec-Fetch-Site: {site}\r\n");
-        assert_eq!(ask_with(door, "POST", target, &lines, body).status, 200);
-    }
 }

@@ -1,10 +1,11 @@
 //! Who may ask: whoever shows a token (RFC 6750, or RFC 7617 as the password), or anybody on this
 //! machine where there is none. One token opens everything, the other what only asks.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION};
+use axum::http::header::{AUTHORIZATION, CONNECTION, HOST};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -61,7 +62,11 @@ fn judge(headers: &HeaderMap, desk: &Desk, right: Right) -> Result<(), Problem> 
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if desk.token().is_none() && desk.read_token().is_none() {
-        return Ok(());
+        if headers.get_all(HOST).iter().all(|host| is_ours(host.as_bytes())) {
+            return Ok(());
+        }
+        let detail = "Host is a name that anybody's DNS may lead here; ask 127.0.0.1 or localhost, or set a token in [http]";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (shown.next(), shown.next()) else {
@@ -83,6 +88,14 @@ fn judge(headers: &HeaderMap, desk: &Desk, right: Right) -> Result<(), Problem> 
             Err(Problem::unauthorized(challenge, "this is not the token"))
         }
     }
+}
+
+/// Whether this is an address, or a name without a dot, which nobody outside can own. A page of any
+/// other name could make its DNS lead here once it is loaded, and be of the same site then.
+fn is_ours(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    !name.contains('.') || name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// RFC 6750 §2.1.
