@@ -131,29 +131,32 @@ fn inotify(config: &Config, walk: &Walk, report: &mut Report) {
         let seconds = config.spool.poll.as_secs();
         return report.ok("inotify", format!("not used: the spool is polled every {seconds} s"));
     }
-    let needed = walk.watches();
-    let (Some(watches), Some(instances)) = (limit(WATCHES), limit(INSTANCES)) else {
-        return report.warn("inotify", "the kernel does not say its limits", "is /proc mounted?");
-    };
+    match (limit(WATCHES), limit(INSTANCES)) {
+        (Some(watches), Some(instances)) => {
+            judge(walk.watches(), watches, instances, config.spool.poll.as_secs(), report);
+        }
+        _ => report.warn("inotify", "the kernel does not say its limits", "is /proc mounted?"),
+    }
+}
+
+fn judge(needed: usize, watches: usize, instances: usize, poll: u64, report: &mut Report) {
     let raise = |name: &str, to: usize| {
         format!("sysctl -w {name}={to}, and write {name} = {to} into /etc/sysctl.d/60-mwid.conf")
     };
     // Others watch too, and mailboxes are added.
     let wanted = needed.saturating_mul(2);
-    if needed > watches {
-        report.warn(
-            "inotify",
-            format!("{needed} folders are to be watched, the kernel allows {watches}: the rest is polled every {} s", config.spool.poll.as_secs()),
-            raise(WATCHES, wanted),
-        );
-    } else if wanted > watches {
-        report.warn(
-            "inotify",
-            format!("{needed} folders are to be watched of {watches} that the kernel allows this user in all: little is left for new mailboxes"),
-            raise(WATCHES, wanted),
-        );
-    } else if instances == 0 {
+    if instances == 0 {
         report.warn("inotify", "the kernel allows no inotify at all", raise(INSTANCES, 128));
+    } else if needed > watches {
+        let text = format!(
+            "{needed} folders are to be watched, the kernel allows {watches}: the rest is polled every {poll} s"
+        );
+        report.warn("inotify", text, raise(WATCHES, wanted));
+    } else if wanted > watches {
+        let text = format!(
+            "{needed} folders are to be watched of {watches} that the kernel allows this user in all: little is left for new mailboxes"
+        );
+        report.warn("inotify", text, raise(WATCHES, wanted));
     } else {
         report.ok("inotify", format!("{needed} folders to watch, {watches} allowed"));
     }
@@ -162,4 +165,38 @@ fn inotify(config: &Config, walk: &Walk, report: &mut Report) {
 fn limit(name: &str) -> Option<usize> {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Finding, Level};
+
+    fn judged(needed: usize, watches: usize, instances: usize) -> Finding {
+        let mut report = Report::default();
+        judge(needed, watches, instances, 10, &mut report);
+        report.0.remove(0)
+    }
+
+    #[test]
+    fn limits_that_are_too_low_are_told_apart_and_the_remedy_doubles_what_is_needed() {
+        assert_eq!(judged(100, 200, 1).level, Level::Ok);
+        for (found, words) in [
+            (judged(100, 199, 1), "little is left"),
+            (judged(100, 99, 1), "the rest is polled every 10 s"),
+        ] {
+            assert_eq!(found.level, Level::Warning);
+            assert!(found.text.contains(words), "{found:?}");
+            let remedy = found.remedy.unwrap();
+            assert!(remedy.starts_with("sysctl -w fs.inotify.max_user_watches=200, "), "{remedy}");
+        }
+        let none = judged(1, 200, 0).remedy.unwrap();
+        assert!(none.contains("max_user_instances=128"), "{none}");
+    }
+
+    #[test]
+    fn as_many_watches_are_needed_as_the_spool_takes() {
+        let walk = Walk { contexts: 2, mailboxes: 3, ..Walk::default() };
+        assert_eq!(walk.watches(), 15, "the root, two contexts, and four folders of each mailbox");
+    }
 }

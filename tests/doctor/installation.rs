@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::house::House;
 use crate::peer::Peer;
+use crate::support::net::{TcpPort, UdpPort};
 use crate::{doctor, doctor_with};
 
 /// What is there before and after.
@@ -222,4 +223,52 @@ fn doors_that_are_configured_are_knocked_at() {
     );
     greet.join().unwrap();
     doctor(&house).says("manager", "failed", "Connection refused", "enabled = yes");
+}
+
+#[test]
+fn ways_that_publish_and_the_http_door_are_knocked_at_too() {
+    let proxy = Peer::silent();
+    let mut house = House::new(&proxy);
+    let closed = TcpPort::claim().number();
+    house.set("delivery", "use", "publish, opensips-mi, kamailio-rpc");
+    house.set("opensips-mi", "url", &format!("fifo:{}", house.path("opensips_fifo").display()));
+    house.set("kamailio-rpc", "url", &format!("http://127.0.0.1:{closed}/RPC"));
+    let seen = doctor(&house);
+    seen.says("database", "ok", "not used", "");
+    assert_eq!(seen.of("proxy"), [], "nothing goes to it but a PUBLISH");
+    seen.says("publish server", "failed", "does not answer OPTIONS", "");
+    seen.says("opensips-mi", "failed", "ENOENT", "etc/opensips/publish.cfg");
+    seen.says("kamailio-rpc", "failed", "Connection refused", "does it run");
+    assert_eq!(seen.of("http"), []);
+
+    let door = TcpPort::claim();
+    let listen = format!("127.0.0.1:{}", door.number());
+    let mut house = House::new(&proxy);
+    house.set("http", "listen", &listen);
+    drop(door);
+    let mwid = house.start();
+    doctor(&house).is_well("http");
+    house.set("http", "listen", &format!("127.0.0.1:{closed}"));
+    let seen = doctor(&house);
+    seen.says("http", "failed", "nobody can connect to 127.0.0.1:", "mwid reload");
+    drop(mwid);
+    house.set("http", "tls_cert", &house.path("nowhere.pem").display().to_string());
+    house.set("http", "tls_key", &house.path("nowhere.key").display().to_string());
+    doctor(&house).says("http", "failed", "nowhere.pem", "tls_cert");
+}
+
+#[test]
+fn the_agent_answers_for_itself() {
+    let port = UdpPort::claim();
+    let mut house = House::bare();
+    house.set("agent", "listen", &format!("udp:{}", port.address()));
+    house.set("agent", "trusted", "127.0.0.1");
+    house.set("database", "url", &format!("sqlite:{}", house.path("own.db").display()));
+    let mwid = house.start();
+    let seen = doctor(&house);
+    seen.says("agent", "ok", "answers OPTIONS with 200 OK", "");
+    seen.says("proxy", "ok", "NOTIFYs go where their dialogs lead", "");
+    drop(mwid);
+    let seen = doctor(&house);
+    assert_eq!(seen.of("agent"), [], "it does not run");
 }
