@@ -600,6 +600,41 @@ fn a_full_channel_delays_and_loses_nothing() {
     }
 }
 
+/// Those that were not counted yet were taken for no mailboxes, and nothing was heard of them again.
+#[test]
+fn a_root_that_goes_away_again_while_it_is_counted_is_counted_when_it_is_back() {
+    const ALL: usize = 300;
+    let mut rig = Rig::new();
+    (0..ALL).for_each(|number| rig.leave(&format!("default/{number}/INBOX"), 0));
+    rig.start();
+    let first: HashSet<_> = (0..ALL).map(|_| rig.next().unwrap().mailbox).collect();
+    assert_eq!(first.len(), ALL);
+    let away = rig.dir.path().join("away");
+    fs::rename(rig.root(), &away).unwrap();
+    rig.healthy("absent", |it| matches!(it.root, RootState::Absent { .. }));
+    while rig.observations.try_recv().is_ok() {}
+
+    // The channel holds 64: the count stands still until somebody takes them.
+    let before = rig.spool().health().last_full_count;
+    fs::rename(&away, rig.root()).unwrap();
+    rig.healthy("under way", |_| rig.observations.len() == 64);
+    fs::rename(rig.root(), &away).unwrap();
+    let start = Instant::now();
+    while rig.spool().health().last_full_count == before {
+        let _ = rig.observations.try_recv();
+        assert!(start.elapsed() < DEADLINE, "the count does not end");
+    }
+    fs::rename(&away, rig.root()).unwrap();
+    (0..ALL).for_each(|number| rig.leave(&format!("default/{number}/INBOX"), 1));
+    let mut right = HashSet::new();
+    while right.len() < ALL {
+        let Observation { mailbox, summary, .. } = rig.next().unwrap();
+        if summary == counts(2, 0, 0) {
+            right.insert(mailbox);
+        }
+    }
+}
+
 /// Runs itself again in a user namespace where the kernel allows six watches.
 #[test]
 fn where_the_kernel_cannot_watch_everything_the_rest_is_polled() {

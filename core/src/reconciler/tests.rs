@@ -410,6 +410,19 @@ fn what_a_wrong_clock_ended_goes_on_when_it_is_right_again() {
 }
 
 #[test]
+fn a_phone_that_asked_for_a_minute_keeps_the_other_from_nothing() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2), (2, 1, 2)]);
+    rig.verdict(1, Verdict::Later(Some(60 * SECOND)));
+    rig.verdict(2, Verdict::Delivered);
+    rig.set("202", 2);
+    assert_eq!(rig.next(), Some((SECOND, vec![(2, 2, 3)])));
+    rig.verdict(2, Verdict::Delivered);
+    assert_eq!(rig.next(), Some((60 * SECOND, vec![(1, 2, 3)])));
+}
+
+#[test]
 fn in_another_database_a_dialog_is_known_by_itself_and_not_by_the_id_of_its_row() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
     rig.set("202", 1);

@@ -219,11 +219,16 @@ impl Worker {
     /// context is the one that it was.
     fn vanished(&mut self, mailbox: &Mailbox, known: Option<Entry>) -> Outcome {
         self.condition.well(&Subject::Mailbox(mailbox.clone()));
-        let Some(mut entry) = known.filter(|entry| !entry.lost) else { return Outcome::NotThere };
+        let Some(mut entry) = known else { return Outcome::NotThere };
         let context = self.settings.path.join(mailbox.context());
         let now = look(&context).ok().flatten().map(|metadata| Identity::of(&metadata));
         let then = self.tree.contexts.get(mailbox.context()).and_then(|context| context.identity);
-        if now.is_some() && now == then {
+        let is_same = now.is_some() && now == then;
+        // What is lost with its context is a trouble already, unless the context was just found.
+        if entry.lost && (is_same || then.is_none()) {
+            return Outcome::NotThere;
+        }
+        if is_same {
             self.tree.remove(mailbox);
             return if entry.summary.is_some() { Outcome::Emptied } else { Outcome::NotThere };
         }
@@ -232,7 +237,7 @@ impl Worker {
         // Until the next look at it: nothing is complete without it.
         let error = format!("{}: it is gone, or not the folder that it was", context.display());
         self.condition.trouble(Subject::Context(mailbox.context().into()), error);
-        self.next_pulse = Instant::now();
+        (self.next_pulse, self.pulse_again) = (Instant::now(), true);
         Outcome::NotThere
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Worker {
     next_full: Instant,
     next_sweep: Instant,
     pub(super) next_pulse: Instant,
+    /// Asked for during a walk, which may have looked too early.
+    pub(super) pulse_again: bool,
 }
 
 impl Worker {
@@ -99,6 +101,7 @@ impl Worker {
             next_full: now,
             next_sweep: now,
             next_pulse: now,
+            pulse_again: false,
         }
     }
 
@@ -176,6 +179,7 @@ impl Worker {
             watches.forgive();
         }
         let started = Instant::now();
+        self.pulse_again = false;
         let (walk, contexts) = self.list_root(walk);
         self.progress =
             Some(Progress { walk, started, contexts: contexts.into(), mailboxes: Vec::new() });
@@ -208,7 +212,8 @@ impl Worker {
         let Some(progress) = self.progress.take() else { return Ok(()) };
         let now = Instant::now();
         let broken = self.condition.structure_is_broken();
-        self.next_pulse = now + if broken { QUICK_PULSE } else { PULSE };
+        let pause = if broken { QUICK_PULSE } else { PULSE };
+        self.next_pulse = if self.pulse_again { now } else { now + pause };
         if progress.walk != Walk::Pulse {
             self.next_sweep = now + self.settings.poll.max(SHORTEST);
         }
@@ -274,7 +279,7 @@ impl Worker {
             self.forget(&context)?;
         }
         if batch.root {
-            self.next_pulse = now;
+            (self.next_pulse, self.pulse_again) = (now, true);
         }
         if batch.rescan {
             self.start(Walk::Full);
