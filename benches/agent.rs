@@ -19,11 +19,15 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "common/mod.rs"]
+mod common;
 #[path = "agent/phones.rs"]
 mod phones;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use common::site::user;
+use common::{Table, is_quick};
 use phones::Phones;
 use support::fleet::daemon::Daemon;
 use support::mariadb::MariaDb;
@@ -47,19 +51,21 @@ type Figures = Vec<(&'static str, String)>;
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().filter_map(|it| it.parse().ok()).collect();
-    let size = numbers.first().copied().unwrap_or(50_000);
-    let seconds = numbers.get(1).copied().unwrap_or(180);
+    let (size, seconds) = if is_quick() { (100, 5) } else { (50_000, 180) };
+    let size = numbers.first().copied().unwrap_or(size);
+    let seconds = numbers.get(1).copied().unwrap_or(seconds);
     let all = ["sqlite", "mariadb"];
     let chosen: Vec<&str> =
         all.into_iter().filter(|name| std::env::args().any(|it| it == *name)).collect();
     let chosen = if chosen.is_empty() { all.to_vec() } else { chosen };
     let columns: Vec<Figures> =
         chosen.iter().map(|name| measure(name, size, Duration::from_secs(seconds))).collect();
-    println!("\n| {size} phones, {seconds} s | {} |", chosen.join(" | "));
-    println!("|{}", " --- |".repeat(1 + chosen.len()));
-    for line in 0..columns[0].len() {
-        let figures: Vec<&str> = columns.iter().map(|column| column[line].1.as_str()).collect();
-        println!("| {} | {} |", columns[0][line].0, figures.join(" | "));
+    let what = format!("{size} phones, {seconds} s");
+    let head: Vec<&str> = [what.as_str()].into_iter().chain(chosen).collect();
+    let mut table = Table::new("6-agent", "Phones at the presence agent", &head);
+    for (line, (what, _)) in columns[0].iter().enumerate() {
+        let figures = columns.iter().map(|column| column[line].1.as_str());
+        table.row(&[*what].into_iter().chain(figures).collect::<Vec<_>>());
     }
 }
 
@@ -266,8 +272,4 @@ fn percentiles(mut times: Vec<Duration>) -> String {
     let Some(last) = times.len().checked_sub(1) else { return "none".to_owned() };
     let at = |percent: usize| times[last * percent / 100].as_secs_f64() * 1000.0;
     format!("{:.1}, {:.1}, {:.0} ms ({})", at(50), at(99), at(100), times.len())
-}
-
-fn user(number: usize) -> String {
-    format!("{}", 1_000_000 + number)
 }

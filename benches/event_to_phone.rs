@@ -1,298 +1,277 @@
-//! From a change in the spool to the NOTIFY on the wire: the real daemon, SQLite, UDP on loopback.
+//! From an event to the NOTIFY in the phone's socket: the real daemon on real databases, UDP on
+//! loopback; and what people use without mwid (benches/event_to_phone/rivals.rs).
 //!
-//! `cargo bench --bench event_to_phone` prints a table; `docs/performance.md` says what each row
-//! means; `-- spool`, `externnotify` or `processes` choose a part of it.
-//! `MWID_HELPER=/path/to/mwid-externnotify` measures another build of the helper.
+//! `cargo bench --bench event_to_phone` prints the tables; `-- spool`, `externnotify`, `burst`,
+//! `rivals` or `processes` choose a part, `sqlite`, `mariadb`, `postgres` a database.
+//! `docs/performance.md` says what each row means. `MWID_HELPER=/path/to/mwid-externnotify` measures
+//! another build of the helper.
 
-use std::error::Error;
-use std::fs::{self, File};
-use std::io;
-use std::net::UdpSocket;
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up has failed")]
+#![allow(unreachable_pub, reason = "nothing of a benchmark is reached from elsewhere")]
+
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use mwid_core::message::{Message, StartLine};
-use rusqlite::{Connection, params};
+use tempfile::TempDir;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+#[path = "common/mod.rs"]
+mod common;
+#[path = "event_to_phone/rivals.rs"]
+mod rivals;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
-/// Accounts, each with one phone: each event has its own, so that no pause between two NOTIFYs of
-/// one phone gets in its way.
-const ACCOUNTS: u32 = 1000;
+use common::phones::Phones;
+use common::site::{self, CONTEXT, SERVERS, user};
+use common::{Table, Times, chosen, is_quick, ms, times};
+use mwid_core::summary::Summary;
+use support::fleet::daemon::Daemon;
 
 /// How long anything may take before the run is called off.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-const SCHEMA: &str = include_str!("../sql/sqlite/opensips-active_watchers.sql");
+/// Events, each of an account of its own, so that no pause between two NOTIFYs of one phone gets in its
+/// way.
+fn events() -> usize {
+    if is_quick() { 10 } else { 1000 }
+}
 
-fn main() -> Outcome<()> {
-    let helper = std::env::var_os("MWID_HELPER")
-        .map_or_else(|| env!("CARGO_BIN_EXE_mwid-externnotify").into(), PathBuf::from);
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
-    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|it| it == name);
-    println!("{:<58} {:>9} {:>9} {:>9}", "", "median", "p99", "max");
-    if wanted("spool") {
-        spool()?;
+fn main() {
+    let chosen = chosen();
+    let is_server = |name: &&str| chosen.iter().any(|it| it == name);
+    let servers: Vec<&str> = SERVERS.into_iter().filter(is_server).collect();
+    let servers = if servers.is_empty() { SERVERS.to_vec() } else { servers };
+    let parts: Vec<&String> = chosen.iter().filter(|it| !SERVERS.contains(&it.as_str())).collect();
+    let wanted = |name: &str| parts.is_empty() || parts.iter().any(|it| *it == name);
+    let columns = ["event to the NOTIFY in the phone's socket", "median", "p99", "× floor"];
+    let mut table = Table::new("1-event", "From the event to the phone", &columns);
+    for server in servers {
+        if wanted("externnotify") || wanted("spool") || wanted("rivals") {
+            one_server(&mut table, server, &wanted);
+        }
     }
-    if wanted("externnotify") {
-        externnotify(&helper)?;
+    if wanted("burst") {
+        bursts(&mut table);
     }
+    drop(table);
     if wanted("processes") {
-        processes(&helper)?;
+        processes();
     }
-    Ok(())
+}
+
+fn one_server(table: &mut Table, server: &str, wanted: &impl Fn(&str) -> bool) {
+    let floor = rivals::floor(server, events());
+    row(
+        table,
+        &format!("{server}: the floor (static process, one claim in SQL, one datagram)"),
+        &floor,
+        &floor,
+    );
+    if wanted("externnotify") {
+        row(
+            table,
+            &format!("{server}: start of `mwid-externnotify`"),
+            &externnotify(server),
+            &floor,
+        );
+    }
+    if wanted("spool") {
+        row(table, &format!("{server}: a message is renamed into INBOX"), &spool(server), &floor);
+    }
+    if wanted("rivals") && server == "mariadb" {
+        let events = events().min(300);
+        let script = "mariadb: start of the shell script (mariadb client, sipsak)";
+        row(table, script, &rivals::script(events), &floor);
+        let publish = "mariadb: start of `curl`, `pua.publish` of Kamailio";
+        row(table, publish, &rivals::publish(events), &floor);
+    }
+}
+
+fn row(table: &mut Table, what: &str, times_: &Times, floor: &Times) {
+    let ratio = times(times_.median(), floor.median());
+    table.row(&[what, &ms(times_.median()), &ms(times_.at(99)), &ratio]);
 }
 
 /// The spool is watched: a message is renamed into INBOX, as the last step of its recording.
-fn spool() -> Outcome<()> {
-    let mut site = Site::open(true)?;
-    let mut times = Vec::new();
-    for account in 0..ACCOUNTS {
-        let message = site.record(account)?;
-        let start = Instant::now();
-        fs::rename(&message, message.with_file_name("msg0000.txt"))?;
-        times.push(site.phone.next(account, "1/0 (0/0)")? - start);
-    }
-    print("message in the spool to its NOTIFY", &mut times);
-
-    let mut times = Vec::new();
-    for account in 0..ACCOUNTS {
-        let inbox = site.mailbox(account).join("INBOX/msg0000.txt");
-        let start = Instant::now();
-        fs::rename(inbox, site.mailbox(account).join("Old/msg0000.txt"))?;
-        times.push(site.phone.next(account, "0/1 (0/0)")? - start);
-    }
-    print("message heard to its NOTIFY (waits 20 ms for a burst)", &mut times);
-
-    let messages: Vec<PathBuf> =
-        (0..ACCOUNTS).map(|it| site.record(it)).collect::<Result<_, _>>()?;
-    let start = Instant::now();
-    for message in &messages {
-        fs::rename(message, message.with_file_name("msg0001.txt"))?;
-    }
-    for _ in 0..ACCOUNTS {
-        site.phone.any("1/1 (0/0)")?;
-    }
-    let took = start.elapsed();
-    let rate = f64::from(ACCOUNTS) / took.as_secs_f64();
-    println!("{ACCOUNTS} messages at once, all NOTIFYs answered: {took:.0?}, {rate:.0} a second");
-    Ok(())
+fn spool(server: &str) -> Times {
+    let mut site = Site::open(server, true, events());
+    let events = (0..events()).map(|number| {
+        let message = site.record(number);
+        let began = Instant::now();
+        fs::rename(&message, message.with_file_name("msg0000.txt")).unwrap();
+        site.told(number, new(1)) - began
+    });
+    Times::new(events.collect())
 }
 
 /// No spool: Asterisk runs the helper, its counts are the truth.
-fn externnotify(helper: &Path) -> Outcome<()> {
-    let mut site = Site::open(false)?;
-    let mut times = Vec::new();
-    for account in 0..ACCOUNTS {
-        let mut command = site.helper(helper, account);
-        let start = Instant::now();
-        let mut child = command.spawn()?;
-        times.push(site.phone.next(account, "1/0 (0/0)")? - start);
-        child.wait()?;
+fn externnotify(server: &str) -> Times {
+    let mut site = Site::open(server, false, events());
+    // What is seen for the first time waits for the server's own NOTIFY ([timers] settle).
+    for number in 0..events() {
+        assert!(site.helper(&helper(), number, 1).status().unwrap().success());
     }
-    print("start of mwid-externnotify to the NOTIFY", &mut times);
-    Ok(())
+    site.wait_for_notifies(events());
+    let events = (0..events()).map(|number| {
+        let mut command = site.helper(&helper(), number, 2);
+        let began = Instant::now();
+        let mut child = command.spawn().unwrap();
+        let at = site.told(number, new(2));
+        assert!(child.wait().unwrap().success());
+        at - began
+    });
+    Times::new(events.collect())
+}
+
+/// What waits for the end of a burst, and a burst.
+fn bursts(table: &mut Table) {
+    let mut site = Site::open("sqlite", true, events());
+    for number in 0..events() {
+        let message = site.record(number);
+        fs::rename(&message, message.with_file_name("msg0000.txt")).unwrap();
+        site.told(number, new(1));
+    }
+    let heard = (0..events()).map(|number| {
+        let mailbox = site.mailbox(number);
+        let began = Instant::now();
+        fs::rename(mailbox.join("INBOX/msg0000.txt"), mailbox.join("Old/msg0000.txt")).unwrap();
+        site.told(number, Summary { old: 1, ..Summary::default() }) - began
+    });
+    let heard = Times::new(heard.collect());
+    table.row(&[
+        "sqlite: a message is heard (mwid waits 20 ms for more)",
+        &ms(heard.median()),
+        &ms(heard.at(99)),
+        "",
+    ]);
+
+    let messages: Vec<PathBuf> = (0..events()).map(|number| site.record(number)).collect();
+    let before = site.phones.count();
+    let began = Instant::now();
+    for message in &messages {
+        fs::rename(message, message.with_file_name("msg0001.txt")).unwrap();
+    }
+    site.wait_for_notifies(before + events());
+    let took = began.elapsed();
+    let rate = events() as f64 / took.as_secs_f64();
+    table.note(&format!(
+        "{} messages at once, SQLite: the last NOTIFY came after {}, {rate:.0} a second.",
+        events(),
+        ms(took)
+    ));
 }
 
 /// What Asterisk waits for: the helper from its start to its end, beside the smallest program.
-fn processes(helper: &Path) -> Outcome<()> {
-    let site = Site::open(false)?;
-    let (mut floor, mut small, mut whole) = (Vec::new(), Vec::new(), Vec::new());
-    for account in 0..ACCOUNTS {
-        floor.push(run(&mut Command::new("/bin/true"))?);
-        small.push(run(&mut site.helper(helper, account))?);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mwid"));
-        command.arg("externnotify").args(site.arguments(account));
-        whole.push(run(&mut command)?);
+fn processes() {
+    let site = Site::open("sqlite", false, events());
+    let mut whole = Command::new(env!("CARGO_BIN_EXE_mwid"));
+    whole.arg("externnotify");
+    let programs = [
+        ("`/bin/true` (dynamically linked, does nothing)", Command::new("/bin/true")),
+        ("`mwid-externnotify`: leaves a file, sends a datagram", Command::new(helper())),
+        ("`mwid externnotify`: the same in the daemon's binary", whole),
+    ];
+    let columns = ["a program, from its start to its end", "median", "p99"];
+    let mut table = Table::new("7-processes", "What Asterisk starts", &columns);
+    for (what, mut program) in programs {
+        program.args(site.arguments(0, 1));
+        let runs = (0..events()).map(|_| {
+            let began = Instant::now();
+            assert!(program.status().unwrap().success());
+            began.elapsed()
+        });
+        let runs = Times::new(runs.collect());
+        table.row(&[what, &ms(runs.median()), &ms(runs.at(99))]);
     }
-    print("/bin/true, start to end", &mut floor);
-    print("mwid-externnotify, start to end", &mut small);
-    print("mwid externnotify, start to end", &mut whole);
-    Ok(())
 }
 
-fn run(command: &mut Command) -> Outcome<Duration> {
-    let start = Instant::now();
-    let status = command.status()?;
-    let took = start.elapsed();
-    if status.success() { Ok(took) } else { Err(format!("{command:?}: {status}").into()) }
+fn helper() -> PathBuf {
+    std::env::var_os("MWID_HELPER")
+        .map_or_else(|| env!("CARGO_BIN_EXE_mwid-externnotify").into(), PathBuf::from)
 }
 
-fn print(what: &str, times: &mut [Duration]) {
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
-    println!("{what:<58} {:>6} µs {:>6} µs {:>6} µs", at(50), at(99), at(100));
+fn new(new: u32) -> Summary {
+    Summary { new, ..Summary::default() }
 }
 
 /// A temporary installation with the running daemon. It ends with this.
 struct Site {
-    folder: tempfile::TempDir,
-    phone: Phone,
-    daemon: Child,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // It is ours, and whether it is gone already does not matter.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
+    folder: TempDir,
+    phones: Phones,
+    mwid: Daemon,
 }
 
 impl Site {
     /// Starts the daemon. With a spool, returns when every phone has its first NOTIFY.
-    fn open(spool: bool) -> Outcome<Self> {
-        let folder = tempfile::tempdir()?;
-        let root = folder.path();
-        let mut phone = Phone::open()?;
-        for account in 0..ACCOUNTS {
-            fs::create_dir_all(mailbox(root, account).join("INBOX"))?;
-            fs::create_dir_all(mailbox(root, account).join("Old"))?;
-        }
-        subscribe(&root.join("dialogs.db"), &phone.socket)?;
-        let path = root.display();
-        let config = format!(
-            "[general]\nproxy = {}\nbindip = 127.0.0.1\n\
-             [spool]\nenabled = {}\npath = {path}/spool\n\
-             [database]\nurl = sqlite:{path}/dialogs.db\n\
-             [timers]\nmin_interval = 0\nrate = 100000\n\
-             [state]\npath = {path}/ledger.db\n\
-             [control]\nsocket = {path}/control.sock\nexternnotify = {path}/externnotify.sock\n\
-             drop = {path}/drop\n",
-            phone.socket.local_addr()?,
+    fn open(server: &str, spool: bool, size: usize) -> Self {
+        let folder = TempDir::with_prefix("mwid-event-").unwrap();
+        let phones = Phones::open(size);
+        let address = phones.address.to_string();
+        let rows = site::rows(site::server(server), folder.path(), &address, size);
+        let root = folder.path().join("spool");
+        (0..size).for_each(|number| drop(site::make_mailbox(&root, number)));
+        let configuration = format!(
+            "[general]\nproxy = {address}\nbindip = 127.0.0.1\n\
+             [spool]\nenabled = {}\npath = {}\n[database]\nurl = {}\n\
+             [timers]\nmin_interval = 0\nrate = 100000\n",
             if spool { "yes" } else { "no" },
+            root.display(),
+            rows.url(),
         );
-        fs::write(root.join("mwid.conf"), config)?;
-        let mut daemon = Command::new(env!("CARGO_BIN_EXE_mwid"))
-            .arg("--config")
-            .arg(root.join("mwid.conf"))
-            .arg("run")
-            .env("MWID_LOG", "error")
-            .stdin(Stdio::null())
-            .stderr(File::create(root.join("log"))?)
-            .spawn()?;
-        let socket = root.join("externnotify.sock");
-        let deadline = Instant::now() + PATIENCE;
-        while !socket.exists() {
-            if Instant::now() > deadline || daemon.try_wait()?.is_some() {
-                return Err(fs::read_to_string(root.join("log"))?.into());
-            }
-            std::thread::yield_now();
-        }
-        for _ in 0..if spool { ACCOUNTS } else { 0 } {
-            phone.any("0/0 (0/0)")?;
-        }
-        Ok(Self { folder, phone, daemon })
+        let mut mwid = Daemon::new(folder.path(), &configuration);
+        mwid.start();
+        let site = Self { folder, phones, mwid };
+        site.wait_for_notifies(if spool { size } else { 0 });
+        site
     }
 
-    fn mailbox(&self, account: u32) -> PathBuf {
-        mailbox(self.folder.path(), account)
+    fn wait_for_notifies(&self, count: usize) {
+        let began = Instant::now();
+        while self.phones.count() < count {
+            let log = || self.mwid.log_tail();
+            assert!(began.elapsed() < PATIENCE, "not all phones were told: {}", log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// When this account's phone was told these counts.
+    fn told(&mut self, number: usize, counts: Summary) -> Instant {
+        self.phones.next(&site::call_id(number), counts, PATIENCE)
+    }
+
+    fn mailbox(&self, number: usize) -> PathBuf {
+        site::mailbox(&self.folder.path().join("spool"), number)
     }
 
     /// A message that is about to be complete.
-    fn record(&self, account: u32) -> io::Result<PathBuf> {
-        let message = self.mailbox(account).join("INBOX/recording");
-        fs::write(&message, "[message]\n")?;
-        Ok(message)
+    fn record(&self, number: usize) -> PathBuf {
+        let message = self.mailbox(number).join("INBOX/recording");
+        fs::write(&message, "[message]\n").unwrap();
+        message
     }
 
-    fn helper(&self, helper: &Path, account: u32) -> Command {
+    fn helper(&self, helper: &Path, number: usize, new: u32) -> Command {
         let mut command = Command::new(helper);
-        command.args(self.arguments(account));
+        command.args(self.arguments(number, new)).stdin(Stdio::null());
         command
     }
 
-    fn arguments(&self, account: u32) -> [String; 9] {
+    fn arguments(&self, number: usize, new: u32) -> [String; 9] {
         let path = |name| self.folder.path().join(name).display().to_string();
         let (socket, drop) = (path("externnotify.sock"), path("drop"));
-        let words = ["--socket", &socket, "--drop", &drop, "example.com", &user(account)];
-        let [a, b, c, d, e, f] = words.map(str::to_owned);
-        [a, b, c, d, e, f, "1".into(), "0".into(), "0".into()]
+        let words = [
+            "--socket",
+            &socket,
+            "--drop",
+            &drop,
+            CONTEXT,
+            &user(number),
+            &new.to_string(),
+            "0",
+            "0",
+        ];
+        words.map(str::to_owned)
     }
-}
-
-fn user(account: u32) -> String {
-    (10_000 + account).to_string()
-}
-
-fn mailbox(root: &Path, account: u32) -> PathBuf {
-    root.join("spool/example.com").join(user(account))
-}
-
-/// One row for each account, as OpenSIPS keeps it.
-fn subscribe(database: &Path, phone: &UdpSocket) -> Outcome<()> {
-    let at = phone.local_addr()?;
-    let ends = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().cast_signed() + 3600;
-    let mut connection = Connection::open(database)?;
-    connection.execute_batch(SCHEMA)?;
-    let rows = connection.transaction()?;
-    for account in 0..ACCOUNTS {
-        let user = user(account);
-        rows.execute(
-            "INSERT INTO active_watchers (presentity_uri, watcher_username, watcher_domain,
-             to_user, to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact,
-             expires, status, socket_info, local_contact)
-             VALUES (?1, ?2, 'example.com', ?2, 'example.com', 'message-summary', 'server', 'phone',
-             ?3, 1, 1, ?4, ?5, 1, ?6, ?7)",
-            params![
-                format!("sip:{user}@example.com"),
-                user,
-                format!("call-{user}"),
-                format!("sip:{user}@{at}"),
-                ends,
-                format!("udp:{at}"),
-                format!("sip:{at}"),
-            ],
-        )?;
-    }
-    Ok(rows.commit()?)
-}
-
-/// Plays proxy and all phones: answers every NOTIFY with 200.
-struct Phone {
-    socket: UdpSocket,
-    buffer: Vec<u8>,
-}
-
-impl Phone {
-    fn open() -> io::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, buffer: vec![0; 65_535] })
-    }
-
-    /// When the next NOTIFY arrived, which must be this account's with these counts.
-    fn next(&mut self, account: u32, counts: &str) -> Outcome<Instant> {
-        let (at, uri) = self.any(counts)?;
-        let expected = format!("sip:{}@", user(account));
-        if uri.starts_with(&expected) { Ok(at) } else { Err(format!("a NOTIFY to {uri}").into()) }
-    }
-
-    /// When the next NOTIFY arrived, and its Request-URI.
-    fn any(&mut self, counts: &str) -> Outcome<(Instant, String)> {
-        let (length, from) = self.socket.recv_from(&mut self.buffer)?;
-        let at = Instant::now();
-        let message = Message::parse(&self.buffer[..length])?;
-        let StartLine::Request { uri, .. } = message.start() else {
-            return Err("not a request".into());
-        };
-        let body = String::from_utf8_lossy(message.body());
-        if !body.ends_with(&format!("Voice-Message: {counts}\r\n")) {
-            return Err(format!("{uri}: {counts} expected, not {body}").into());
-        }
-        self.socket.send_to(&answer(&message), from)?;
-        Ok((at, uri.to_owned()))
-    }
-}
-
-fn answer(message: &Message) -> Vec<u8> {
-    let mut text = "SIP/2.0 200 OK\r\n".to_owned();
-    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-        for value in message.headers(name) {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-    }
-    text.push_str("Content-Length: 0\r\n\r\n");
-    text.into_bytes()
 }

@@ -1,8 +1,8 @@
 //! The same house with 1,000, 10,000 and 100,000 mailboxes and as many subscriptions: the real
 //! daemon, a real spool, real databases, UDP on loopback. What grows, and what must not.
 //!
-//! `cargo bench --bench scale` prints a block for each; `-- sqlite mariadb postgres` and
-//! `-- 1000 10000 100000` choose some of them. `docs/performance.md` says what the figures mean.
+//! `cargo bench --bench scale` does it on MariaDB; `-- sqlite mariadb postgres` and
+//! `-- 1000 10000 100000` choose others. `docs/performance.md` says what the figures mean.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up has failed")]
 #![allow(unreachable_pub, reason = "nothing of a benchmark is reached from elsewhere")]
@@ -15,22 +15,19 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mwid::clock;
-use mwid::demo::phone::Subscription;
-use mwid_core::dialog::Flavour;
 use mwid_core::summary::Summary;
 use tempfile::TempDir;
 
-#[path = "scale/phones.rs"]
-mod phones;
+#[path = "common/mod.rs"]
+mod common;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use phones::Phones;
+use common::phones::Phones;
+use common::site::{self, SERVERS, call_id};
+use common::{Table, Times, chosen, is_quick, ms, seconds};
 use support::fleet::daemon::Daemon;
-use support::fleet::rows::{Rows, Server};
-use support::mariadb::MariaDb;
-use support::postgres::Postgres;
+use support::fleet::rows::Server;
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -38,33 +35,34 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const CHANGES: usize = 400;
 /// For how long the idle daemon is watched.
 const IDLE: Duration = Duration::from_secs(20);
-const CONTEXT: &str = "example.com";
 
 fn main() {
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let chosen = chosen();
     let sizes: Vec<usize> = chosen.iter().filter_map(|it| it.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![1000, 10_000, 100_000] } else { sizes };
-    let named: Vec<&str> =
-        chosen.iter().map(String::as_str).filter(|it| it.parse::<usize>().is_err()).collect();
-    for name in ["sqlite", "mariadb", "postgres"] {
-        if !named.is_empty() && !named.contains(&name) {
-            continue;
-        }
-        let server = match name {
-            "mariadb" => Server::MariaDb(MariaDb::shared()),
-            "postgres" => Server::Postgres(Postgres::shared()),
-            _ => Server::Sqlite,
-        };
-        for &size in &sizes {
-            println!("\n{name}, {size} mailboxes, {size} subscriptions");
-            Site::build(server, size).measure();
+    let all = if is_quick() { vec![CHANGES] } else { vec![1000, 10_000, 100_000] };
+    let sizes = if sizes.is_empty() { all } else { sizes };
+    let named = |name: &&str| chosen.iter().any(|it| it == name);
+    let names: Vec<&str> = SERVERS.into_iter().filter(named).collect();
+    let names = if names.is_empty() { vec!["mariadb"] } else { names };
+    let files =
+        [("sqlite", "4-growth-sqlite"), ("mariadb", "3-growth"), ("postgres", "5-growth-postgres")];
+    for (name, file) in files.into_iter().filter(|(name, _)| names.contains(name)) {
+        let columns: Vec<Vec<(&str, String)>> = sizes
+            .iter()
+            .map(|&size| {
+                println!("\n{name}, {size} mailboxes, {size} subscriptions");
+                Site::build(site::server(name), size).measure()
+            })
+            .collect();
+        let head: Vec<String> =
+            [name.to_owned()].into_iter().chain(sizes.iter().map(ToString::to_string)).collect();
+        let head: Vec<&str> = head.iter().map(String::as_str).collect();
+        let mut table = Table::new(file, "Growth: mailboxes and as many subscriptions", &head);
+        for (line, (what, _)) in columns[0].iter().enumerate() {
+            let figures = columns.iter().map(|column| column[line].1.as_str());
+            table.row(&[*what].into_iter().chain(figures).collect::<Vec<_>>());
         }
     }
-}
-
-/// A line of the report.
-fn say(what: &str, figure: impl std::fmt::Display) {
-    println!("  {what:<52} {figure}");
 }
 
 struct Site {
@@ -72,6 +70,7 @@ struct Site {
     phones: Phones,
     size: usize,
     folder: TempDir,
+    figures: Vec<(&'static str, String)>,
 }
 
 impl Site {
@@ -80,14 +79,10 @@ impl Site {
         let folder = TempDir::with_prefix("mwid-scale-").unwrap();
         let phones = Phones::open(size);
         let address = phones.address.to_string();
-        let rows = Rows::new(server, Flavour::OpenSips, folder.path());
-        let subscriptions: Vec<_> = (0..size).map(subscription).collect();
-        rows.insert(&subscriptions, &address);
+        let rows = site::rows(server, folder.path(), &address, size);
         let spool = folder.path().join("voicemail");
         for number in 0..size {
-            let mailbox = spool.join(CONTEXT).join(user(number));
-            fs::create_dir_all(mailbox.join("INBOX")).unwrap();
-            fs::create_dir(mailbox.join("Old")).unwrap();
+            let mailbox = site::make_mailbox(&spool, number);
             fs::write(mailbox.join("INBOX/msg0000.txt"), "").unwrap();
         }
         let configuration = format!(
@@ -101,7 +96,7 @@ impl Site {
         let applied =
             apply.arg("--config").arg(mwid.config()).args(["sql", "--apply"]).output().unwrap();
         assert!(applied.status.success(), "mwid sql --apply: {applied:?}");
-        Self { mwid, phones, size, folder }
+        Self { mwid, phones, size, folder, figures: Vec::new() }
     }
 
     fn spool(&self) -> PathBuf {
@@ -109,12 +104,12 @@ impl Site {
     }
 
     fn mailbox(&self, number: usize) -> PathBuf {
-        self.spool().join(CONTEXT).join(user(number))
+        site::mailbox(&self.spool(), number)
     }
 
-    fn measure(mut self) {
-        let find = median((0..3).map(|_| self.find()).collect());
-        say("find, warm", seconds(find));
+    fn measure(mut self) -> Vec<(&'static str, String)> {
+        let find = Times::new((0..3).map(|_| self.find()).collect()).median();
+        self.say("`find -name 'msg*.txt'`, warm", seconds(find));
 
         let began = Instant::now();
         self.mwid.start();
@@ -124,11 +119,14 @@ impl Site {
         let counted = began.elapsed();
         self.phones.wait_for(self.size, PATIENCE);
         let told = began.elapsed();
-        say("first start: all mailboxes counted", self.compared(counted, find));
+        self.say("first start: all mailboxes counted", compared(counted, find));
         let rate = self.size as f64 / told.as_secs_f64();
-        say("first start: all phones right", format!("{} ({rate:.0} a second)", seconds(told)));
+        self.say(
+            "first start: all phones right",
+            format!("{} ({rate:.0} a second)", seconds(told)),
+        );
         self.settle();
-        say("memory after it (VmRSS, VmHWM)", self.memory());
+        self.say("memory after it, and the most so far", self.memory());
         self.mwid.stop();
 
         let sent = self.phones.count();
@@ -137,17 +135,22 @@ impl Site {
         self.wait("a full count", |status| {
             status.pointer("/spool/last_full_count/took_ms").cloned()
         });
-        say("restart: all mailboxes counted", self.compared(began.elapsed(), find));
+        self.say("restart: all mailboxes counted", compared(began.elapsed(), find));
         self.settle();
-        say("restart: all phones known to be right", seconds(began.elapsed()));
-        say("restart: NOTIFYs sent", self.phones.count() - sent);
+        self.say("restart: all phones known to be right", seconds(began.elapsed()));
+        self.say("restart: NOTIFYs sent", self.phones.count() - sent);
         self.wait("a resync", |status| status["watch"]["resyncs"].as_u64().filter(|it| *it > 0));
-        say("restart: the whole table read", seconds(began.elapsed()));
-        say("memory after it (VmRSS, VmHWM)", self.memory());
+        self.say("restart: the whole table read", seconds(began.elapsed()));
+        self.say("memory after a restart, and the most so far", self.memory());
         self.idle();
         self.latency();
-        say("memory after it (VmRSS, VmHWM)", self.memory());
         self.mwid.stop();
+        self.figures
+    }
+
+    fn say(&mut self, what: &'static str, figure: impl std::fmt::Display) {
+        println!("  {what:<52} {figure}");
+        self.figures.push((what, figure.to_string()));
     }
 
     fn find(&self) -> Duration {
@@ -156,11 +159,6 @@ impl Site {
         let lines = found.unwrap().stdout.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(lines, self.size, "find sees every message");
         began.elapsed()
-    }
-
-    fn compared(&self, took: Duration, find: Duration) -> String {
-        let times = took.as_secs_f64() / find.as_secs_f64();
-        format!("{} ({times:.1} × find)", seconds(took))
     }
 
     /// Asks mwid, not too often: each answer counts everything.
@@ -189,12 +187,9 @@ impl Site {
     }
 
     fn memory(&self) -> String {
-        let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-        };
-        format!("{:.1} MB, {:.1} MB", line("VmRSS:"), line("VmHWM:"))
+        let pid = self.mwid.number("/pid");
+        let [now, most] = ["VmRSS:", "VmHWM:"].map(|name| common::memory(pid, name));
+        format!("{now:.1} MB, {most:.1} MB")
     }
 
     fn proc(&self, name: &str) -> PathBuf {
@@ -202,26 +197,18 @@ impl Site {
         Path::new("/proc").join(pid.to_string()).join(name)
     }
 
-    /// CPU time of the whole process so far.
-    fn cpu(stat: &Path) -> Duration {
-        let stat = fs::read_to_string(stat).unwrap();
-        // After the name in parentheses: state is field 3, utime 14, stime 15, in hundredths.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|it| it.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn idle(&self) {
-        let stat = self.proc("stat");
+    fn idle(&mut self) {
+        let pid = self.mwid.number("/pid");
         // The looks back at rows that were told have passed.
-        thread::sleep(Duration::from_secs(15));
-        let before = Self::cpu(&stat);
-        thread::sleep(IDLE);
-        let used = Self::cpu(&stat) - before;
-        let percent = 100.0 * used.as_secs_f64() / IDLE.as_secs_f64();
-        let polled = self.mwid.status()["spool"]["also_polled"].clone();
-        let note = polled.as_str().map(|why| format!(" (the spool is polled too: {why})"));
-        say("idle CPU of one core", format!("{percent:.2} %{}", note.unwrap_or_default()));
+        thread::sleep(Duration::from_secs(if is_quick() { 0 } else { 15 }));
+        let before = common::cpu(pid);
+        let idle = if is_quick() { Duration::from_secs(1) } else { IDLE };
+        thread::sleep(idle);
+        let used = common::cpu(pid) - before;
+        let percent = 100.0 * used.as_secs_f64() / idle.as_secs_f64();
+        let polled = self.mwid.status()["spool"]["also_polled"].is_string();
+        let note = if polled { ", also polled: too few watches" } else { "" };
+        self.say("idle CPU of one core", format!("{percent:.2} %{note}"));
     }
 
     /// From the rename of a message into INBOX to its NOTIFY, in mailboxes that the kernel watches.
@@ -244,11 +231,11 @@ impl Site {
             let new = Summary { new: 2, ..Summary::default() };
             times.push(self.phones.next(&call_id(*number), new, PATIENCE) - began);
         }
-        times.sort_unstable();
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+        let times = Times::new(times);
         let share = 100 * all.len() / self.size;
-        let figures = format!("{:.2} ms, {:.2} ms ({share} % are watched)", at(50), at(99));
-        say("one message to its NOTIFY, p50 and p99", figures);
+        self.say("a message to its NOTIFY, median", ms(times.median()));
+        self.say("a message to its NOTIFY, p99", ms(times.at(99)));
+        self.say("folders watched", format!("{share} %"));
     }
 
     /// The inodes that mwid's inotify watches.
@@ -268,32 +255,6 @@ impl Site {
     }
 }
 
-fn user(number: usize) -> String {
-    format!("{}", 1_000_000 + number)
-}
-
-fn call_id(number: usize) -> String {
-    format!("call-{number}@phones.example.com")
-}
-
-fn subscription(number: usize) -> Subscription {
-    Subscription {
-        user: user(number),
-        domain: CONTEXT.into(),
-        call_id: call_id(number),
-        phone_tag: format!("phone-{number}"),
-        server_tag: format!("server-{number}"),
-        contact: format!("sip:{}@192.0.2.7:5062", user(number)),
-        expires: clock::unix() + 36_000,
-        cseq: 1,
-    }
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.2} s", time.as_secs_f64())
+fn compared(took: Duration, find: Duration) -> String {
+    format!("{} ({} find)", seconds(took), common::times(took, find))
 }

@@ -1,6 +1,5 @@
 //! A proxy and all phones behind it: one socket that subscribes, refreshes, and answers NOTIFYs.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,6 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mwid_core::message::{Message, StartLine};
+
+use crate::common::phones::{ok, receive, shown, socket};
+use crate::common::site::user;
 
 /// The phones. They end with this.
 pub struct Phones {
@@ -49,13 +51,7 @@ struct Phone {
 
 impl Phones {
     pub fn open(size: usize, agent: SocketAddr) -> Self {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-        socket.set_recv_buffer_size(8 << 20).unwrap();
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        socket.bind(&any.into()).unwrap();
-        let socket: Arc<UdpSocket> = Arc::new(socket.into());
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let socket = Arc::new(socket());
         let heard = Arc::new(Heard::default());
         heard.state.lock().unwrap().phones.resize(size, Phone::default());
         let thread = thread::spawn({
@@ -67,7 +63,7 @@ impl Phones {
 
     /// Sends the next SUBSCRIBE of a phone, in its dialog if it has one.
     pub fn subscribe(&self, number: usize) {
-        let user = crate::user(number);
+        let user = user(number);
         let own = self.socket.local_addr().unwrap();
         let mut state = self.heard.state.lock().unwrap();
         let phone = &mut state.phones[number];
@@ -131,15 +127,7 @@ impl Heard {
     fn answer(&self, socket: &UdpSocket) {
         let mut buffer = vec![0; 65_535];
         while !self.stop.load(Ordering::Relaxed) {
-            let (length, from) = match socket.recv_from(&mut buffer) {
-                Ok(received) => received,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    continue;
-                }
-                Err(error) => panic!("{error}"),
-            };
+            let Some((length, from)) = receive(socket, &mut buffer) else { continue };
             let at = Instant::now();
             let message = Message::parse(&buffer[..length]).unwrap();
             let is_request = matches!(message.start(), StartLine::Request { .. });
@@ -171,24 +159,11 @@ impl Phone {
 
     fn told(&mut self, at: Instant, notify: &Message, times: &mut Times) {
         times.to_notify.extend(self.untold.take().map(|since| at - since));
-        let body = String::from_utf8_lossy(notify.body());
-        let shown = body.lines().find_map(|line| line.strip_prefix("Voice-Message: "));
-        if let (Some((since, new)), Some(shown)) = (self.change, shown)
+        if let (Some((since, new)), Some(shown)) = (self.change, shown(notify))
             && shown.starts_with(&format!("{new}/"))
         {
             times.change.push(at - since);
             self.change = None;
         }
     }
-}
-
-fn ok(message: &Message) -> Vec<u8> {
-    let mut text = "SIP/2.0 200 OK\r\n".to_owned();
-    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-        for value in message.headers(name) {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-    }
-    text.push_str("Content-Length: 0\r\n\r\n");
-    text.into_bytes()
 }

@@ -1,4 +1,4 @@
-//! A proxy and all phones behind it: one socket that answers 200 to every NOTIFY.
+//! A proxy and all phones behind it, on one socket; and what every such phone needs.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -31,13 +31,7 @@ struct Heard {
 
 impl Phones {
     pub fn open(size: usize) -> Self {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-        socket.set_recv_buffer_size(8 << 20).unwrap();
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        socket.bind(&any.into()).unwrap();
-        let socket: UdpSocket = socket.into();
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let socket = socket();
         let address = socket.local_addr().unwrap();
         let heard = Arc::new(Heard::default());
         heard.shown.lock().unwrap().reserve(size);
@@ -91,22 +85,12 @@ impl Heard {
     fn answer(&self, socket: &UdpSocket, tell: &Sender<(Instant, String, String)>) {
         let mut buffer = vec![0; 65_535];
         while !self.stop.load(Ordering::Relaxed) {
-            let (length, from) = match socket.recv_from(&mut buffer) {
-                Ok(received) => received,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    continue;
-                }
-                Err(error) => panic!("{error}"),
-            };
+            let Some((length, from)) = receive(socket, &mut buffer) else { continue };
             let at = Instant::now();
             let message = Message::parse(&buffer[..length]).unwrap();
             socket.send_to(&ok(&message), from).unwrap();
             let call_id = message.headers("Call-ID").next().unwrap().to_owned();
-            let body = String::from_utf8_lossy(message.body()).into_owned();
-            let shown = body.lines().find_map(|line| line.strip_prefix("Voice-Message: "));
-            let shown = shown.unwrap().to_owned();
+            let shown = shown(&message).unwrap_or_default();
             self.notifies.fetch_add(1, Ordering::Relaxed);
             self.shown.lock().unwrap().insert(call_id.clone(), shown.clone());
             // The benchmark may have ended.
@@ -115,10 +99,39 @@ impl Heard {
     }
 }
 
-fn ok(message: &Message) -> Vec<u8> {
+/// A socket with room for many datagrams that gives up waiting now and then.
+pub fn socket() -> UdpSocket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+    socket.set_recv_buffer_size(8 << 20).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    let socket: UdpSocket = socket.into();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket
+}
+
+/// The next datagram; `None` when none came for a while.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    match socket.recv_from(buffer) {
+        Ok(received) => Some(received),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => None,
+            _ => panic!("{error}"),
+        },
+    }
+}
+
+/// What a NOTIFY says: `1/0 (0/0)`.
+pub fn shown(notify: &Message) -> Option<String> {
+    let body = String::from_utf8_lossy(notify.body());
+    body.lines().find_map(|line| line.strip_prefix("Voice-Message: ")).map(str::to_owned)
+}
+
+/// The 200 to a request.
+pub fn ok(request: &Message) -> Vec<u8> {
     let mut text = "SIP/2.0 200 OK\r\n".to_owned();
     for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-        for value in message.headers(name) {
+        for value in request.headers(name) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
     }
