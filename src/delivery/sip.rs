@@ -35,6 +35,9 @@ mod tests;
 /// NOTIFYs and PUBLISHs in flight at once: each keeps its bytes for up to 64·T1.
 pub const MAX_IN_FLIGHT: usize = 16_384;
 
+/// Room for this many is kept when none is in flight.
+const ROOM: usize = 1024;
+
 /// Builds requests, follows their transactions and says what the answers mean.
 ///
 /// Calling contract, as the endpoint's: after each [`send`](Self::send), [`publish`](Self::publish) or `handle_*`
@@ -435,6 +438,9 @@ impl SipDelivery {
                     ));
                 }
             }
+        }
+        if self.flights.is_empty() && self.flights.capacity() > ROOM {
+            self.flights = HashMap::new();
         }
     }
 

@@ -22,6 +22,9 @@ use crate::timers::Timers;
 use crate::transaction::{Fired, Heard, State, Transaction};
 use branch::{Branches, Key};
 
+/// Room for this many is kept when nobody is under way: a crowd gives its own back.
+const ROOM: usize = 1024;
+
 /// As far into a datagram [`Endpoint::awaits`] looks for a branch: an answer has one Via, ours, and
 /// senders put it first.
 const GLANCE: usize = 1024;
@@ -313,6 +316,9 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((_, key)) = pop_due(&mut self.lingering, now) {
             self.transactions.remove(&key);
+        }
+        if self.transactions.is_empty() && self.transactions.capacity() > ROOM {
+            self.transactions = HashMap::default();
         }
         while let Some((_, key)) = pop_due(&mut self.in_flight, now) {
             let Some(entry) = self.transactions.get_mut(&key) else { continue };
