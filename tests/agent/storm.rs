@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::bed::Bed;
 use crate::phone::{Phone, counts};
@@ -41,11 +42,13 @@ fn a_flood_is_said_once_and_counted_and_others_are_served() {
     let stop = Arc::new(AtomicBool::new(false));
     let mut attacker = bed.phone("202");
     let text = attacker.subscribe_text("600", "");
-    let flood = flood(attacker, text, stop.clone());
+    let (flood, began) = (flood(attacker, text, stop.clone()), Instant::now());
     for _ in 0..8 {
         let mut phone = bed.phone_at("127.0.0.2", "202");
+        let asked = Instant::now();
         // What the kernel had no room for, the phone sends again (Timer E), and so does mwid.
         let answer = phone.ask_again("600");
+        println!("a phone was answered after {:?}", asked.elapsed());
         assert_eq!(answer.status(), Some(200));
         assert_eq!(counts(&phone.notify()), Some("2/1 (0/0)"));
     }
@@ -54,6 +57,7 @@ fn a_flood_is_said_once_and_counted_and_others_are_served() {
     mwid.until("the flood was seen", |status| status["agent"]["flooded"].as_u64() > Some(10_000));
     stop.store(true, Ordering::Relaxed);
     let sent = flood.join().unwrap();
+    println!("{} datagrams in {:?}", sent, began.elapsed());
     let after = resident(pid);
     assert!(after < before + 64 * 1024, "{before} KiB, and {after} KiB after {sent} datagrams");
     assert_eq!(mwid.count("sends more requests than [agent] rate allows"), 1);
