@@ -295,7 +295,7 @@ impl Daemon {
         self.watch_answer(&report);
         let Report { order, verdict, answer, ended, copies, elapsed } = report;
         let Order { dialog, account, summary, cseq } = &order;
-        let (call_id, contact) = (&dialog.call_id, &dialog.remote_target);
+        let (call_id, contact, code) = (&dialog.call_id, &dialog.remote_target, ended.code());
         match verdict {
             Verdict::Delivered => {
                 self.counters.delivered += 1;
@@ -304,26 +304,26 @@ impl Daemon {
                     self.tell_webhook(&order, *summary);
                 }
                 let failed = Some(self.said.settled(dialog.row)).filter(|times| *times > 0);
-                tracing::info!(%account, summary = %summary.map_or_else(|| "unknown".to_owned(), |it| it.to_string()), %call_id, %contact, cseq, copies, ms = elapsed.as_millis(), failed, "delivered: {answer}");
+                tracing::info!(%account, summary = %summary.map_or_else(|| "unknown".to_owned(), |it| it.to_string()), %call_id, %contact, cseq, copies, code, ms = elapsed.as_millis(), failed, "delivered: {answer}");
             }
             Verdict::Gone => {
                 self.counters.gone += 1;
                 self.ledger.dead(dialog);
                 self.said.settled(dialog.row);
-                tracing::info!(%account, %call_id, %contact, cseq, "the subscription is gone: {answer}");
+                tracing::info!(%account, %call_id, %contact, cseq, code, "the subscription is gone: {answer}");
             }
             Verdict::TooLow => {
                 self.counters.cseq_too_low += 1;
-                tracing::info!(%account, %call_id, %contact, cseq, "the CSeq was too low: {answer}");
+                tracing::info!(%account, %call_id, %contact, cseq, code, "the CSeq was too low: {answer}");
             }
             Verdict::Again | Verdict::Later(_) => {
                 self.counters.retried += 1;
                 match self.said.not_delivered(dialog.row) {
                     1 => {
-                        tracing::info!(%account, %call_id, %contact, cseq, copies, "not delivered, will be tried again: {answer}");
+                        tracing::info!(%account, %call_id, %contact, cseq, copies, code, "not delivered, will be tried again: {answer}");
                     }
                     failed => {
-                        tracing::debug!(%account, %call_id, %contact, cseq, copies, failed, "not delivered again: {answer}");
+                        tracing::debug!(%account, %call_id, %contact, cseq, copies, code, failed, "not delivered again: {answer}");
                     }
                 }
             }

@@ -86,6 +86,17 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// The status code of the answer, where there was one.
+    #[must_use]
+    pub fn code(self) -> Option<u16> {
+        match self {
+            Self::Code(code) => Some(code),
+            _ => None,
+        }
+    }
+}
+
 impl From<&Ending> for Ended {
     fn from(ending: &Ending) -> Self {
         match ending {

@@ -126,7 +126,7 @@ fn a_phone_that_fails_is_said_once_and_then_counted() {
     house.messages("example.com/202", 1, 0);
     let mwid = house.start();
     let line = mwid.log("not delivered, will be tried again: 488");
-    for part in ["account=sip:202@example.com", "call_id=call", "contact=sip:202@"] {
+    for part in ["account=sip:202@example.com", "call_id=call", "contact=sip:202@", "code=488"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     proxy.transactions(3);
@@ -240,6 +240,7 @@ fn the_journal_has_the_fields_of_an_event() {
         assert!(Instant::now() < deadline, "the journal has no such entry: {}", mwid.logged());
     };
     assert_eq!(entry["MWID_CALL_ID"], "call");
+    assert_eq!(entry["MWID_CODE"], "200");
     assert_eq!(entry["SYSLOG_IDENTIFIER"], "mwid");
     assert_eq!(entry["PRIORITY"], "6");
     assert!(entry["MESSAGE"].as_str().unwrap().contains(" account=sip:202@example.com"));

@@ -1,5 +1,6 @@
 //! `pua.publish` of the real Kamailio, by JSON-RPC and by XML-RPC, with real phones.
 
+use std::process::Command;
 use std::time::Duration;
 
 use mwid::delivery::Published;
@@ -12,6 +13,7 @@ use crate::support::SOON;
 use crate::support::http::{HttpDouble, Say};
 use crate::support::kamailio::{self, Kamailio};
 use crate::support::phone::Phone;
+use crate::support::process::program;
 use crate::support::tables::Tables;
 use crate::{Runtime, accepted, config, new, order};
 
@@ -227,5 +229,29 @@ fn a_method_that_is_not_there_is_said() {
         });
         assert_eq!(published.outcome, Outcome::Later(None), "{published:?}");
         assert!(!published.answer.is_empty());
+    }
+}
+
+#[test]
+fn nobody_but_the_media_servers_may_ask() {
+    let (_tables, kamailio) = on_mariadb();
+    let json = r#"{"jsonrpc":"2.0","id":1,"method":"core.version"}"#;
+    let xml = "<?xml version=\"1.0\"?><methodCall><methodName>core.version</methodName>\
+               <params></params></methodCall>";
+    for (path, body, kind) in [("RPC", json, "application/json"), ("RPC2", xml, "text/xml")] {
+        // 127.0.0.2 is this machine too, but none of MWID_SERVERS.
+        let ask = |from: &str| {
+            let mut curl = Command::new(program(&["curl"], "curl"));
+            curl.args(["-s", "-w", " %{http_code}", "--noproxy", "*", "--interface", from]);
+            curl.args(["-H", &format!("Content-Type: {kind}"), "-d", body]);
+            let output = curl.arg(format!("{}/{path}", kamailio.rpc())).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let (served, refused) = (ask("127.0.0.1"), ask("127.0.0.2"));
+        assert!(served.contains("kamailio") && served.ends_with(" 200"), "{path}: {served}");
+        assert!(!refused.contains("kamailio"), "{path}: {refused}");
+        // xmlrpc_reply() of Kamailio 5.6 answers a bare 1, whatever code it is given.
+        let words = if path == "RPC" { "Not a media server" } else { "<int>1</int>" };
+        assert!(refused.contains(words), "{path}: {refused}");
     }
 }
