@@ -1,12 +1,12 @@
 //! The database: can it be reached, read and written, is it quick, and what do its rows tell?
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mwid_core::dialog::{ACTIVE, Dialog, Row};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::Report;
+use super::files::open_ledger;
 use crate::clock;
 use crate::config::{Config, DatabaseUrl, FindBy};
 use crate::dialogs::session::{Cell, Dialect, Param, Question, Session, Tables};
@@ -343,9 +343,7 @@ struct Ledger(Connection);
 
 impl Ledger {
     fn open(config: &Config) -> Option<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let file = Connection::open_with_flags(&config.state.path, flags).ok()?;
-        file.busy_timeout(Duration::from_secs(2)).ok()?;
+        let file = open_ledger(&config.state.path).ok()?;
         file.prepare("SELECT high_water FROM dialogs LIMIT 0").ok()?;
         Some(Self(file))
     }

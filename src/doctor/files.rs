@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::Report;
@@ -25,7 +26,23 @@ fn may_write(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_ok()
 }
 
-/// It is only read, beside whoever writes it.
+/// Opens it beside whoever writes it, and leaves nothing behind: even a reader makes the files of
+/// a write-ahead log where there are none, unless it is told that nobody writes.
+pub(super) fn open_ledger(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let file = if Path::new(&log).exists() {
+        Connection::open_with_flags(path, flags)?
+    } else {
+        let name = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+        let uri = format!("file:{name}?immutable=1");
+        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
+    };
+    file.busy_timeout(std::time::Duration::from_secs(2))?;
+    Ok(file)
+}
+
 fn ledger(path: &Path, report: &mut Report) {
     let at = path.display();
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -47,9 +64,7 @@ fn ledger(path: &Path, report: &mut Report) {
         return report.fail("ledger", format!("this user may not write {at}"), remedy);
     }
     let read = || -> rusqlite::Result<(i64, i64)> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let file = Connection::open_with_flags(path, flags)?;
-        file.busy_timeout(std::time::Duration::from_secs(2))?;
+        let file = open_ledger(path)?;
         let count = |sql| file.query_row(sql, [], |row| row.get(0));
         Ok((count("SELECT count(*) FROM dialogs")?, count("SELECT count(*) FROM accounts")?))
     };

@@ -94,7 +94,17 @@ fn a_server_that_wrote_its_own_cseq_back_is_found_by_the_ledger() {
     // Beside the daemon, and after it.
     doctor(&house).is_well("local_cseq");
     assert!(mwid.stop().success());
-    doctor(&house).is_well("local_cseq");
+    let files = || {
+        let all = fs::read_dir(house.path("")).unwrap();
+        let mut names: Vec<_> = all.map(|it| it.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let seen = doctor(&house);
+    seen.is_well("local_cseq");
+    seen.is_well("ledger");
+    assert_eq!(files(), before, "nothing is left behind beside the ledger");
     house.sql("UPDATE active_watchers SET local_cseq = 0");
     doctor(&house).says(
         "local_cseq",
