@@ -111,12 +111,11 @@ impl Heard {
             Ask::Summary { reply, .. } | Ask::Resend { reply, .. } => {
                 let _ = reply.send(Ok(summary));
             }
-            Ask::Metrics { reply } => {
-                let _ = reply.send(Ok("mwid_up 1\n".to_owned()));
-            }
             Ask::Account { account, reply } => {
                 let _ = reply.send(Err(Refusal::Unknown(account)));
             }
+            // All else is only shown: it is answered as by a daemon that stops.
+            _ => {}
         }
     }
 }
