@@ -150,12 +150,12 @@ fn serve(agent: &mut Agent) -> Result<(), TestCaseError> {
             Action::Insert { ticket, row, .. } => {
                 check_row(&row)?;
                 let account = row.presentity_uri.as_deref().unwrap().parse().unwrap();
-                agent.handle_stored(ticket, Stored::Done(account));
+                agent.handle_stored(ticket, Stored::Done(account), UNIX);
             }
             Action::Update { ticket, dialog, expires, .. } => {
                 prop_assert!(expires <= UNIX + MAX_EXPIRES);
                 prop_assert!(!dialog.local_tag.is_empty() && !dialog.remote_tag.is_empty());
-                agent.handle_stored(ticket, Stored::Unknown);
+                agent.handle_stored(ticket, Stored::Unknown, UNIX);
             }
         }
     }

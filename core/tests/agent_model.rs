@@ -95,7 +95,7 @@ enum Event {
     ToPhone(usize, String),
     Copy(usize, u32),
     Insert(Ticket, Box<Row>, i64),
-    Update(Ticket, Box<InDialog>, u64, i64),
+    Update(Ticket, Box<InDialog>, u64, Option<&'static str>),
     Find(Account),
     Claim(Arc<Dialog>, u32),
     Notify(Arc<Dialog>, Option<Summary>, u32),
@@ -321,8 +321,8 @@ impl World {
                 agent::Action::Insert { ticket, row, status } => {
                     self.soon(Event::Insert(ticket, row, status));
                 }
-                agent::Action::Update { ticket, dialog, expires, status } => {
-                    self.soon(Event::Update(ticket, dialog, expires, status));
+                agent::Action::Update { ticket, dialog, expires, ends } => {
+                    self.soon(Event::Update(ticket, dialog, expires, ends));
                 }
             }
         }
@@ -368,7 +368,7 @@ impl World {
         Stored::Done(account)
     }
 
-    fn update(&mut self, dialog: &InDialog, expires: u64, status: i64) -> Stored {
+    fn update(&mut self, dialog: &InDialog, expires: u64, ends: Option<&str>) -> Stored {
         let unix = i64::try_from(self.unix()).unwrap();
         let is_it = |row: &&mut Row| {
             row.callid.as_ref() == Some(&dialog.call_id)
@@ -383,7 +383,8 @@ impl World {
         }
         row.remote_cseq = Some(dialog.remote_cseq.into());
         row.expires = i64::try_from(expires).ok();
-        row.status = Some(status);
+        row.status = Some(if ends.is_some() { TERMINATED } else { ACTIVE });
+        row.reason = ends.map(str::to_owned);
         Stored::Done(presentity(row))
     }
 
@@ -477,11 +478,11 @@ impl World {
             Event::Copy(phone, branch) => self.copy(phone, branch),
             Event::Insert(ticket, row, status) => {
                 let stored = self.insert(*row, status);
-                self.agent.handle_stored(ticket, stored);
+                self.agent.handle_stored(ticket, stored, self.unix());
             }
-            Event::Update(ticket, dialog, expires, status) => {
-                let stored = self.update(&dialog, expires, status);
-                self.agent.handle_stored(ticket, stored);
+            Event::Update(ticket, dialog, expires, ends) => {
+                let stored = self.update(&dialog, expires, ends);
+                self.agent.handle_stored(ticket, stored, self.unix());
             }
             Event::Find(account) => self.find(&account),
             Event::Claim(dialog, above) => self.claim(&dialog, above),

@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Problem};
 use super::parse::Given;
-use super::{Config, FindBy, NextHop, Way};
+use super::{Cleanup, Config, FindBy, NextHop, Way};
 
 /// Whether NOTIFYs find their way without `proxy`.
 pub(super) fn goes_without_proxy(config: &Config, given: &Given) -> bool {
@@ -27,6 +27,11 @@ pub(super) fn settle(config: &mut Config, given: &Given) {
         let address = listen.to_string();
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         general.bindip = Some(host.to_owned());
+    }
+    if given.get("general", "cleanup").is_none() {
+        // The table is the agent's own, and a notifier forgets a subscription whose phone does not
+        // know it (RFC 6665 §4.2.2).
+        config.general.cleanup = Cleanup::Delete;
     }
     if given.get("timers", "settle").is_none() {
         // Nobody else sends these phones a NOTIFY.

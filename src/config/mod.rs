@@ -121,7 +121,8 @@ pub struct General {
     /// `next_hop = proxy | socket_info | dialog`. Default `proxy`, or `dialog` for an agent without
     /// one.
     pub next_hop: NextHop,
-    /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`.
+    /// `cleanup = keep | delete`: what happens to a row whose phone says that it is gone. Default `keep`, with
+    /// `[agent] listen` `delete`.
     pub cleanup: Cleanup,
     /// `auth_user`, `auth_password` (or `auth_password_file`, `auth_password_env`): answers a 407, and with
     /// `auth_realm` a 401.

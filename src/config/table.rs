@@ -148,7 +148,7 @@ section! { GENERAL = general: General, "The SIP side." {
     next_hop: OneOf(&[("proxy", NextHop::Proxy), ("socket_info", NextHop::SocketInfo), ("dialog", NextHop::Dialog)]), "proxy",
         "socket_info: to the proxy that holds the subscription. dialog: where it came from; [agent] needs no proxy then.";
     cleanup: OneOf(&[("keep", Cleanup::Keep), ("delete", Cleanup::Delete)]), "keep",
-        "delete: remove the row of a subscription that its phone no longer knows. keep: leave it.";
+        "delete: remove the row of a subscription that its phone no longer knows; [agent] does. keep: leave it.";
     auth_user => |config| shown(config.general.credentials.as_ref().map(|it| it.user.as_str())),
         "" like "mwid", "User for a proxy that asks for digest credentials. Default: none.";
     auth_password => |config| written(of_general(config)), "" like "secret",

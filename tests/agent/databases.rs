@@ -172,3 +172,27 @@ fn a_reload_changes_who_may_watch_and_never_where_the_agent_listens() {
     assert!(said.out.contains("[agent] listen cannot change while mwid runs"), "{said:?}");
     phone.subscribe(600);
 }
+
+#[test]
+fn rfc6665_4_2_2_who_may_not_watch_any_more_is_told_so_at_its_refresh_and_sees_nothing_more() {
+    let mut bed = Bed::new();
+    bed.house.messages("example.com/sales", 9, 0);
+    bed.house.set("watch", "sales@example.com", "202@example.com, 203@example.com");
+    let mwid = bed.start();
+    let (mut dismissed, mut other) = (bed.phone("202"), bed.phone("203"));
+    for phone in [&mut dismissed, &mut other] {
+        phone.account = "sip:sales@example.com".to_owned();
+        assert_eq!(counts(&phone.subscribe(600)), Some("9/0 (0/0)"));
+    }
+    bed.house.set("watch", "sales@example.com", "203@example.com");
+    assert_eq!(bed.house.mwid(&["reload"]).code, 0);
+    assert_eq!(dismissed.ask("600", "").status(), Some(403));
+    assert_eq!(state(&dismissed.notify()), "terminated;reason=rejected");
+    mwid.until("its row is gone", |_| bed.house.rows() == 1);
+    assert_eq!(dismissed.ask("600", "").status(), Some(481));
+    bed.house.messages("example.com/sales", 10, 0);
+    assert_eq!(counts(&other.notify()), Some("10/0 (0/0)"));
+    other.subscribe(600);
+    mwid.settled();
+    dismissed.assert_quiet();
+}

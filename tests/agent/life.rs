@@ -1,7 +1,7 @@
 //! The whole life of a subscription.
 
 use crate::bed::Bed;
-use crate::phone::{counts, left, state};
+use crate::phone::{Phone, counts, left, state};
 
 #[test]
 fn rfc6665_4_2_1_a_phone_subscribes_is_told_refreshes_and_unsubscribes() {
@@ -172,6 +172,10 @@ fn a_phone_that_started_again_is_told_at_once_and_its_old_subscription_ends_by_i
     bed.house.messages("example.com/202", 7, 1);
     phone.notify_until("7 messages", |notify| counts(notify) == Some("7/1 (0/0)"));
     phone.attend_until("the old one is gone", || mwid.status()["counters"]["gone"] == 1);
+    mwid.until("its row, too", |status| {
+        bed.house.rows() == 1 && status["agent"]["subscriptions"] == 1
+    });
+    assert_eq!(bed.column("callid"), [phone.call_id]);
 }
 
 #[test]
@@ -276,6 +280,33 @@ fn rfc3261_17_2_2_a_copy_of_a_subscribe_gets_the_same_answer_and_makes_no_second
     let second = phone.response();
     assert_eq!(second.parameter("To", "tag"), first.parameter("To", "tag"));
     assert_eq!(bed.house.rows(), 1);
+}
+
+/// A cheap adapter begins with the same Call-ID, tag and CSeq each time it gets power.
+#[test]
+fn a_phone_that_begins_again_with_the_same_names_is_told_again() {
+    let bed = Bed::new();
+    let mwid = bed.start();
+    let mut phone = bed.phone("202");
+    let again = |phone: &mut Phone| {
+        (phone.cseq, phone.dialog) = (0, None);
+    };
+    phone.subscribe(600);
+    phone.ask("0", "");
+    assert_eq!(state(&phone.notify()), "terminated;reason=timeout");
+    again(&mut phone);
+    let first = phone.subscribe(600);
+    assert!((590..=600).contains(&left(&first)), "after an unsubscribe: {first:?}");
+    phone.subscribe(300);
+    again(&mut phone);
+    let first = phone.subscribe(600);
+    assert!((590..=600).contains(&left(&first)), "in the middle of one: {first:?}");
+    phone.subscribe(60);
+    assert_eq!(bed.column("remote_cseq"), ["2"], "and its refreshes are taken");
+    again(&mut phone);
+    phone.ask("0", "");
+    assert_eq!(state(&phone.notify()), "terminated;reason=timeout", "only to fetch");
+    mwid.until("its row is gone", |_| bed.house.rows() == 0);
 }
 
 #[test]

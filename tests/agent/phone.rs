@@ -127,12 +127,18 @@ impl Phone {
     /// Subscribes over a bad line: the same datagram again and again until it is answered (Timer E).
     pub fn ask_again(&mut self, expires: &str) -> Message {
         let text = self.subscribe_text(expires, "");
+        let answer = self.send_again(&text);
+        let tag = answer.parameter("To", "tag").unwrap_or_default().to_owned();
+        self.dialog = Some((tag, String::new()));
+        answer
+    }
+
+    /// Sends the same again and again until something comes.
+    pub fn send_again(&self, text: &str) -> Message {
         let deadline = Instant::now() + SOON;
         loop {
-            self.send(&text);
+            self.send(text);
             if let Some(answer) = self.receive(Duration::from_millis(500)) {
-                let tag = answer.parameter("To", "tag").unwrap_or_default().to_owned();
-                self.dialog = Some((tag, String::new()));
                 return answer;
             }
             assert!(Instant::now() < deadline, "no answer to {text}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mwid::config::{self, Config, Control, DatabaseUrl, NextHop, Timers};
+use mwid::config::{self, Cleanup, Config, Control, DatabaseUrl, NextHop, Timers};
 use serde_json::Value as Json;
 
 use crate::good;
@@ -239,11 +239,13 @@ fn an_agent_is_the_one_socket_and_needs_no_proxy() {
     assert_eq!((general.bindip.as_deref(), general.bindport), (Some("192.0.2.10"), 5070));
     assert_eq!(general.next_hop, NextHop::Dialog);
     assert_eq!(config.timers.settle, Duration::ZERO);
+    assert_eq!(general.cleanup, Cleanup::Delete, "the table is its own");
     let config = good(&format!(
-        "[general]\nproxy = p\nbindip = pbx.example.com\n[timers]\nsettle = 7\n{agent}"
+        "[general]\nproxy = p\ncleanup = keep\nbindip = pbx.example.com\n[timers]\nsettle = 7\n{agent}"
     ));
     assert_eq!(config.general.bindip.as_deref(), Some("pbx.example.com"), "what phones are told");
     assert_eq!(config.general.next_hop, NextHop::Proxy);
+    assert_eq!(config.general.cleanup, Cleanup::Keep);
     assert_eq!(config.timers.settle, Duration::from_millis(7));
     let six = good("[agent]\nlisten = udp:[2001:db8::1]:5070\ntrusted = ::/0").general;
     assert_eq!(six.bindip.as_deref(), Some("[2001:db8::1]"));

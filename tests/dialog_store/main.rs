@@ -85,6 +85,7 @@ macro_rules! agent_behaviours {
             agent_behaviours!(@tests
                 a_subscription_is_a_row_of_which_a_notify_can_be_made
                 the_same_subscribe_twice_is_one_row
+                a_phone_that_begins_again_with_the_same_names_has_a_new_row
                 an_account_has_so_many_and_a_phone_that_started_again_takes_its_old_place
                 a_refresh_changes_its_row_and_no_other
                 only_the_same_dialog_of_the_same_user_is_refreshed

@@ -51,7 +51,7 @@ async fn insert(store: &DialogStore, call_id: &str) -> Stored {
 }
 
 async fn update(store: &DialogStore, dialog: &InDialog) -> Stored {
-    store.update(dialog, ENDS + 600, ACTIVE, NOW).await.unwrap()
+    store.update(dialog, ENDS + 600, None, NOW).await.unwrap()
 }
 
 fn done() -> Stored {
@@ -82,9 +82,10 @@ pub async fn a_subscription_is_a_row_of_which_a_notify_can_be_made(bed: Bed) {
 pub async fn the_same_subscribe_twice_is_one_row(bed: Bed) {
     let store = bed.store();
     assert_eq!(insert(&store, "c1").await, done());
-    assert_eq!(update(&store, &dialog("c1", 9)).await, done());
     let before = rows(&store).await;
     assert_eq!(insert(&store, "c1").await, done());
+    let later = Row { expires: row("c1").expires.map(|at| at + 4), ..row("c1") };
+    assert_eq!(store.insert(&later, ACTIVE, NOW, MANY).await.unwrap(), done());
     assert_eq!(rows(&store).await, before, "left as it is");
     match (insert(&store, "C1").await, bed.kind) {
         (Stored::Done(_), _) => assert_eq!(rows(&store).await.len(), 2, "Call-IDs have a case"),
@@ -93,6 +94,25 @@ pub async fn the_same_subscribe_twice_is_one_row(bed: Bed) {
             assert!(other == Stored::AccountFull && kind == Kind::MariaDb, "{other:?}")
         }
     }
+}
+
+pub async fn a_phone_that_begins_again_with_the_same_names_has_a_new_row(bed: Bed) {
+    let store = bed.store();
+    insert(&store, "c1").await;
+    for (what, again, status) in [
+        ("later", Row { expires: row("c1").expires.map(|at| at + 30), ..row("c1") }, ACTIVE),
+        ("elsewhere", Row { contact: Some("sip:alice@192.0.2.8".into()), ..row("c1") }, ACTIVE),
+        ("to fetch", row("c1"), TERMINATED),
+        ("after its end", row("c1"), ACTIVE),
+    ] {
+        assert_eq!(store.insert(&again, status, NOW, 1).await.unwrap(), done(), "{what}");
+        let now = rows(&store).await;
+        assert_eq!((now.len(), now[0].status), (1, Some(status)), "{what}");
+        assert_eq!((&now[0].contact, now[0].expires), (&again.contact, again.expires), "{what}");
+    }
+    update(&store, &dialog("c1", 9)).await;
+    assert_eq!(insert(&store, "c1").await, done(), "after a refresh");
+    assert_eq!(rows(&store).await[0].remote_cseq, Some(7));
 }
 
 pub async fn an_account_has_so_many_and_a_phone_that_started_again_takes_its_old_place(bed: Bed) {
@@ -111,6 +131,13 @@ pub async fn an_account_has_so_many_and_a_phone_that_started_again_takes_its_old
     );
     let shouting = Row { contact: Some("sip:ALICE@192.0.2.7".into()), ..row("c5") };
     assert_eq!(store.insert(&shouting, ACTIVE, NOW, 3).await.unwrap(), Stored::AccountFull);
+    for colleague in [
+        Row { from_user: Some("bob".into()), ..again.clone() },
+        Row { from_domain: Some("example.org".into()), ..again.clone() },
+    ] {
+        let stored = store.insert(&colleague, ACTIVE, NOW, 3).await.unwrap();
+        assert_eq!(stored, Stored::AccountFull, "the same address in another home");
+    }
     assert_eq!(store.insert(&again, ACTIVE, NOW, 3).await.unwrap(), done());
     assert_eq!(call_ids(&rows(&store).await), ["c5", "c3", "c2"]);
     // Another account has its own bound, and what has expired does not count.
@@ -151,9 +178,9 @@ pub async fn only_the_same_dialog_of_the_same_user_is_refreshed(bed: Bed) {
     ] {
         assert_eq!(update(&store, &other).await, Stored::Unknown, "{other:?}");
     }
-    let late = store.update(&same, ENDS + 600, ACTIVE, ENDS + GRACE).await.unwrap();
+    let late = store.update(&same, ENDS + 600, None, ENDS + GRACE).await.unwrap();
     assert_eq!(late, Stored::Unknown, "its time is over");
-    let just = store.update(&dialog("c1", 7), ENDS, ACTIVE, ENDS + GRACE - 1).await.unwrap();
+    let just = store.update(&dialog("c1", 7), ENDS, None, ENDS + GRACE - 1).await.unwrap();
     assert_eq!(just, done(), "a moment too late is in time");
     bed.sql("UPDATE active_watchers SET event = 'presence'");
     assert_eq!(update(&store, &same).await, Stored::Unknown);
@@ -163,10 +190,10 @@ pub async fn an_unsubscribe_ends_its_row_which_is_still_found(bed: Bed) {
     let store = bed.store();
     insert(&store, "c1").await;
     let (bye, over) = (dialog("c1", 8), NOW + FAREWELL);
-    assert_eq!(store.update(&bye, over, TERMINATED, NOW).await.unwrap(), done());
+    assert_eq!(store.update(&bye, over, Some("rejected"), NOW).await.unwrap(), done());
     assert_eq!(store.find(&account(), NOW).await.unwrap().rows, []);
     let [ended] = rows(&store).await.try_into().unwrap();
-    assert_eq!((ended.status, ended.reason.as_deref()), (Some(3), Some("timeout")));
+    assert_eq!((ended.status, ended.reason.as_deref()), (Some(3), Some("rejected")));
     assert_eq!(ended.expires, i64::try_from(over).ok());
     assert_eq!(update(&store, &dialog("c1", 9)).await, Stored::Unknown);
     assert_eq!(store.ended(NOW).await.unwrap(), [account()]);
@@ -252,18 +279,16 @@ pub async fn a_value_that_no_column_holds_is_refused_and_not_cut(bed: Bed) {
 
 pub async fn many_at_once_are_all_there(bed: Bed) {
     let store = bed.store();
-    let mut work = JoinSet::new();
+    let (mut begun, mut refreshed) = (JoinSet::new(), JoinSet::new());
     for number in 0..40 {
-        let store = store.clone();
-        work.spawn(async move {
-            let call_id = format!("c{}", number / 2);
-            let stored = insert(&store, &call_id).await;
-            let refreshed = update(&store, &dialog(&call_id, 8)).await;
-            (stored, refreshed)
-        });
+        let (store, call_id) = (store.clone(), format!("c{}", number / 2));
+        begun.spawn(async move { insert(&store, &call_id).await });
     }
-    for outcome in work.join_all().await {
-        assert_eq!(outcome, (done(), done()));
+    assert_eq!(begun.join_all().await, vec![done(); 40]);
+    for number in 0..40 {
+        let (store, call_id) = (store.clone(), format!("c{}", number / 2));
+        refreshed.spawn(async move { update(&store, &dialog(&call_id, 8)).await });
     }
+    assert_eq!(refreshed.join_all().await, vec![done(); 40]);
     assert_eq!(store.count().await.unwrap(), 20);
 }

@@ -27,6 +27,11 @@ impl Permissions {
             None
         }
     }
+
+    /// Whether a watcher may go on to watch an account that it got once.
+    pub(super) fn may_watch(&self, watcher: &Account, account: &Account) -> bool {
+        watcher == account || self.resolve(watcher, account) == Some(account)
+    }
 }
 
 #[cfg(test)]

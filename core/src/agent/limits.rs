@@ -1,8 +1,8 @@
 //! How often anybody may ask.
 
 use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::IpAddr;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -22,14 +22,17 @@ const TIDY: Duration = Duration::from_secs(1);
 pub(super) struct Limits {
     trusted: Vec<IpNet>,
     sources: Rates<IpAddr>,
-    watchers: Rates<(Box<str>, Box<str>)>,
+    /// By a hash of user and domain, so that long names take no more room than short ones.
+    watchers: Rates<u64>,
+    hasher: RandomState,
 }
 
 impl Limits {
     pub(super) fn new(rate: u32, trusted: Vec<IpNet>) -> Self {
         // An account may have many phones, and a power cut makes all of them ask at once.
         let watchers = Rates::new(Rate::with_burst(rate, rate));
-        Self { trusted, sources: Rates::new(Rate::new(rate)), watchers }
+        let sources = Rates::new(Rate::new(rate));
+        Self { trusted, sources, watchers, hasher: RandomState::new() }
     }
 
     /// Whether a request of this source is believed to come from who its From says.
@@ -41,14 +44,25 @@ impl Limits {
     /// Whether one more datagram of this source may be looked at. When more sources are heard than
     /// can be followed, those that are not known wait.
     pub(super) fn admits(&mut self, source: IpAddr, now: Instant) -> bool {
-        self.is_trusted(source) || self.sources.take(source, now).unwrap_or(false)
+        self.is_trusted(source) || self.sources.take(line(source), now).unwrap_or(false)
     }
 
     /// Whether one more request of this watcher, for whom a trusted source speaks, may be carried
     /// out. When there are more than can be followed, all may: the proxy knows its own.
     pub(super) fn admits_watcher(&mut self, user: &str, domain: &str, now: Instant) -> bool {
-        let watcher = (user.into(), domain.to_ascii_lowercase().into());
+        let watcher = self.hasher.hash_one((user, domain.to_ascii_lowercase()));
         self.watchers.take(watcher, now).unwrap_or(true)
+    }
+}
+
+/// Whose address it is. With IPv6 every line has at least a /64, and all of its addresses.
+fn line(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            Ipv6Addr::from(network).into()
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -104,6 +118,18 @@ mod tests {
         let proxy = "10.1.2.3".parse().unwrap();
         assert_eq!((0..1000).filter(|_| limits.admits(proxy, now)).count(), 1000);
         assert!(limits.is_trusted("::ffff:10.1.2.3".parse().unwrap()), "the same address");
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_of_64_bits_are_one_source() {
+        let now = Instant::now();
+        let mut limits = Limits::new(100, Vec::new());
+        let mut admitted = |address: String| limits.admits(address.parse().unwrap(), now);
+        assert_eq!((0..1000).filter(|n| admitted(format!("2001:db8::{n:x}"))).count(), 10);
+        assert!(admitted("2001:db8:0:1::1".into()), "another network");
+        assert_eq!((0..1000).filter(|n| admitted(format!("::ffff:192.0.2.{}", n % 2))).count(), 20);
+        assert!(!admitted("192.0.2.1".into()), "the same address");
+        assert_eq!(limits.sources.followed.len(), 4);
     }
 
     #[test]

@@ -6,13 +6,14 @@
 //! reconciler tells what is true: a row is a subscription, whoever wrote it. A row that has ended
 //! lives on for [`FAREWELL`], so that its phone is told that too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::dialog::{ACTIVE, TERMINATED};
+use crate::mailbox::Account;
 use crate::message::{Message, StartLine};
 
 mod access;
@@ -39,7 +40,7 @@ use envelope::{Envelope, Words};
 use limits::Limits;
 use refusal::{ALLOW, Refusal};
 use subscribe::Subscribe;
-use transactions::{Begin, Key, Transactions};
+use transactions::{Begin, Key, Room, Transactions};
 
 /// How long a subscription that has ended keeps its row: Timer F of its last NOTIFY, in seconds.
 pub const FAREWELL: u64 = 32;
@@ -52,11 +53,18 @@ pub const GRACE: u64 = 5;
 /// (RFC 6665 §4.1.3).
 pub const TIMEOUT: &str = "timeout";
 
-/// Server transactions at a time, about 600 bytes each.
-const MAX_TRANSACTIONS: usize = 32_768;
+/// `reason` of a subscription whose phone may not watch that account any more (RFC 6665 §4.1.3).
+const REJECTED: &str = "rejected";
 
-/// Requests that wait for the database at a time.
+/// Server transactions at a time, and the bytes of their answers: there are about 600 in one.
+const ROOM: Room = Room { transactions: 32_768, bytes: 32 << 20 };
+
+/// Requests that wait for the database at a time: with [`MAX_HEAD`], some 64 MB at the very most.
 const MAX_PENDING: usize = 4_096;
+
+/// The longest start line and headers of a request that is carried out, in bytes. A SUBSCRIBE by five
+/// proxies and with a password has less than half of that; over UDP 1,300 are much (RFC 3261 §18.1.1).
+const MAX_HEAD: usize = 8_192;
 
 /// After how many seconds a request that was refused for want of room may come again.
 const RETRY_AFTER: u32 = 10;
@@ -78,6 +86,8 @@ pub struct Agent {
     nonces: Nonces,
     secret: u64,
     pending: HashMap<Ticket, Pending>,
+    /// Subscriptions that are being ended because their phone may not watch any more.
+    rejected: HashSet<Ticket>,
     tickets: u64,
     actions: VecDeque<Action>,
     replies: VecDeque<Reply>,
@@ -102,12 +112,13 @@ impl Agent {
     pub fn new(settings: Settings, secret: [u8; 32]) -> Self {
         let (low, _) = secret.split_first_chunk().expect("32 bytes are more than 8");
         Self {
-            transactions: Transactions::new(settings.timer_j, MAX_TRANSACTIONS),
+            transactions: Transactions::new(settings.timer_j, ROOM),
             limits: Limits::new(settings.rate, settings.trusted.clone()),
             nonces: Nonces::new(secret, settings.nonce_lifetime),
             secret: u64::from_be_bytes(*low),
             settings,
             pending: HashMap::new(),
+            rejected: HashSet::new(),
             tickets: 0,
             actions: VecDeque::new(),
             replies: VecDeque::new(),
@@ -144,6 +155,14 @@ impl Agent {
         let Ok(envelope) = Envelope::of(request, from) else { return };
         if method == "ACK" {
             return;
+        }
+        if request.head_length() > MAX_HEAD {
+            // Without a transaction (RFC 3261 §8.2.7), so that nothing of it is kept.
+            self.stats.requests += 1;
+            self.stats.refused += 1;
+            let server = &self.settings.server;
+            let reply = envelope.refuse(&Refusal::TooLarge, &tag(request), server);
+            return self.replies.push_back(reply);
         }
         let key = Key::of(request, method, self.secret);
         match self.transactions.begin(key, now) {
@@ -185,7 +204,7 @@ impl Agent {
         request: &Message,
     ) -> Result<(Subscribe, Option<Credentials>), Refusal> {
         let subscribe = Subscribe::read(request, &self.settings.expiry, &self.settings.authority)?;
-        if self.pending.len() >= MAX_PENDING {
+        if self.pending.len() + self.rejected.len() >= MAX_PENDING {
             return Err(Refusal::Unavailable { why: "too much to do", retry_after: RETRY_AFTER });
         }
         if self.limits.is_trusted(from.ip()) {
@@ -268,15 +287,16 @@ impl Agent {
     fn store(&mut self, pending: Pending, unix: u64) {
         let ends = pending.subscribe.expires == 0;
         let seconds = if ends { FAREWELL } else { pending.subscribe.expires.into() };
-        let (expires, status) = (unix + seconds, if ends { TERMINATED } else { ACTIVE });
+        let expires = unix + seconds;
         let stored = if pending.subscribe.to_tag.is_some() {
             let dialog = pending.subscribe.in_dialog();
             dialog.map(|dialog| {
                 let (ticket, dialog) = (self.next_ticket(), Box::new(dialog));
-                Action::Update { ticket, dialog, expires, status }
+                Action::Update { ticket, dialog, expires, ends: ends.then_some(TIMEOUT) }
             })
         } else {
             let Settings { authority, permissions, .. } = &self.settings;
+            let status = if ends { TERMINATED } else { ACTIVE };
             let row = pending.subscribe.new_row(&pending.tag, expires, authority, permissions);
             row.map(|row| Action::Insert { ticket: self.next_ticket(), row: Box::new(row), status })
         };
@@ -289,13 +309,24 @@ impl Agent {
         }
     }
 
-    /// What became of the row that an action was about.
-    pub fn handle_stored(&mut self, ticket: Ticket, stored: Stored) {
+    /// What became of the row that an action was about. `unix` is now in Unix seconds.
+    pub fn handle_stored(&mut self, ticket: Ticket, stored: Stored, unix: u64) {
+        if self.rejected.remove(&ticket) {
+            if let Stored::Done(account) = stored {
+                self.stats.ended += 1;
+                self.changed.push_back(Changed { account, begun: None });
+            }
+            return;
+        }
         let Some(Pending { key, envelope, subscribe, tag, .. }) = self.pending.remove(&ticket)
         else {
             return;
         };
         let refusal = match stored {
+            Stored::Done(account) if !self.may_go_on(&subscribe, &account) => {
+                self.reject(&subscribe, unix);
+                Refusal::Forbidden
+            }
             Stored::Done(account) => {
                 let count = match (&subscribe.to_tag, subscribe.expires) {
                     (None, _) => &mut self.stats.begun,
@@ -326,6 +357,24 @@ impl Agent {
             Stored::Failed => unavailable(),
         };
         self.refuse(key, &envelope, &tag, &refusal);
+    }
+
+    /// Whether a refresh is of somebody who may watch this account; an unsubscribe is always well.
+    fn may_go_on(&self, subscribe: &Subscribe, account: &Account) -> bool {
+        if subscribe.to_tag.is_none() || subscribe.expires == 0 {
+            return true;
+        }
+        let watcher = subscribe.watcher.as_ref();
+        watcher.is_some_and(|it| self.settings.permissions.may_watch(it, account))
+    }
+
+    /// Ends a subscription that had a right when it began and has none any more (RFC 6665 §4.2.2).
+    fn reject(&mut self, subscribe: &Subscribe, unix: u64) {
+        let Ok(dialog) = subscribe.in_dialog() else { return };
+        let (ticket, dialog) = (self.next_ticket(), Box::new(dialog));
+        let (expires, ends) = (unix + FAREWELL, Some(REJECTED));
+        self.rejected.insert(ticket);
+        self.actions.push_back(Action::Update { ticket, dialog, expires, ends });
     }
 
     /// The headers of a 200 (RFC 6665 §4.2.1.1, RFC 3261 §12.1.1).

@@ -57,6 +57,9 @@ pub(super) enum Refusal {
     /// 500 with Retry-After: its account has no room.
     #[error("too many subscriptions to this account")]
     AccountFull,
+    /// 513
+    #[error("its headers are longer than any subscription needs")]
+    TooLarge,
     /// 503: it concerns everybody; with the seconds after which to try again.
     #[error("{why}")]
     Unavailable {
@@ -88,6 +91,7 @@ impl Refusal {
             Self::BadEvent => 489,
             Self::OutOfOrder | Self::TooOften | Self::AccountFull => 500,
             Self::Unavailable { .. } => 503,
+            Self::TooLarge => 513,
         }
     }
 
@@ -107,6 +111,7 @@ impl Refusal {
             Self::BadEvent => "Bad Event",
             Self::OutOfOrder | Self::TooOften | Self::AccountFull => "Server Internal Error",
             Self::Unavailable { .. } => "Service Unavailable",
+            Self::TooLarge => "Message Too Large",
         }
     }
 

@@ -102,7 +102,7 @@ impl Bed {
             Action::Insert { ticket, .. } | Action::Update { ticket, .. } => ticket,
             other @ Action::User { .. } => panic!("{other:?}"),
         };
-        self.agent.handle_stored(ticket, stored);
+        self.agent.handle_stored(ticket, stored, UNIX);
         self.reply().expect("what was stored is answered")
     }
 
@@ -130,7 +130,7 @@ fn rfc6665_4_2_1_1_a_subscription_is_stored_answered_and_then_its_account_is_tol
     assert_eq!(row.local_contact.as_deref(), Some("sip:10.0.0.9:5070"));
     assert_eq!(row.socket_info.as_deref(), Some("udp:10.0.0.9:5070"));
     let tag = row.to_tag.clone().unwrap();
-    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")));
+    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")), UNIX);
     let reply = bed.reply().unwrap();
     assert_eq!(code(&reply), 200);
     assert_eq!(header(&reply, "Expires"), Some("600"));
@@ -148,13 +148,13 @@ fn rfc6665_4_2_1_4_a_refresh_changes_its_dialog() {
     let mut bed = Bed::new();
     let refresh = Request { target: "sip:10.0.0.9:5070", to_tag: "ours", cseq: 2, ..SUBSCRIBE };
     assert_eq!(bed.send(PROXY, &refresh), None);
-    let Some(Action::Update { ticket, dialog, expires, status }) = bed.agent.poll_action() else {
+    let Some(Action::Update { ticket, dialog, expires, ends }) = bed.agent.poll_action() else {
         panic!()
     };
-    assert_eq!((expires, status), (UNIX + 3600, ACTIVE));
+    assert_eq!((expires, ends), (UNIX + 3600, None));
     assert_eq!((dialog.local_tag.as_str(), dialog.remote_tag.as_str()), ("ours", "phone"));
     assert_eq!((dialog.remote_cseq, dialog.contact.as_deref()), (2, Some("sip:202@10.0.0.7:5062")));
-    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")));
+    bed.agent.handle_stored(ticket, Stored::Done(account("202@example.com")), UNIX);
     let reply = bed.reply().unwrap();
     assert_eq!((code(&reply), header(&reply, "Expires")), (200, Some("3600")));
     assert_eq!(header(&reply, "To"), Some("<sip:10.0.0.9:5070>;tag=ours"), "no second tag");
@@ -166,11 +166,40 @@ fn rfc6665_4_4_3_expires_0_ends_a_dialog_or_fetches_the_state() {
     let mut bed = Bed::new();
     let more = "Expires: 0\r\n";
     bed.send(PROXY, &Request { to_tag: "ours", cseq: 2, more, ..SUBSCRIBE });
-    let Some(Action::Update { expires, status, .. }) = bed.agent.poll_action() else { panic!() };
-    assert_eq!((expires, status), (UNIX + FAREWELL, TERMINATED));
+    let Some(Action::Update { expires, ends, .. }) = bed.agent.poll_action() else { panic!() };
+    assert_eq!((expires, ends), (UNIX + FAREWELL, Some(TIMEOUT)));
     bed.send(PROXY, &Request { more, ..SUBSCRIBE });
     let Some(Action::Insert { row, status, .. }) = bed.agent.poll_action() else { panic!() };
     assert_eq!((row.expires, status), (i64::try_from(UNIX + FAREWELL).ok(), TERMINATED));
+}
+
+#[test]
+fn rfc6665_4_2_2_a_refresh_without_the_right_any_more_is_403_and_ends_its_subscription() {
+    let mut bed = Bed::new();
+    let sales = account("sales@example.com");
+    let refresh = Request { target: "sip:10.0.0.9:5070", to_tag: "ours", cseq: 2, ..SUBSCRIBE };
+    bed.send(PROXY, &refresh);
+    assert_eq!(code(&bed.store(Stored::Done(sales.clone()))), 200, "it may");
+    assert!(bed.agent.poll_changed().is_some());
+    bed.agent.configure(Settings { permissions: Permissions::default(), ..settings() });
+    bed.send(PROXY, &Request { cseq: 3, ..refresh });
+    let reply = bed.store(Stored::Done(sales.clone()));
+    assert_eq!((code(&reply), header(&reply, "Expires")), (403, None));
+    assert_eq!(bed.agent.poll_changed(), None, "it is not told once more what it may not know");
+    let Some(Action::Update { ticket, dialog, expires, ends }) = bed.agent.poll_action() else {
+        panic!()
+    };
+    assert_eq!((dialog.local_tag.as_str(), dialog.remote_cseq), ("ours", 3));
+    assert_eq!((expires, ends), (UNIX + FAREWELL, Some("rejected")));
+    bed.agent.handle_stored(ticket, Stored::Done(sales.clone()), UNIX);
+    assert_eq!(bed.reply(), None, "one answer");
+    assert_eq!(bed.agent.poll_changed(), Some(Changed { account: sales.clone(), begun: None }));
+    assert_eq!((bed.agent.stats().refreshed, bed.agent.stats().ended), (1, 1));
+    // Who wants to go may go, and one's own account needs no right.
+    bed.send(PROXY, &Request { cseq: 4, more: "Expires: 0\r\n", ..refresh });
+    assert_eq!(code(&bed.store(Stored::Done(sales))), 200);
+    bed.send(PROXY, &Request { cseq: 5, ..refresh });
+    assert_eq!(code(&bed.done()), 200);
 }
 
 /// Asterisk's chan_sip, asked for a password in a refresh, forgets the To tag.
@@ -432,4 +461,34 @@ fn what_waits_for_the_database_is_bounded() {
         assert_eq!((code(&reply), bed.agent.pending.len()), (503, MAX_PENDING));
         return;
     }
+}
+
+/// Whatever anybody sends, what is kept of it is little.
+#[test]
+fn rfc3261_21_5_7_a_long_request_is_513_and_nothing_of_it_is_kept() {
+    let mut bed = Bed::with(Settings { rate: 1_000_000, ..settings() });
+    let long = "Via: SIP/2.0/UDP h;branch=z9hG4bKx;y=".to_owned() + &"z".repeat(8000) + "\r\n";
+    let long = long.repeat(7);
+    for method in ["SUBSCRIBE", "OPTIONS", "BYE"] {
+        let reply = bed.send(STRANGER, &Request { method, more: &long, ..SUBSCRIBE }).unwrap();
+        assert_eq!(code(&reply), 513);
+        assert_eq!(reply.matches("Via: ").count(), 8);
+        assert!(header(&reply, "To").unwrap().contains(";tag="));
+        let text = bed.text(&Request { method, more: &long, ..SUBSCRIBE });
+        assert_eq!(bed.send_text(STRANGER, &text), bed.send_text(STRANGER, &text), "no state");
+    }
+    assert_eq!(bed.send(STRANGER, &Request { method: "ACK", more: &long, ..SUBSCRIBE }), None);
+    assert_eq!((bed.agent.transactions.bytes(), bed.agent.stats().copies), (0, 0));
+}
+
+#[test]
+fn long_answers_to_many_requests_have_bounded_room() {
+    let mut bed = Bed::with(Settings { rate: 1_000_000, ..settings() });
+    let more = format!("Via: SIP/2.0/UDP h;branch=z9hG4bKx;y={}\r\n", "z".repeat(7000));
+    for _ in 0..6_000 {
+        bed.now += Duration::from_millis(1);
+        assert_eq!(bed.code(PROXY, &Request { method: "OPTIONS", more: &more, ..SUBSCRIBE }), 200);
+    }
+    let kept = bed.agent.transactions.bytes();
+    assert!(kept <= ROOM.bytes && kept > ROOM.bytes / 2, "{kept}");
 }

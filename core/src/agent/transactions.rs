@@ -51,63 +51,114 @@ pub(super) enum Begin {
     Full,
 }
 
+/// How many transactions there may be, and how many bytes of answers are kept for them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) transactions: usize,
+    pub(super) bytes: usize,
+}
+
 /// All server transactions. Each is forgotten 64 × T1 after it began (Timer J, and as long for one
 /// that is never answered).
 #[derive(Debug)]
 pub(super) struct Transactions {
-    /// The answer, once there is one.
-    known: HashMap<Key, Option<Reply>>,
+    known: HashMap<Key, Transaction>,
     ends: VecDeque<(Instant, Key)>,
+    /// Those that were answered, the oldest first; some may have been forgotten since.
+    answered: VecDeque<Key>,
+    /// Of all answers that are kept.
+    bytes: usize,
     timer_j: Duration,
-    capacity: usize,
+    room: Room,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    ends: Instant,
+    /// The answer, once there is one.
+    answer: Option<Reply>,
 }
 
 impl Transactions {
-    pub(super) fn new(timer_j: Duration, capacity: usize) -> Self {
-        Self { known: HashMap::new(), ends: VecDeque::new(), timer_j, capacity }
+    pub(super) fn new(timer_j: Duration, room: Room) -> Self {
+        let (ends, answered) = (VecDeque::new(), VecDeque::new());
+        Self { known: HashMap::new(), ends, answered, bytes: 0, timer_j, room }
     }
 
     pub(super) fn begin(&mut self, key: Key, now: Instant) -> Begin {
         while self.ends.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, key)) = self.ends.pop_front() {
-                self.known.remove(&key);
+            let Some((at, key)) = self.ends.pop_front() else { break };
+            // One that made room may have begun anew since.
+            if self.known.get(&key).is_some_and(|known| known.ends == at) {
+                self.forget(key);
             }
         }
         match self.known.get(&key) {
-            Some(Some(reply)) => return Begin::Again(reply.clone()),
-            Some(None) => return Begin::Absorbed,
+            Some(Transaction { answer: Some(reply), .. }) => return Begin::Again(reply.clone()),
+            Some(_) => return Begin::Absorbed,
             None => {}
         }
-        if self.known.len() >= self.capacity && !self.make_room() {
+        if self.known.len() >= self.room.transactions && !self.make_room() {
             return Begin::Full;
         }
-        self.known.insert(key, None);
-        self.ends.push_back((now + self.timer_j, key));
+        self.tidy();
+        let ends = now + self.timer_j;
+        self.known.insert(key, Transaction { ends, answer: None });
+        self.ends.push_back((ends, key));
         Begin::New
     }
 
-    /// Forgets the oldest one that was answered before its time; its copy would be carried out once
-    /// more, which changes nothing: a row is made and changed by what the request says alone.
+    /// Forgets the oldest one that was answered before its time. Its copy would be carried out once
+    /// more: a row is made and changed by what the request says alone, so that only the copy of an
+    /// unsubscribe is answered otherwise, by a 481.
     fn make_room(&mut self) -> bool {
-        let answered = |(_, key): &(Instant, Key)| matches!(self.known.get(key), Some(Some(_)));
-        let Some(index) = self.ends.iter().position(answered) else { return false };
-        if let Some((_, key)) = self.ends.remove(index) {
-            self.known.remove(&key);
+        while let Some(key) = self.answered.pop_front() {
+            if self.known.get(&key).is_some_and(|known| known.answer.is_some()) {
+                self.forget(key);
+                return true;
+            }
         }
-        true
+        false
+    }
+
+    fn forget(&mut self, key: Key) {
+        let answer = self.known.remove(&key).and_then(|known| known.answer);
+        self.bytes -= answer.map_or(0, |reply| reply.bytes.len());
+    }
+
+    /// Keeps the queues from growing by what was forgotten before its turn.
+    fn tidy(&mut self) {
+        let Self { known, ends, answered, room, .. } = self;
+        if ends.len() > 2 * room.transactions {
+            ends.retain(|(at, key)| known.get(key).is_some_and(|known| known.ends == *at));
+        }
+        if answered.len() > 2 * room.transactions {
+            answered.retain(|key| known.get(key).is_some_and(|known| known.answer.is_some()));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The answer, for this copy and those that follow.
     pub(super) fn answer(&mut self, key: Key, reply: &Reply) {
-        if let Some(answer) = self.known.get_mut(&key) {
-            *answer = Some(reply.clone());
-        }
+        let Some(known) = self.known.get_mut(&key).filter(|known| known.answer.is_none()) else {
+            return;
+        };
+        known.answer = Some(reply.clone());
+        self.bytes += reply.bytes.len();
+        self.answered.push_back(key);
+        while self.bytes > self.room.bytes && self.make_room() {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROOM: Room = Room { transactions: 10, bytes: 10_000 };
 
     fn request(via: &str, call_id: &str) -> Message {
         let text = format!(
@@ -138,7 +189,7 @@ mod tests {
     #[test]
     fn rfc3261_17_2_2_a_copy_is_absorbed_and_then_answered_again_until_timer_j() {
         let start = Instant::now();
-        let mut transactions = Transactions::new(Duration::from_secs(32), 10);
+        let mut transactions = Transactions::new(Duration::from_secs(32), ROOM);
         let key = key("SIP/2.0/UDP h;branch=z9hG4bK1", "1");
         assert_eq!(transactions.begin(key, start), Begin::New);
         assert_eq!(transactions.begin(key, start), Begin::Absorbed);
@@ -151,7 +202,8 @@ mod tests {
     #[test]
     fn there_are_only_so_many_and_the_oldest_that_was_answered_makes_room() {
         let now = Instant::now();
-        let mut transactions = Transactions::new(Duration::from_secs(32), 2);
+        let mut transactions =
+            Transactions::new(Duration::from_secs(32), Room { transactions: 2, ..ROOM });
         let key = |n: u32| key(&format!("SIP/2.0/UDP h;branch=z9hG4bK{n}"), "1");
         assert_eq!(transactions.begin(key(1), now), Begin::New);
         assert_eq!(transactions.begin(key(2), now), Begin::New);
@@ -160,5 +212,43 @@ mod tests {
         assert_eq!(transactions.begin(key(3), now), Begin::New);
         assert_eq!(transactions.begin(key(1), now), Begin::Absorbed);
         assert_eq!(transactions.known.len(), 2);
+    }
+
+    #[test]
+    fn kept_answers_have_so_many_bytes_and_the_oldest_makes_room() {
+        let now = Instant::now();
+        let mut transactions = Transactions::new(Duration::from_secs(32), ROOM);
+        let key = |n: u32| key(&format!("SIP/2.0/UDP h;branch=z9hG4bK{n}"), "1");
+        let long = Reply { bytes: vec![b'x'; 4000].into(), ..reply() };
+        for n in 1..=3 {
+            assert_eq!(transactions.begin(key(n), now), Begin::New);
+            transactions.answer(key(n), &long);
+        }
+        assert_eq!(transactions.bytes, 8000);
+        assert_eq!(transactions.begin(key(2), now), Begin::Again(long.clone()));
+        assert_eq!(transactions.begin(key(1), now), Begin::New, "it made room");
+        let later = now + Duration::from_secs(32);
+        assert_eq!(transactions.begin(key(4), later), Begin::New);
+        assert_eq!((transactions.bytes, transactions.known.len()), (0, 1));
+    }
+
+    #[test]
+    fn one_that_made_room_and_began_anew_lasts_its_own_time() {
+        let now = Instant::now();
+        let room = Room { transactions: 1, ..ROOM };
+        let mut transactions = Transactions::new(Duration::from_secs(32), room);
+        let key = |n: u32| key(&format!("SIP/2.0/UDP h;branch=z9hG4bK{n}"), "1");
+        let at = |seconds| now + Duration::from_secs(seconds);
+        for (n, seconds) in [(1, 0), (2, 1), (1, 2)] {
+            assert_eq!(transactions.begin(key(n), at(seconds)), Begin::New);
+            transactions.answer(key(n), &reply());
+        }
+        assert_eq!(transactions.begin(key(1), at(33)), Begin::Again(reply()));
+        assert_eq!(transactions.begin(key(1), at(34)), Begin::New);
+        for n in 2..100 {
+            transactions.answer(key(n - 1), &reply());
+            assert_eq!(transactions.begin(key(n), at(34)), Begin::New);
+        }
+        assert!(transactions.ends.len() <= 3 && transactions.answered.len() <= 3);
     }
 }

@@ -71,7 +71,7 @@ pub enum Action {
         domain: String,
     },
     /// Insert this row, `expires` and all; one with the same dialog there already is the same
-    /// SUBSCRIBE come twice, and left as it is. Answer with [`handle_stored`](super::Agent::handle_stored).
+    /// SUBSCRIBE come twice, and left as it is, or what a phone has forgotten, and is replaced. Answer with [`handle_stored`](super::Agent::handle_stored).
     Insert {
         /// Whose request waits.
         ticket: Ticket,
@@ -88,8 +88,8 @@ pub enum Action {
         dialog: Box<InDialog>,
         /// When the subscription ends from now on, absolute Unix seconds.
         expires: u64,
-        /// [`ACTIVE`](crate::dialog::ACTIVE), or [`TERMINATED`](crate::dialog::TERMINATED) for one that unsubscribes.
-        status: i64,
+        /// It ends, for this `reason` (RFC 6665 §4.1.3).
+        ends: Option<&'static str>,
     },
 }
 

@@ -107,6 +107,12 @@ impl Message {
         self.head.split("\r\n").next().unwrap_or_default()
     }
 
+    /// The length of start line and headers in canonical form, in bytes.
+    #[must_use]
+    pub fn head_length(&self) -> usize {
+        self.head.len()
+    }
+
     /// Every header, in its order: name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers

@@ -46,16 +46,16 @@ impl Daemon {
             Action::Insert { ticket, row, status } => {
                 let bound = self.config.agent.max_per_account;
                 if let Some(refused) = presence.refuses(&self.config) {
-                    return presence.agent.handle_stored(ticket, refused);
+                    return presence.agent.handle_stored(ticket, refused, unix());
                 }
                 self.work.spawn(async move {
                     let insert = async { store.insert(&row, status, unix(), bound).await };
                     Done::OfAgent(OfAgent::Stored(ticket, in_turn(&places, &at, insert).await))
                 });
             }
-            Action::Update { ticket, dialog, expires, status } => {
+            Action::Update { ticket, dialog, expires, ends } => {
                 self.work.spawn(async move {
-                    let update = async { store.update(&dialog, expires, status, unix()).await };
+                    let update = async { store.update(&dialog, expires, ends, unix()).await };
                     Done::OfAgent(OfAgent::Stored(ticket, in_turn(&places, &at, update).await))
                 });
             }
@@ -80,7 +80,7 @@ impl Daemon {
         let stored = self.say_of_stored(stored);
         let Some(presence) = &mut self.presence else { return };
         let before = presence.agent.stats().begun;
-        presence.agent.handle_stored(ticket, stored);
+        presence.agent.handle_stored(ticket, stored, unix());
         presence.rows += presence.agent.stats().begun - before;
     }
 

@@ -57,8 +57,9 @@ macro_rules! ask {
 
 impl DialogStore {
     /// Inserts the row of a new subscription. One with the same Call-ID and tags that is there
-    /// already is left as it is. When the account has `bound` rows, the oldest one with the same
-    /// `contact` gives way (a phone that started again); without one it is [`Stored::AccountFull`].
+    /// already is left as it is when the same SUBSCRIBE made it a moment ago; otherwise its phone has
+    /// forgotten it, and it is replaced. When the account has `bound` rows, the oldest one with the same
+    /// `contact` and watcher gives way (a phone that started again); without one it is [`Stored::AccountFull`].
     ///
     /// The bound may be passed by as many as are inserted at the same moment.
     ///
@@ -75,7 +76,7 @@ impl DialogStore {
         ask!(self, insert)
     }
 
-    /// Changes the live row of a dialog, or one that was live [`GRACE`] ago.
+    /// Changes the live row of a dialog, or one that was live [`GRACE`] ago. It `ends` for that reason.
     ///
     /// # Errors
     /// As for [`DialogStore::find`].
@@ -83,11 +84,11 @@ impl DialogStore {
         &self,
         dialog: &InDialog,
         expires: u64,
-        status: i64,
+        ends: Option<&'static str>,
         unix: u64,
     ) -> Result<Stored, StoreError> {
         let (expires, unix) = (seconds(expires), seconds(unix.saturating_sub(GRACE)));
-        ask!(self, Update { dialog: dialog.clone(), expires, status, unix })
+        ask!(self, Update { dialog: dialog.clone(), expires, ends, unix })
     }
 
     /// Ends at most `limit` subscriptions whose time is over since [`GRACE`], and deletes as many rows at most whose

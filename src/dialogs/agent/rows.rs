@@ -9,6 +9,9 @@ use crate::dialogs::schema::Schema;
 use crate::dialogs::session::{Cell, Session};
 use crate::dialogs::verbs::Param::{self, Number, Text};
 
+/// Within how many seconds the same SUBSCRIBE comes by another way.
+const COPY: i64 = 4;
+
 /// Inserts a row.
 pub(super) struct Insert {
     pub(super) row: Row,
@@ -66,6 +69,28 @@ impl Insert {
         Ok(has_room && session.run(&sql.insert, &self.params(sql)).await? > 0)
     }
 
+    /// Whether a row of the same dialog was made by the same SUBSCRIBE, come by another way or after our
+    /// restart, and nothing has become of it since. Otherwise its phone has forgotten it, and begins
+    /// again with the same names.
+    fn is_copy(&self, row: &[Cell]) -> bool {
+        let [Cell::Number(cseq), Cell::Number(status), Cell::Number(expires), Cell::Text(contact)] =
+            row
+        else {
+            return false;
+        };
+        let age = self.row.expires.unwrap_or_default() - expires;
+        *status == self.status
+            && Some(*cseq) == self.row.remote_cseq
+            && Some(contact) == self.row.contact.as_ref()
+            && (0..=COPY).contains(&age)
+    }
+
+    /// Names a row of the same phone.
+    fn elder(&self) -> [Param<'_>; 4] {
+        let row = &self.row;
+        [&row.presentity_uri, &row.contact, &row.from_user, &row.from_domain].map(text)
+    }
+
     /// In the order in which the statements name a dialog.
     fn dialog(&self) -> [Param<'_>; 6] {
         let row = &self.row;
@@ -82,14 +107,21 @@ impl Errand for Insert {
         let sql = &schema.agent;
         let account = self.row.presentity_uri.as_deref().and_then(|uri| uri.parse().ok());
         let Some(account) = account else { return Ok(Stored::Failed) };
-        let is_there = self.insert(session, sql).await?
-            || !session.rows(&sql.exists, &self.dialog()).await?.is_empty();
-        if is_there {
+        if self.insert(session, sql).await? {
             return Ok(Stored::Done(account));
         }
-        let contact = [text(&self.row.presentity_uri), text(&self.row.contact)];
+        let there = session.rows(&sql.state_of_dialog, &self.dialog()).await?;
+        if there.iter().any(|row| self.is_copy(row)) {
+            return Ok(Stored::Done(account));
+        }
+        if !there.is_empty() {
+            session.run(&sql.forget, &self.dialog()).await?;
+            if self.insert(session, sql).await? {
+                return Ok(Stored::Done(account));
+            }
+        }
         let has_made_room =
-            self.status == ACTIVE && session.run(&sql.give_way, &contact).await? > 0;
+            self.status == ACTIVE && session.run(&sql.give_way, &self.elder()).await? > 0;
         let is_there = has_made_room && self.insert(session, sql).await?;
         Ok(if is_there { Stored::Done(account) } else { Stored::AccountFull })
     }
@@ -99,7 +131,8 @@ impl Errand for Insert {
 pub(super) struct Update {
     pub(super) dialog: InDialog,
     pub(super) expires: i64,
-    pub(super) status: i64,
+    /// It ends, for this reason.
+    pub(super) ends: Option<&'static str>,
     pub(super) unix: i64,
 }
 
@@ -118,8 +151,8 @@ impl Update {
             cseq,
             Number(self.expires),
             Text(self.dialog.contact.as_deref().unwrap_or_default()),
-            Number(self.status),
-            Text(reason(self.status)),
+            Number(if self.ends.is_some() { TERMINATED } else { ACTIVE }),
+            Text(self.ends.unwrap_or_default()),
         ];
         params.extend(self.subscription());
         params.extend([Number(self.unix), cseq]);

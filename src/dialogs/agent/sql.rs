@@ -11,7 +11,10 @@ pub(in crate::dialogs) struct Sql {
     /// what it counts, and two of them for one account are a deadlock.
     pub(super) room: String,
     pub(super) insert: String,
-    pub(super) exists: String,
+    /// The rows of a dialog.
+    pub(super) state_of_dialog: String,
+    /// Deletes them.
+    pub(super) forget: String,
     pub(super) give_way: String,
     pub(super) update: String,
     pub(super) state: String,
@@ -53,8 +56,15 @@ impl Sql {
         Self {
             room: placed(format!("SELECT {} {}", number("COUNT(*)"), counted(&name))),
             insert: placed(insert(dialect, &name, flavour)),
-            exists: placed(format!("SELECT {} FROM {name} WHERE {same}", number("id"))),
-            give_way: placed(give_way(dialect, &name)),
+            state_of_dialog: placed(format!(
+                "SELECT {}, {}, {}, {} FROM {name} WHERE {same}",
+                number("remote_cseq"),
+                number("status"),
+                number("expires"),
+                dialect.text("contact")
+            )),
+            forget: placed(format!("DELETE FROM {name} WHERE {same}")),
+            give_way: placed(give_way(dialect, &name, flavour)),
             update: placed(if returns { format!("{update} RETURNING {uri}") } else { update }),
             state: placed(format!(
                 "SELECT {uri}, {}, {}, {} FROM {name} WHERE {subscription}",
@@ -122,9 +132,11 @@ fn counted(name: &str) -> String {
     format!("FROM {name} WHERE presentity_uri = ? AND {OURS} AND status IN (1, 3) AND expires > #")
 }
 
-/// Deletes the oldest row of an account with this `contact`.
-fn give_way(dialect: Dialect, name: &str) -> String {
-    let same = dialect.same("contact");
+/// Deletes the oldest row of an account with this `contact` and watcher: behind two NATs two phones
+/// may have the same address.
+fn give_way(dialect: Dialect, name: &str, flavour: Flavour) -> String {
+    let (user, domain) = from(flavour);
+    let same = ["contact", user, domain].map(|column| dialect.same(column)).join(" AND ");
     let oldest = format!("presentity_uri = ? AND {OURS} AND status = 1 AND {same}");
     match dialect {
         Dialect::MySql => format!("DELETE FROM {name} WHERE {oldest} ORDER BY id LIMIT 1"),
