@@ -51,6 +51,9 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Print a finding in JSON a line: for the doctor that root started.
+        #[arg(long, hide = true, conflicts_with = "json")]
+        lines: bool,
     },
     /// Show the whole way of a voicemail to a phone, on this machine, with nothing installed.
     Demo {

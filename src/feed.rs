@@ -84,7 +84,7 @@ impl Reader {
 }
 
 impl Line {
-    /// A line that happens now. `who` is the account, where it is about one. Control characters are
+    /// A line that happens now, in UTC. `who` is the account, where it is about one. Control characters are
     /// not printed: a text holds what databases and peers said.
     #[must_use]
     pub fn new(who: &str, what: &str, mut data: Value) -> Self {
@@ -92,7 +92,7 @@ impl Line {
         let (seconds, millis) = (now.as_secs(), now.subsec_millis());
         let [hour, minute, second] = [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
         let who = if who.is_empty() { String::new() } else { format!("{who:<24}  ") };
-        let text = format!("{hour:02}:{minute:02}:{second:02}.{millis:03}  {who}{what}");
+        let text = format!("{hour:02}:{minute:02}:{second:02}.{millis:03}Z  {who}{what}");
         data["time"] = json!(now.as_secs_f64());
         Self { text: text.replace(char::is_control, "?"), data, is_progress: false }
     }
@@ -214,6 +214,7 @@ mod tests {
     #[test]
     fn no_control_character_reaches_a_terminal() {
         let line = Line::new("a\u{1b}[2J", "b\r\n", json!({}));
+        assert_eq!(line.text.find("Z  a"), Some("00:00:00.000".len()), "{line:?}");
         assert!(line.text.ends_with("b??") && line.text.contains("a?[2J"), "{line:?}");
     }
 }

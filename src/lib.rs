@@ -10,7 +10,8 @@
 //! what is asked by HTTP, [`webhook`] what an application is told by it, [`metrics`] what
 //! Prometheus is told, [`random`] what nobody can foresee, [`service_manager`] what systemd is
 //! told, [`log`] what an operator reads afterwards, [`capture`] what HOMER shows him,
-//! [`report`] and [`feed`] what he asks and watches, [`doctor`] what is wrong with an installation.
+//! [`report`] and [`feed`] what he asks and watches, [`doctor`] what is wrong with an installation,
+//! [`shipped`] where the files of a remedy are.
 
 pub mod agent;
 pub mod capture;
@@ -34,6 +35,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod service_manager;
+pub mod shipped;
 pub mod source;
 pub mod sql;
 pub mod transport;

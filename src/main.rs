@@ -33,11 +33,10 @@ fn main() -> ExitCode {
             say(&mut io::stdout(), &checked.stdout);
             ExitCode::from(checked.code)
         }
-        Command::Doctor { voicemail, unit, json } => {
+        Command::Doctor { voicemail, unit, json, lines } => {
             let options = doctor::Options { config: path.to_owned(), voicemail, unit };
-            let (text, code) = doctor::main(&options, json);
-            say(&mut io::stdout(), &format!("{text}\n"));
-            ExitCode::from(code)
+            let shape = if json { doctor::Shape::Json } else { doctor::Shape::Text };
+            ExitCode::from(doctor::main(&options, if lines { doctor::Shape::Lines } else { shape }))
         }
         Command::Sql { apply, remove } => match sql::main(path, apply, remove) {
             Ok(text) => {

@@ -58,13 +58,13 @@ pub enum ClusterError {
         /// What the server said.
         cause: String,
         /// What makes them.
-        script: &'static str,
+        script: String,
     },
     /// The one row of `mwid_cluster` is not there.
     #[error("[cluster] the table mwid_cluster has lost its row; run {script} again")]
     NoCounter {
         /// What makes it.
-        script: &'static str,
+        script: String,
     },
     /// Two mwid with one name.
     #[error(
@@ -132,12 +132,12 @@ impl Settings {
         &self.database
     }
 
-    fn script(&self) -> &'static str {
-        match self.database.url {
+    fn script(&self) -> String {
+        crate::shipped::path(match self.database.url {
             DatabaseUrl::MySql(_) => "sql/mysql/cluster.sql",
             DatabaseUrl::Postgres(_) => "sql/postgres/cluster.sql",
             DatabaseUrl::Sqlite(_) => "sql/sqlite/cluster.sql",
-        }
+        })
     }
 
     fn node(&self) -> Result<String, NoName> {

@@ -30,7 +30,7 @@ pub(super) struct Task {
     instance: String,
     lease: Duration,
     poll: Duration,
-    script: &'static str,
+    script: String,
     book: Book,
     /// The number of changes at the last look, and the last row that was read.
     counter: Option<i64>,
@@ -156,7 +156,7 @@ impl Task {
             let written = self.tables.ask(&publish).await;
             let failed = match written {
                 Ok(true) => None,
-                Ok(false) => Some(ClusterError::NoCounter { script: self.script }),
+                Ok(false) => Some(ClusterError::NoCounter { script: self.script.clone() }),
                 Err(error) => Some(self.explain(error)),
             };
             if let Some(error) = failed {
@@ -206,7 +206,7 @@ impl Task {
             let seen = self.tables.ask(&look).await.map_err(|error| self.explain(error))?;
             self.see(&seen).await;
             let Some(counter) = seen.counter else {
-                return Err(ClusterError::NoCounter { script: self.script });
+                return Err(ClusterError::NoCounter { script: self.script.clone() });
             };
             if self.counter.is_some_and(|before| counter < before) {
                 self.start_again();
@@ -385,7 +385,7 @@ impl Task {
         match error {
             StoreError::MissingTable { at, table, cause } => {
                 let cause = cause.to_string();
-                ClusterError::NoTables { at, table, cause, script: self.script }
+                ClusterError::NoTables { at, table, cause, script: self.script.clone() }
             }
             error => ClusterError::Store(error),
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use mwid_core::mailbox::{Account, Mailbox};
+use mwid_core::mailboxes::Directory;
 pub use mwid_core::notify::{RequestUri, Route};
 pub use mwid_core::publication::{Way, Ways};
 
@@ -257,6 +258,27 @@ pub enum FindBy {
     Either,
 }
 
+impl FindBy {
+    /// The accounts that a row is found by.
+    #[must_use]
+    pub fn accounts(
+        self,
+        presentity: Option<&str>,
+        watcher_user: Option<&str>,
+        watcher_domain: Option<&str>,
+    ) -> Vec<Account> {
+        let presentity = || presentity.and_then(|uri| uri.parse::<Account>().ok());
+        let watcher = || Account::new(watcher_user?, watcher_domain?).ok();
+        let mut accounts: Vec<Account> = match self {
+            Self::Presentity => presentity().into_iter().collect(),
+            Self::Watcher => watcher().into_iter().collect(),
+            Self::Either => presentity().into_iter().chain(watcher()).collect(),
+        };
+        accounts.dedup();
+        accounts
+    }
+}
+
 /// `[contexts]` and `[mailboxes]`: which mailbox lights which account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Accounts {
@@ -264,6 +286,17 @@ pub struct Accounts {
     pub contexts: Vec<(String, String)>,
     /// `mailbox@context = account, account`: instead of the context's domain.
     pub mailboxes: Vec<(Mailbox, Vec<Account>)>,
+}
+
+impl Accounts {
+    /// The same, to look up in.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        Directory {
+            contexts: self.contexts.iter().cloned().collect(),
+            mailboxes: self.mailboxes.iter().cloned().collect(),
+        }
+    }
 }
 
 /// `[delivery]` and `[delivery_contexts]`: by which ways phones come to know.

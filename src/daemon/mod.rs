@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::{Account, Mailbox};
-use mwid_core::mailboxes::{Directory, Mailboxes};
+use mwid_core::mailboxes::Mailboxes;
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::capture::{Capture, Direction};
 use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
-use crate::config::{Accounts, Config, DatabaseUrl, Scope, Way};
+use crate::config::{Config, DatabaseUrl, Scope, Way};
 use crate::control::{Answer, Request, server};
 use crate::delivery::Publishers;
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
@@ -208,7 +208,7 @@ impl Daemon {
         let complete = spool.is_none() && cluster.is_none();
         let mut daemon = Self {
             started: Instant::now(),
-            mailboxes: Mailboxes::new(directory(&config.accounts), complete),
+            mailboxes: Mailboxes::new(config.accounts.directory(), complete),
             reconciler: Reconciler::new(settings(&config), random::number()),
             delivery: SipDelivery::new(&config, secret_of_branches()?),
             asker: Asker::new(&config)?,
@@ -544,13 +544,6 @@ async fn sleep_until(at: Option<Instant>) {
 
 fn secret_of_branches() -> Result<u128, StartError> {
     random::secret().map(u128::from_ne_bytes).map_err(StartError::Random)
-}
-
-fn directory(accounts: &Accounts) -> Directory {
-    Directory {
-        contexts: accounts.contexts.iter().cloned().collect(),
-        mailboxes: accounts.mailboxes.iter().cloned().collect(),
-    }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::clients::Clients;
 use super::publications::PublishedResult;
 use super::work::Done;
-use super::{Daemon, directory, places, settings, status, watch};
+use super::{Daemon, places, settings, status, watch};
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config, Way};
 use crate::control::{Answer, Command, Request};
@@ -287,7 +287,7 @@ impl Daemon {
         }
         if new.accounts != old.accounts {
             changed.push("[contexts] and [mailboxes]");
-            for (account, summary) in self.mailboxes.remap(directory(&new.accounts)) {
+            for (account, summary) in self.mailboxes.remap(new.accounts.directory()) {
                 self.desire(&account, summary, Urgency::CatchUp);
             }
         }

@@ -185,18 +185,26 @@ impl DialogStore {
         ask!(self, Ask(Page { after, unix, limit }))
     }
 
-    /// The live rows after an id, in the order of their ids: for whoever looks at all of them.
+    /// The live rows after an id, in the order of their ids, each with the accounts that it is found
+    /// by: for whoever looks at all of them.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn live_rows(
         &self,
-        after: i64,
+        (after, limit): (i64, i64),
         unix: u64,
-        limit: i64,
-    ) -> Result<Vec<Row>, StoreError> {
-        let page = self.page(after, unix, limit).await?;
-        Ok(page.into_iter().map(|listed| listed.row).collect())
+        find_by: config::FindBy,
+    ) -> Result<Vec<(Row, Vec<Account>)>, StoreError> {
+        let found = |PageRow { row, watcher_user, watcher_domain }: PageRow| {
+            let accounts = find_by.accounts(
+                row.presentity_uri.as_deref(),
+                watcher_user.as_deref(),
+                watcher_domain.as_deref(),
+            );
+            (row, accounts)
+        };
+        Ok(self.page(after, unix, limit).await?.into_iter().map(found).collect())
     }
 
     /// The rows of the change table after an id.

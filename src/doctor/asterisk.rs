@@ -11,11 +11,14 @@ use crate::config::{Config, Control, externnotify_command};
 
 const CHECK: &str = "externnotify";
 
+/// Where the helper belongs.
+const HELPER: &str = "/usr/bin/mwid-externnotify";
+
 pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     let beside = || options.config.with_file_name("voicemail.conf");
     let path = options.voicemail.clone().unwrap_or_else(beside);
     let command = externnotify_command(&config.control);
-    let command = command.replacen("mwid-externnotify", "/usr/bin/mwid-externnotify", 1);
+    let command = command.replacen("mwid-externnotify", HELPER, 1);
     let line = format!("write into [general] of {}: externnotify = {command}", path.display());
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -78,8 +81,7 @@ fn named(found: &str, control: &Control, path: &Path, line: &str, report: &mut R
         std::env::split_paths(&path).map(|folder| folder.join(program)).find(|it| it.exists())
     };
     if executable.is_none_or(|it| access(&it, AccessFlags::X_OK).is_err()) {
-        let remedy = "install -m 0755 target/release/mwid-externnotify /usr/bin/";
-        return report.fail(CHECK, format!("{at}: {program} cannot be run"), remedy);
+        return report.fail(CHECK, format!("{at}: {program} cannot be run"), helper(line));
     }
     let default = Control::default();
     let needs = [(&control.externnotify, &default.externnotify), (&control.drop, &default.drop)];
@@ -96,14 +98,24 @@ fn named(found: &str, control: &Control, path: &Path, line: &str, report: &mut R
     }
 }
 
-/// The value in `[general]`; `;` begins a comment unless it is escaped, `=>` is `=`.
+/// Where the helper is that is to be run: where it belongs, or beside this program.
+fn helper(line: &str) -> String {
+    let beside = std::env::current_exe().unwrap_or_default().with_file_name("mwid-externnotify");
+    if Path::new(HELPER).exists() || !beside.exists() {
+        return line.to_owned();
+    }
+    format!("install -m 0755 {} {HELPER}", beside.display())
+}
+
+/// The value in `[general]`; `;` begins a comment unless it is escaped, `=>` is `=`. Names of
+/// sections are compared as Asterisk does, without case.
 fn externnotify(text: &str) -> Option<String> {
     let mut section = String::new();
     let mut found = None;
-    for line in text.lines() {
-        let line = uncommented(line);
+    for line in without_comments(text).lines() {
+        let line = line.replace("\\;", ";");
         if let Some(rest) = line.trim_start().strip_prefix('[') {
-            section = rest.split(']').next().unwrap_or_default().to_owned();
+            section = rest.split(']').next().unwrap_or_default().to_ascii_lowercase();
         } else if section == "general"
             && let Some((key, value)) = line.split_once('=')
             && key.trim() == CHECK
@@ -115,16 +127,25 @@ fn externnotify(text: &str) -> Option<String> {
     found
 }
 
-fn uncommented(line: &str) -> String {
-    let mut out = String::new();
-    for c in line.chars() {
-        match (c, out.ends_with('\\')) {
-            (';', true) => {
-                out.pop();
+/// Comments go from `;--` to `--;` and may be nested, or from any other `;` (and from `;---`) to the
+/// end of the line.
+fn without_comments(text: &str) -> String {
+    let (mut out, mut depth, mut rest) = (String::new(), 0_usize, text);
+    while let Some(c) = rest.chars().next() {
+        if rest.starts_with(";--") && !rest.starts_with(";---") && !out.ends_with('\\') {
+            depth += 1;
+            rest = &rest[3..];
+        } else if depth > 0 && rest.starts_with("--;") {
+            depth -= 1;
+            rest = &rest[3..];
+        } else if depth == 0 && c == ';' && !out.ends_with('\\') {
+            let end = rest.find('\n').unwrap_or(rest.len());
+            rest = &rest[end..];
+        } else {
+            if depth == 0 || c == '\n' {
                 out.push(c);
             }
-            (';', false) => break,
-            _ => out.push(c),
+            rest = &rest[c.len_utf8()..];
         }
     }
     out
@@ -142,6 +163,12 @@ mod tests {
         assert_eq!(found("[general]\n;externnotify = x\n"), None);
         assert_eq!(found("[default]\nexternnotify = x\n"), None);
         assert_eq!(found("[general](a)\nexternnotify=x \\; y\n").as_deref(), Some("x ; y"));
+        assert_eq!(found("[General]\nexternnotify=x\n").as_deref(), Some("x"));
+        let block = "[general]\n;-- old\nexternnotify=x\n;-- older --;\n--; externnotify=y\n";
+        assert_eq!(found(block).as_deref(), Some("y"));
+        assert_eq!(found("[general]\n;--\nexternnotify=x\n--;\n"), None);
+        let line = "[general]\n;--- a line --- \nexternnotify=x ;--- and --- one\n";
+        assert_eq!(found(line).as_deref(), Some("x"));
         assert!(found(include_str!("../../etc/asterisk/voicemail.conf")).is_some());
     }
 }

@@ -6,6 +6,7 @@ use super::Report;
 use crate::config::Config;
 use crate::control::Command;
 use crate::control::client::{ClientError, ask};
+use crate::shipped;
 
 /// Gives whether it runs.
 pub(super) fn look(config: &Config, report: &mut Report) -> bool {
@@ -60,7 +61,10 @@ pub(super) fn look(config: &Config, report: &mut Report) -> bool {
         report.fail(
             "daemon",
             format!("it runs and is in trouble: {}", troubles.join("; ")),
-            "mwid status says more, docs/troubleshooting.md what to do",
+            format!(
+                "mwid status says more, {} what to do",
+                shipped::path("docs/troubleshooting.md")
+            ),
         );
     }
     true

@@ -1,22 +1,14 @@
 //! The database: can it be reached, read and written, is it quick, and what do its rows tell?
 
-use std::collections::BTreeMap;
+use mwid_core::dialog::ACTIVE;
+use mwid_core::mailbox::Mailbox;
 
-use mwid_core::dialog::{ACTIVE, Dialog, Row};
-use rusqlite::Connection;
-
-use super::Report;
-use super::files::open_ledger;
+use super::{Report, files, rows};
 use crate::clock;
-use crate::config::{Config, DatabaseUrl, FindBy};
+use crate::config::{Cleanup, Config, DatabaseUrl, FindBy};
 use crate::dialogs::session::{Cell, Dialect, Param, Question, Session, Tables};
 use crate::dialogs::{DialogStore, Probe, StoreError};
-
-/// Rows that are looked at one by one.
-const MAX_ROWS: usize = 20_000;
-
-/// Rows of one page.
-const PAGE: i64 = 500;
+use crate::shipped;
 
 /// Subscriptions that end in the same second are a storm when they are refreshed, from so many on.
 const CROWD: i64 = 100;
@@ -27,17 +19,28 @@ const HARMFUL: i64 = 30_000;
 
 const EVENT: &str = "message-summary";
 
-pub(super) fn look(config: &Config, report: &mut Report) {
+/// `mailboxes`: those of the spool; `None` where it is not used or not there.
+pub(super) fn look(config: &Config, mailboxes: Option<&[Mailbox]>, report: &mut Report) {
+    let DatabaseUrl::Sqlite(path) = &config.database.url else {
+        return connect(config, mailboxes, report);
+    };
+    match config.agent.listen.is_some() && !path.exists() {
+        true => files::to_be_made("database", path, report),
+        false => connect(config, mailboxes, report),
+    }
+}
+
+fn connect(config: &Config, mailboxes: Option<&[Mailbox]>, report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(look_at(config, report)),
+        Ok(runtime) => runtime.block_on(look_at(config, mailboxes, report)),
         Err(error) => {
             report.fail("database", error.to_string(), "too few resources: see ulimit -a")
         }
     }
 }
 
-async fn look_at(config: &Config, report: &mut Report) {
+async fn look_at(config: &Config, mailboxes: Option<&[Mailbox]>, report: &mut Report) {
     let store = match DialogStore::new(&config.database) {
         Ok(store) => store,
         Err(error) => {
@@ -57,15 +60,8 @@ async fn look_at(config: &Config, report: &mut Report) {
             return report.fail("database", error.to_string(), "[database] in the configuration");
         }
     };
+    rights(&tables, config, report).await;
     let table = config.database.table.clone();
-    match tables.ask(&MayWrite { table: table.clone() }).await {
-        Ok(()) => report.ok("database rights", "CSeqs can be claimed: this user may UPDATE local_cseq"),
-        Err(error) => report.fail(
-            "database rights",
-            format!("no CSeq can be claimed: {error}"),
-            "GRANT SELECT, UPDATE (local_cseq) as in sql/mysql/user.sql, sql/postgres/user.sql; a replica takes no writes: name the primary; of an SQLite file the user must be able to write file and folder",
-        ),
-    }
     let unix = i64::try_from(clock::unix()).unwrap_or(i64::MAX);
     match tables.ask(&Survey { table, unix }).await {
         Ok(facts) => {
@@ -75,31 +71,125 @@ async fn look_at(config: &Config, report: &mut Report) {
         }
         Err(error) => report.fail("rows", error.to_string(), remedy(&error, config)),
     }
-    rows(&store, config, report).await;
+    rows::look(&store, config, mailboxes, report).await;
 }
 
-fn remedy(error: &StoreError, config: &Config) -> String {
+pub(super) fn remedy(error: &StoreError, config: &Config) -> String {
+    let is_agent = config.agent.listen.is_some();
     match (error, &config.database.url) {
+        (StoreError::MissingTable { .. } | StoreError::MissingColumn { .. }, _) if is_agent => {
+            "mwid sql --apply makes the table of mwid's own presence agent; an older one of that name must go before".to_owned()
+        }
         (StoreError::MissingTable { .. } | StoreError::MissingColumn { .. }, _) => {
             "name the presence server's database and table in [database] url and table; kamdbctl or opensips-cli makes them".to_owned()
         }
         (_, DatabaseUrl::Sqlite(path)) => format!("may mwid's user read and write {}, and its folder?", path.display()),
-        _ => "does it run, does it listen for this machine, and are user and password of [database] url right? sql/mysql/user.sql and sql/postgres/user.sql make the user".to_owned(),
+        (_, url) => format!(
+            "does it run, does it listen for this machine, and are user and password of [database] url right? {} makes the user",
+            user_script(url)
+        ),
     }
 }
 
-/// Writes nothing: no row is both.
-#[derive(Clone)]
-struct MayWrite {
-    table: String,
+fn user_script(url: &DatabaseUrl) -> String {
+    shipped::path(match url {
+        DatabaseUrl::MySql(_) => "sql/mysql/user.sql",
+        DatabaseUrl::Postgres(_) => "sql/postgres/user.sql",
+        DatabaseUrl::Sqlite(_) => return String::new(),
+    })
 }
 
-impl Question for MayWrite {
+/// What mwid must be able to do with the rows. Each is tried on none.
+async fn rights(tables: &Tables, config: &Config, report: &mut Report) {
+    const CHECK: &str = "database rights";
+    let is_agent = config.agent.listen.is_some();
+    let mut needed = vec![Right::Claim];
+    if is_agent {
+        needed.extend([Right::Update, Right::Insert]);
+    }
+    if is_agent || config.general.cleanup == Cleanup::Delete {
+        needed.push(Right::Delete);
+    }
+    let url = &config.database.url;
+    for right in &needed {
+        let table = config.database.table.clone();
+        let Err(error) = tables.ask(&May { table, right: *right }).await else { continue };
+        let remedy = match url {
+            DatabaseUrl::Sqlite(path) => {
+                format!("mwid's user must be able to write {}, and its folder", path.display())
+            }
+            _ => format!(
+                "GRANT {} as in {}; a replica takes no writes: name the primary",
+                if is_agent { "SELECT, INSERT, UPDATE, DELETE" } else { right.grant() },
+                user_script(url)
+            ),
+        };
+        return report.fail(CHECK, format!("{}: {error}", right.without()), remedy);
+    }
+    let may = match is_agent {
+        true => "subscriptions can be written, and CSeqs be claimed",
+        false => "CSeqs can be claimed: this user may UPDATE local_cseq",
+    };
+    report.ok(CHECK, may);
+}
+
+/// What a user may be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Claim,
+    Update,
+    Insert,
+    Delete,
+}
+
+impl Right {
+    /// What is to be granted to one who is no agent.
+    fn grant(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            _ => "SELECT, UPDATE (local_cseq)",
+        }
+    }
+
+    /// What cannot be done without it.
+    fn without(self) -> &'static str {
+        match self {
+            Self::Claim => "no CSeq can be claimed",
+            Self::Update => "no subscription can be refreshed",
+            Self::Insert => "no subscription can be stored",
+            Self::Delete => "no row can be deleted",
+        }
+    }
+
+    /// Of no row: none is both.
+    fn sql(self, table: &str) -> String {
+        let none = "WHERE id = # AND id <> #";
+        match self {
+            Self::Claim => format!("UPDATE {table} SET local_cseq = local_cseq {none}"),
+            Self::Update => format!(
+                "UPDATE {table} SET remote_cseq = remote_cseq, expires = expires, contact = contact, status = status, reason = reason {none}"
+            ),
+            Self::Insert => {
+                let columns = "presentity_uri, watcher_username, watcher_domain, to_user, to_domain, event, to_tag, from_tag, callid, local_cseq, remote_cseq, contact, record_route, expires, status, version, socket_info, local_contact";
+                format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} {none}")
+            }
+            Self::Delete => format!("DELETE FROM {table} {none}"),
+        }
+    }
+}
+
+/// Whether this user has a right.
+#[derive(Clone)]
+struct May {
+    table: String,
+    right: Right,
+}
+
+impl Question for May {
     type Answer = ();
 
     async fn ask<S: Session>(&self, session: &mut S, dialect: Dialect) -> Result<(), S::Error> {
-        let table = dialect.quote(&self.table);
-        let sql = format!("UPDATE {table} SET local_cseq = local_cseq WHERE id = # AND id <> #");
+        let sql = self.right.sql(&dialect.quote(&self.table));
         session.run(&dialect.placed(&sql), &[Param::Number(0), Param::Number(0)]).await?;
         Ok(())
     }
@@ -231,13 +321,13 @@ fn indexes(facts: &Facts, config: &Config, report: &mut Report) {
     if find_by != FindBy::Presentity && !has("watcher_username") {
         let script = match &config.database.url {
             DatabaseUrl::MySql(server) => {
-                format!("mysql {} < sql/mysql/index.sql", server.database)
+                format!("mysql {} < {}", server.database, shipped::path("sql/mysql/index.sql"))
             }
             DatabaseUrl::Postgres(server) => {
-                format!("psql {} -f sql/postgres/index.sql", server.database)
+                format!("psql {} -f {}", server.database, shipped::path("sql/postgres/index.sql"))
             }
             DatabaseUrl::Sqlite(path) => {
-                format!("sqlite3 {} < sql/sqlite/index.sql", path.display())
+                format!("sqlite3 {} < {}", path.display(), shipped::path("sql/sqlite/index.sql"))
             }
         };
         missing.push(("watcher_username", script));
@@ -254,22 +344,33 @@ fn indexes(facts: &Facts, config: &Config, report: &mut Report) {
 
 fn numbers(facts: &Facts, config: &Config, report: &mut Report) {
     let Facts { all, live, over, .. } = facts;
+    let is_agent = config.agent.listen.is_some();
     let counted = format!("{all} rows, {live} live subscriptions to messages");
     if *live == 0 {
         report.warn(
             "rows",
             format!("{counted}: no phone can be told anything"),
-            "do the phones subscribe to message-summary, and does the presence server write its rows? OpenSIPS: fallback2db = 1; Kamailio: subs_db_mode = 3",
+            match is_agent {
+                true => "do the phones subscribe to message-summary, and do their SUBSCRIBEs reach [agent] listen? mwid watch shows what happens",
+                false => "do the phones subscribe to message-summary, and does the presence server write its rows? OpenSIPS: fallback2db = 1; Kamailio: subs_db_mode = 3",
+            },
         );
     } else {
         report.ok("rows", counted);
     }
     if *over > live / 2 && *over > CROWD {
-        report.warn(
-            "expires",
-            format!("{over} active rows are over by their expires: the presence server does not remove them, or writes refreshes late"),
-            "OpenSIPS: db_update_period, or fallback2db = 1; Kamailio: db_update_period and subs_db_mode = 3; are the clocks the same?",
-        );
+        let (why, remedy) = match is_agent {
+            true => (
+                "mwid ends them while it runs",
+                "systemctl start mwid; if it runs, mwid status says what keeps it from writing",
+            ),
+            false => (
+                "the presence server does not remove them, or writes refreshes late",
+                "OpenSIPS: db_update_period, or fallback2db = 1; Kamailio: db_update_period and subs_db_mode = 3; are the clocks the same?",
+            ),
+        };
+        let text = format!("{over} active rows are over by their expires: {why}");
+        report.warn("expires", text, remedy);
     }
     if let Some((at, count)) =
         facts.crowd.filter(|(_, count)| *count >= CROWD && count * 10 >= *live)
@@ -287,74 +388,5 @@ fn numbers(facts: &Facts, config: &Config, report: &mut Report) {
             format!("{account} has {count} live subscriptions, more than [database] max_dialogs = {cap}: only the newest are told"),
             "a phone that subscribes anew each time leaves such rows: see its log; or raise max_dialogs",
         );
-    }
-}
-
-/// The live rows one by one: which of them no NOTIFY can be made of, and which the server wrote back.
-async fn rows(store: &DialogStore, config: &Config, report: &mut Report) {
-    let unix = clock::unix();
-    let (mut after, mut seen) = (i64::MIN, 0_usize);
-    let mut bad: BTreeMap<String, (usize, i64)> = BTreeMap::new();
-    let ledger = Ledger::open(config);
-    let mut stale = 0_usize;
-    while seen < MAX_ROWS {
-        let page: Vec<Row> = match store.live_rows(after, unix, PAGE).await {
-            Ok(page) => page,
-            Err(error) => return report.fail("rows", error.to_string(), remedy(&error, config)),
-        };
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        seen += page.len();
-        for row in &page {
-            match Dialog::from_row(row) {
-                Err(error) => {
-                    let why = format!("column {} {}", error.column, error.problem);
-                    bad.entry(why).or_insert((0, row.id)).0 += 1;
-                }
-                Ok(dialog) => {
-                    stale += usize::from(ledger.as_ref().is_some_and(|it| it.is_ahead_of(&dialog)))
-                }
-            }
-        }
-    }
-    for (why, (count, row)) in bad.iter().take(5) {
-        report.warn(
-            "rows that cannot be told",
-            format!("{count} live rows, {row} for one: {why}"),
-            "a phone that subscribes anew mends its row; rubbish may be deleted",
-        );
-    }
-    if bad.is_empty() && seen > 0 {
-        report.ok("rows that cannot be told", format!("none of {seen} that were looked at"));
-    }
-    match (stale, &ledger) {
-        (0, Some(_)) => report.ok("local_cseq", "no row counts less than mwid sent"),
-        (0, None) => {}
-        (stale, _) => report.warn(
-            "local_cseq",
-            format!("{stale} rows count less than mwid sent: the presence server keeps the CSeq in memory and writes its own back, so its next NOTIFYs are answered with 500"),
-            "OpenSIPS: fallback2db = 1 lessens it, it counts in memory all the same; Kamailio: subs_db_mode = 3",
-        ),
-    }
-}
-
-/// What mwid itself sent, read beside the one who writes it.
-struct Ledger(Connection);
-
-impl Ledger {
-    fn open(config: &Config) -> Option<Self> {
-        let file = open_ledger(&config.state.path).ok()?;
-        file.prepare("SELECT high_water FROM dialogs LIMIT 0").ok()?;
-        Some(Self(file))
-    }
-
-    fn is_ahead_of(&self, dialog: &Dialog) -> bool {
-        let sql = "SELECT high_water FROM dialogs WHERE call_id = ?1 AND local_tag = ?2 AND remote_tag = ?3";
-        let sent = || -> rusqlite::Result<i64> {
-            let keys = [&dialog.call_id, &dialog.local_tag, &dialog.remote_tag].map(|it| &**it);
-            self.0.prepare_cached(sql)?.query_row(keys, |row| row.get(0))
-        };
-        let row = dialog.sent_cseq.map(i64::from);
-        sent().ok().zip(row).is_some_and(|(sent, row)| sent > row)
     }
 }

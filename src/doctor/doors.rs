@@ -11,6 +11,7 @@ use url::Url;
 use super::Report;
 use super::proxy::options;
 use crate::config::{Config, HttpUrl, MiUrl};
+use crate::shipped;
 use crate::source::http;
 use crate::transport::resolve;
 
@@ -81,7 +82,10 @@ fn manager(config: &Config, report: &mut Report) {
         Err(error) => report.fail(
             "manager",
             format!("{host}: {error}"),
-            "enabled = yes and bindaddr in manager.conf; etc/asterisk/manager.conf has the user",
+            format!(
+                "enabled = yes and bindaddr in manager.conf; {} has the user",
+                shipped::path("etc/asterisk/manager.conf")
+            ),
         ),
     }
 }
@@ -160,7 +164,10 @@ fn line(check: &str, path: &Path, report: &mut Report) {
         Err(error) => report.fail(
             check,
             format!("{at}: {error}"),
-            "does OpenSIPS run, and may mwid's group write it? See etc/opensips/publish.cfg",
+            format!(
+                "does OpenSIPS run, and may mwid's group write it? See {}",
+                shipped::path("etc/opensips/publish.cfg")
+            ),
         ),
     }
 }

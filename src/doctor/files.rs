@@ -43,18 +43,29 @@ pub(super) fn open_ledger(path: &Path) -> rusqlite::Result<Connection> {
     Ok(file)
 }
 
+/// A file that mwid makes when it starts.
+pub(super) fn to_be_made(check: &str, path: &Path, report: &mut Report) {
+    if has_a_folder(check, path, report) {
+        report.ok(check, format!("{} is not there yet: mwid makes it", path.display()));
+    }
+}
+
+/// Whether files can be made beside this one; where not, the report says so.
+fn has_a_folder(check: &str, path: &Path, report: &mut Report) -> bool {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = match folder.is_dir() {
+        false => format!("there is no folder {}", folder.display()),
+        true if !may_write(folder) => format!("this user may not write in {}", folder.display()),
+        true => return true,
+    };
+    report.fail(check, problem, TMPFILES);
+    false
+}
+
 fn ledger(path: &Path, report: &mut Report) {
     let at = path.display();
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return report.fail("ledger", format!("there is no folder {}", folder.display()), TMPFILES);
-    }
-    if !may_write(folder) {
-        return report.fail(
-            "ledger",
-            format!("this user may not write in {}", folder.display()),
-            TMPFILES,
-        );
+    if !has_a_folder("ledger", path, report) {
+        return;
     }
     if !path.exists() {
         return report.ok("ledger", format!("{at} is not there yet: mwid makes it"));

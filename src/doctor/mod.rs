@@ -5,6 +5,7 @@
 //! more as the user of the unit ([`user`]).
 
 use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ mod database;
 mod doors;
 mod files;
 mod proxy;
+mod rows;
 mod spool;
 mod user;
 
@@ -57,13 +59,41 @@ pub struct Options {
     pub unit: Option<PathBuf>,
 }
 
+/// How it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A line a check, as soon as that is done.
+    Text,
+    /// One JSON document at the end.
+    Json,
+    /// A finding in JSON a line, as soon as its check is done: for the doctor that root started.
+    Lines,
+}
+
 /// What all checks found, in their order.
 #[derive(Debug, Default)]
-struct Report(Vec<Finding>);
+struct Report {
+    findings: Vec<Finding>,
+    /// How each finding is printed at once; `None`: it is not.
+    shape: Option<Shape>,
+}
+
+/// Room for the name of a check.
+const WIDTH: usize = 24;
 
 impl Report {
     fn add(&mut self, check: &str, level: Level, text: impl Into<String>, remedy: Option<String>) {
-        self.0.push(Finding { check: check.to_owned(), level, text: text.into(), remedy });
+        self.push(Finding { check: check.to_owned(), level, text: text.into(), remedy });
+    }
+
+    /// What hangs is what comes after the last line that is printed.
+    fn push(&mut self, finding: Finding) {
+        match self.shape {
+            Some(Shape::Text) => say(&finding.to_string()),
+            Some(Shape::Lines) => say(&format!("{}\n", json!(finding))),
+            Some(Shape::Json) | None => {}
+        }
+        self.findings.push(finding);
     }
 
     fn ok(&mut self, check: &str, text: impl Into<String>) {
@@ -79,58 +109,67 @@ impl Report {
     }
 
     fn worst(&self) -> Level {
-        self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+        self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 
     fn count(&self, level: Level) -> usize {
-        self.0.iter().filter(|finding| finding.level == level).count()
+        self.findings.iter().filter(|finding| finding.level == level).count()
     }
 }
 
-/// One line a check, the remedy below it, and a line with the sums.
-impl fmt::Display for Report {
+/// A line, and the remedy below it.
+impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.0.iter().map(|it| it.check.len()).max().unwrap_or_default();
+        let Self { check, level, text, remedy } = self;
         let safe = |text: &str| text.replace(|c: char| c.is_control() && c != '\n', "?");
-        let indent = |text: &str| safe(text).replace('\n', &format!("\n{:1$}", "", width + 11));
-        for Finding { check, level, text, remedy } in &self.0 {
-            let level = match level {
-                Level::Ok => "ok",
-                Level::Warning => "warning",
-                Level::Failed => "FAILED",
-            };
-            writeln!(f, "{level:<7}  {check:<width$}  {}", indent(text))?;
-            if let Some(remedy) = remedy {
-                writeln!(f, "{:1$}do: {2}", "", width + 11, indent(remedy))?;
-            }
+        let indent = |text: &str| safe(text).replace('\n', &format!("\n{:1$}", "", WIDTH + 11));
+        let level = match level {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Failed => "FAILED",
+        };
+        writeln!(f, "{level:<7}  {check:<WIDTH$}  {}", indent(text))?;
+        if let Some(remedy) = remedy {
+            writeln!(f, "{:1$}do: {2}", "", WIDTH + 11, indent(remedy))?;
         }
-        let [failed, warnings, ok] =
-            [Level::Failed, Level::Warning, Level::Ok].map(|it| self.count(it));
-        write!(f, "{failed} failed, {warnings} warnings, {ok} ok")
+        Ok(())
     }
 }
 
-/// Looks at everything. Gives what is to be printed, and the exit code.
+/// Looks at everything, and prints what it finds. Gives the exit code.
 #[must_use]
-pub fn main(options: &Options, json: bool) -> (String, u8) {
-    let mut report = Report::default();
+pub fn main(options: &Options, shape: Shape) -> u8 {
+    let mut report = Report { shape: Some(shape), ..Report::default() };
     if !user::look_as_service(options, &mut report) {
         look(options, &mut report);
     }
-    let code = report.worst() as u8;
-    let text = match json {
-        true => format!("{:#}", json!({ "worst": report.worst(), "findings": report.0 })),
-        false => report.to_string(),
-    };
-    (text, code)
+    let worst = report.worst();
+    match shape {
+        Shape::Text => {
+            let [failed, warnings, ok] =
+                [Level::Failed, Level::Warning, Level::Ok].map(|it| report.count(it));
+            say(&format!("{failed} failed, {warnings} warnings, {ok} ok\n"));
+        }
+        Shape::Json => {
+            say(&format!("{:#}\n", json!({ "worst": worst, "findings": report.findings })));
+        }
+        Shape::Lines => {}
+    }
+    worst as u8
+}
+
+/// Prints; a reader that went away is nobody's error.
+fn say(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Everything, as the user who runs this.
 fn look(options: &Options, report: &mut Report) {
     let Some(config) = configuration(&options.config, report) else { return };
-    spool::look(&config, report);
+    let mailboxes = spool::look(&config, report);
     if config.delivery.uses(Way::Notify) {
-        database::look(&config, report);
+        database::look(&config, mailboxes.as_deref(), report);
     } else {
         report.ok("database", "not used: no phone is told by NOTIFY");
     }

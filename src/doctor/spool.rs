@@ -1,11 +1,15 @@
 //! The voicemail folders: may they be read, and can the kernel watch them all?
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use mwid_core::mailbox::Mailbox;
 
 use super::Report;
 use crate::config::{Config, Watch};
+use crate::source::spool::{context_of, list, mailbox_of};
 
 /// Problems that are shown one by one.
 const SHOWN: usize = 3;
@@ -20,7 +24,9 @@ const INSTANCES: &str = "fs.inotify.max_user_instances";
 #[derive(Default)]
 struct Walk {
     contexts: usize,
-    mailboxes: usize,
+    mailboxes: Vec<Mailbox>,
+    /// Folders that can be neither, by their names.
+    skipped: usize,
     problems: Vec<String>,
     failed: usize,
 }
@@ -33,27 +39,38 @@ impl Walk {
         }
     }
 
-    /// The folders in a folder; links are followed, as mwid does.
-    fn folders(&mut self, path: &Path) -> Vec<PathBuf> {
-        let list = || -> io::Result<Vec<PathBuf>> {
-            let mut folders = Vec::new();
-            for entry in fs::read_dir(path)? {
-                let path = entry?.path();
-                let is_hidden = path.file_name().is_some_and(|it| it.as_encoded_bytes()[0] == b'.');
-                if !is_hidden && path.is_dir() {
-                    folders.push(path);
-                }
-            }
-            Ok(folders)
-        };
-        list().unwrap_or_else(|error| {
+    /// The folders in a folder that mwid looks at.
+    fn folders(&mut self, path: &Path) -> Vec<OsString> {
+        list(path).unwrap_or_else(|error| {
             self.problem(path, &error);
             Vec::new()
         })
     }
 
+    fn root(&mut self, root: &Path) {
+        for name in self.folders(root) {
+            match context_of(&name) {
+                Ok(Some(context)) => self.context(&root.join(context), context),
+                Ok(None) => {}
+                Err(_) => self.skipped += 1,
+            }
+        }
+    }
+
+    fn context(&mut self, path: &Path, context: &str) {
+        self.contexts += 1;
+        for name in self.folders(path) {
+            match mailbox_of(&name, context) {
+                Ok(mailbox) => {
+                    self.mailbox(&path.join(name));
+                    self.mailboxes.push(mailbox);
+                }
+                Err(_) => self.skipped += 1,
+            }
+        }
+    }
+
     fn mailbox(&mut self, path: &Path) {
-        self.mailboxes += 1;
         for folder in FOLDERS {
             let folder = path.join(folder);
             match fs::read_dir(&folder) {
@@ -67,53 +84,58 @@ impl Walk {
 
     /// How many folders mwid watches, those included that are made with the first message.
     fn watches(&self) -> usize {
-        1 + self.contexts + self.mailboxes * (FOLDERS.len() + 1)
+        1 + self.contexts + self.mailboxes.len() * (FOLDERS.len() + 1)
     }
 }
 
-pub(super) fn look(config: &Config, report: &mut Report) {
+/// Gives the mailboxes that are there; `None` where the spool is not used or not there.
+pub(super) fn look(config: &Config, report: &mut Report) -> Option<Vec<Mailbox>> {
     if !config.spool.enabled {
-        return report.ok("spool", "not used: [spool] enabled = no");
+        report.ok("spool", "not used: [spool] enabled = no");
+        return None;
     }
     let root = &config.spool.path;
-    let mut walk = Walk::default();
-    let contexts = match fs::read_dir(root) {
-        Ok(_) => walk.folders(root),
-        Err(error) => {
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            let remedy = match missing {
-                true => {
-                    "mount it, or name it in [spool] path; [spool] enabled = no where messages are in ODBC or IMAP storage"
-                }
-                false => {
-                    "mwid's user must be in the group of the folders, asterisk: Group=asterisk in the unit, and chmod g+rx on each"
-                }
-            };
-            return report.fail("spool", format!("{}: {error}", root.display()), remedy);
-        }
-    };
-    for context in contexts {
-        walk.contexts += 1;
-        for mailbox in walk.folders(&context) {
-            walk.mailbox(&mailbox);
-        }
+    if let Err(error) = fs::read_dir(root) {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "mount it, or name it in [spool] path; [spool] enabled = no where messages are in ODBC or IMAP storage"
+            }
+            _ => {
+                "mwid's user must be in the group of the folders, asterisk: Group=asterisk in the unit, and chmod g+rx on each"
+            }
+        };
+        report.fail("spool", format!("{}: {error}", root.display()), remedy);
+        return None;
     }
-    let counted =
-        format!("{}: {} contexts, {} mailboxes", root.display(), walk.contexts, walk.mailboxes);
+    let mut walk = Walk::default();
+    walk.root(root);
+    said(root, &walk, report);
+    inotify(config, &walk, report);
+    Some(walk.mailboxes)
+}
+
+fn said(root: &Path, walk: &Walk, report: &mut Report) {
+    let at = root.display();
+    let mut counted =
+        format!("{at}: {} contexts, {} mailboxes", walk.contexts, walk.mailboxes.len());
+    if walk.skipped > 0 {
+        let skipped =
+            format!(", {} folders skipped: no mailbox can have their names", walk.skipped);
+        counted.push_str(&skipped);
+    }
     if walk.failed > 0 {
         let more = walk.failed - walk.problems.len();
         let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
-        let text = format!(
-            "{counted}; {} folders cannot be read\n{}{more}",
-            walk.failed,
-            walk.problems.join("\n")
-        );
+        let (failed, problems) = (walk.failed, walk.problems.join("\n"));
         report.fail(
             "spool",
-            text,
-            format!("chgrp -R asterisk {0} && chmod -R g+rX {0}", root.display()),
+            format!("{counted}; {failed} folders cannot be read\n{problems}{more}"),
+            match root.join("lost+found").exists() {
+                true => format!("find {at} -path {at}/lost+found -prune -o -exec chgrp asterisk {{}} + -exec chmod g+rX {{}} +"),
+                false => format!("chgrp -R asterisk {at} && chmod -R g+rX {at}"),
+            },
         );
-    } else if walk.mailboxes == 0 {
+    } else if walk.mailboxes.is_empty() {
         report.warn(
             "spool",
             format!("{counted}: it is empty"),
@@ -122,7 +144,6 @@ pub(super) fn look(config: &Config, report: &mut Report) {
     } else {
         report.ok("spool", format!("{counted}, all readable"));
     }
-    inotify(config, &walk, report);
 }
 
 /// The kernel's limits against what is to be watched.
@@ -175,7 +196,7 @@ mod tests {
     fn judged(needed: usize, watches: usize, instances: usize) -> Finding {
         let mut report = Report::default();
         judge(needed, watches, instances, 10, &mut report);
-        report.0.remove(0)
+        report.findings.remove(0)
     }
 
     #[test]
@@ -196,7 +217,8 @@ mod tests {
 
     #[test]
     fn as_many_watches_are_needed_as_the_spool_takes() {
-        let walk = Walk { contexts: 2, mailboxes: 3, ..Walk::default() };
+        let mailboxes = ["1", "2", "3"].map(|it| Mailbox::parse(it).unwrap()).to_vec();
+        let walk = Walk { contexts: 2, mailboxes, ..Walk::default() };
         assert_eq!(walk.watches(), 15, "the root, two contexts, and four folders of each mailbox");
     }
 }

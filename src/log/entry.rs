@@ -5,7 +5,8 @@ use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// What the line and the fields of an entry may have at most: a datagram must hold them twice.
+/// What the line of an entry may have at most, in bytes. A datagram must hold it twice, once in its
+/// fields, and the kernel's have room for 208 KiB.
 const ROOM: usize = 64 * 1024;
 
 /// Begins the names of mwid's fields, so that none is another's.
@@ -57,11 +58,15 @@ struct Parts {
 
 impl Parts {
     fn add(&mut self, name: &Field, mut text: String) {
-        let end = (0..=ROOM.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        // ` name=` is in the line too.
+        let taken = self.message.len() + self.rest.len() + name.name().len() + 2;
+        let room = ROOM.saturating_sub(taken).min(text.len());
+        let end = (0..=room).rev().find(|at| text.is_char_boundary(*at));
+        let is_cut_away = room == 0 && !text.is_empty();
         text.truncate(end.unwrap_or_default());
         if name.name() == "message" {
             self.message = text;
-        } else if self.rest.len() < ROOM {
+        } else if !is_cut_away {
             // Writing to a String cannot fail.
             let _ = write!(self.rest, " {}={text}", name.name());
             let name = format!("{PREFIX}{}", name.name().to_ascii_uppercase().replace('.', "_"));

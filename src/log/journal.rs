@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
@@ -20,10 +20,16 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// How long a line may wait for the journal, when it took the one before.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Hands events to the journal. What it does not take in time is lost and counted: no lamp waits
-/// for the log longer than once.
+/// How long no line waits for a journal that did not take one in time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Hands events to the journal. What it does not take in time is lost and counted: a journal that is
+/// slow keeps the lamps waiting for a tenth of the time at most.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    began: Instant,
+    /// Until when no line waits, in milliseconds since then.
+    hasty: AtomicU64,
     /// Lines that were lost since the last one that was not.
     lost: AtomicU64,
 }
@@ -37,7 +43,8 @@ impl Journal {
 
     fn over(socket: UnixDatagram) -> io::Result<Self> {
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, lost: AtomicU64::new(0) })
+        let (began, hasty, lost) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { socket, began, hasty, lost })
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -47,9 +54,26 @@ impl Journal {
             return;
         }
         self.lost.fetch_sub(lost, Ordering::Relaxed);
-        if !self.put(bytes, MsgFlags::empty()) {
+        if !self.put(bytes, self.patience(Instant::now())) {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.not_taken(Instant::now());
         }
+    }
+
+    /// Whether a line may wait.
+    fn patience(&self, now: Instant) -> MsgFlags {
+        match self.millis(now) < self.hasty.load(Ordering::Relaxed) {
+            true => MsgFlags::MSG_DONTWAIT,
+            false => MsgFlags::empty(),
+        }
+    }
+
+    fn not_taken(&self, now: Instant) {
+        self.hasty.store(self.millis(now + PAUSE), Ordering::Relaxed);
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn put(&self, bytes: &[u8], flags: MsgFlags) -> bool {
@@ -149,8 +173,25 @@ mod tests {
         let (_log, socket) = journal();
         tracing::info!(account = "é".repeat(50_000), "{}", "x".repeat(1 << 20));
         let fields = receive(&socket);
-        assert!(fields.iter().all(|(_, value)| value.len() <= 3 << 16), "each is bounded");
-        assert!(fields[3].1.starts_with('é'));
+        assert!(fields.iter().all(|(_, value)| value.len() <= 1 << 16), "each is bounded");
+        let room = "x".repeat(40_000);
+        tracing::info!(a = room, b = room, c = room, d = room, e = room, "{room}");
+        let fields = receive(&socket);
+        assert!(fields[2].1.len() <= 1 << 16, "and all of them: {}", fields[2].1.len());
+        assert_eq!(fields.last().map(|(name, _)| name.as_str()), Some("MWID_A"));
+        tracing::info!(account = "é".repeat(50_000), "short");
+        assert!(receive(&socket)[3].1.starts_with('é'));
+    }
+
+    #[test]
+    fn after_a_line_that_was_not_taken_in_time_none_waits_for_a_second() {
+        let (ours, _theirs) = UnixDatagram::pair().expect("two sockets");
+        let journal = Journal::over(ours).expect("a socket");
+        let now = Instant::now();
+        assert_eq!(journal.patience(now), MsgFlags::empty());
+        journal.not_taken(now);
+        assert_eq!(journal.patience(now + PAUSE / 2), MsgFlags::MSG_DONTWAIT);
+        assert_eq!(journal.patience(now + PAUSE), MsgFlags::empty());
     }
 
     #[test]

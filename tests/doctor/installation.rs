@@ -186,6 +186,19 @@ fn a_spool_that_is_not_there_or_empty_is_told_apart() {
     fs::create_dir_all(house.path("spool/example.com/202")).unwrap();
     fs::write(house.path("spool/example.com/202/INBOX"), b"no folder").unwrap();
     doctor(&house).says("spool", "failed", "1 folders cannot be read", "chgrp -R asterisk");
+    // A file system of its own has a folder of its own, in which mwid does not look.
+    fs::create_dir_all(house.path("spool/lost+found/#12")).unwrap();
+    fs::write(house.path("spool/lost+found/#12/INBOX"), b"no folder").unwrap();
+    let seen = doctor(&house);
+    seen.says(
+        "spool",
+        "failed",
+        "1 contexts, 1 mailboxes; 1 folders cannot be read",
+        "lost+found -prune",
+    );
+    fs::remove_file(house.path("spool/example.com/202/INBOX")).unwrap();
+    fs::create_dir_all(house.path("spool/example.com/a@b")).unwrap();
+    doctor(&house).says("spool", "ok", "1 mailboxes, 1 folders skipped", "");
     fs::remove_dir_all(house.path("spool")).unwrap();
     doctor(&house).says("spool", "failed", "No such file", "[spool] path");
     house.set("spool", "enabled", "no");
@@ -264,11 +277,26 @@ fn the_agent_answers_for_itself() {
     house.set("agent", "listen", &format!("udp:{}", port.address()));
     house.set("agent", "trusted", "127.0.0.1");
     house.set("database", "url", &format!("sqlite:{}", house.path("own.db").display()));
+    // Before its first start.
+    let seen = doctor(&house);
+    seen.says("database", "ok", "own.db is not there yet: mwid makes it", "");
+    assert!(!house.path("own.db").exists(), "only looked at");
+    assert!(
+        seen.findings.iter().all(|it| it["level"] != "failed" || it["check"] == "drop folder"),
+        "{seen:?}"
+    );
     let mwid = house.start();
     let seen = doctor(&house);
+    seen.says("database rights", "ok", "subscriptions can be written", "");
+    seen.says("rows", "warning", "0 live", "[agent] listen");
+    seen.is_well("index");
     seen.says("agent", "ok", "answers OPTIONS with 200 OK", "");
     seen.says("proxy", "ok", "NOTIFYs go where their dialogs lead", "");
     drop(mwid);
     let seen = doctor(&house);
     assert_eq!(seen.of("agent"), [], "it does not run");
+    house.set("database", "table", "others");
+    doctor(&house).says("database", "failed", "others", "mwid sql --apply");
+    house.set("database", "url", &format!("sqlite:{}", house.path("nowhere/own.db").display()));
+    doctor(&house).says("database", "failed", "there is no folder", "");
 }

@@ -51,6 +51,64 @@ fn rows_that_no_notify_can_be_made_of_are_counted_by_what_is_wrong() {
 }
 
 #[test]
+fn more_reasons_than_are_shown_are_counted() {
+    let proxy = Peer::phones();
+    let house = House::new(&proxy);
+    let bad = [
+        "contact = 'x'",
+        "local_contact = 'x'",
+        "to_tag = ''",
+        "from_tag = ''",
+        "to_domain = ''",
+        "record_route = 'x'",
+        "presentity_uri = 'x'",
+    ];
+    for (number, bad) in bad.iter().enumerate() {
+        house.subscribe(&proxy, "202", &number.to_string());
+        house.sql(&format!("UPDATE active_watchers SET {bad} WHERE callid = '{number}'"));
+    }
+    let seen = doctor(&house);
+    seen.says("rows that cannot be told", "warning", "2 live rows for 2 more reasons", "");
+    assert_eq!(seen.of("rows that cannot be told").len(), 6);
+}
+
+#[test]
+fn rows_whose_account_no_mailbox_lights_are_found() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    for user in ["202", "203", "204"] {
+        house.subscribe(&proxy, user, user);
+    }
+    const CHECK: &str = "rows that nothing lights";
+    assert_eq!(doctor(&house).of(CHECK), [], "the spool is empty, which is said");
+    house.messages("default/202", 1, 0);
+    doctor(&house).says(
+        CHECK,
+        "warning",
+        "3 live rows, of sip:202@example.com for one: no context has the domain example.com",
+        "[contexts] CONTEXT = example.com",
+    );
+    house.set("contexts", "default", "example.com");
+    doctor(&house).says(CHECK, "ok", "2 of accounts whose mailbox has no folder yet, sip:203@", "");
+    house.messages("default/203", 1, 0);
+    house.set("mailboxes", "900@default", "204@example.com");
+    doctor(&house).says(CHECK, "ok", "none of 3", "");
+    house.sql("UPDATE active_watchers SET watcher_username = 'device' || id");
+    house.set("database", "find_by", "watcher");
+    doctor(&house).says(CHECK, "warning", "no account has a mailbox in the spool", "find_by");
+    for number in 0..7 {
+        let user = format!("other{number}");
+        house.subscribe(&proxy, &user, &user);
+        house.sql(&format!("UPDATE active_watchers SET watcher_domain = 'd{number}.example' WHERE callid = '{user}'"));
+    }
+    doctor(&house).says(CHECK, "warning", "2 live rows of 2 more domains", "");
+    // An application may light any account.
+    house.set("http", "listen", "127.0.0.1:1");
+    house.set("http", "token", "0123456789abcdef0123456789abcdef");
+    assert_eq!(doctor(&house).of(CHECK), []);
+}
+
+#[test]
 fn what_will_hurt_is_seen_in_the_rows_before_it_does() {
     let proxy = Peer::phones();
     let mut house = House::new(&proxy);

@@ -25,6 +25,22 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+/// What root finds with the unit of this house.
+fn looked(house: &House) -> Vec<Value> {
+    let mut command = Command::new(house.path("mwid"));
+    command.arg("--config").arg(house.config()).args(["doctor", "--json", "--unit"]);
+    let done = command.arg(house.path("mwid.service")).output().unwrap();
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["worst"] == "ok", done.status.success(), "{report:#}");
+    report["findings"].as_array().unwrap().clone()
+}
+
+/// Level and text of the first finding of a check.
+fn find(findings: &[Value], check: &str) -> (String, String) {
+    let found = findings.iter().find(|it| it["check"] == check).unwrap();
+    (found["level"].as_str().unwrap().into(), found["text"].as_str().unwrap().into())
+}
+
 #[test]
 fn what_the_user_of_the_unit_may_not_is_found_by_root_and_the_remedy_helps() {
     let proxy = Peer::phones();
@@ -39,18 +55,7 @@ fn what_the_user_of_the_unit_may_not_is_found_by_root_and_the_remedy_helps() {
     let unit = house.path("mwid.service");
     fs::write(&unit, "[Service]\nUser=nobody\nGroup=nogroup\n").unwrap();
     run(Command::new("chown").arg("-R").arg("nobody:nogroup").arg(house.path("")));
-    let doctor = || {
-        let mut command = Command::new(&program);
-        command.arg("--config").arg(house.config()).args(["doctor", "--json", "--unit"]).arg(&unit);
-        let done = command.output().unwrap();
-        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!(report["worst"] == "ok", done.status.success(), "{report:#}");
-        report["findings"].as_array().unwrap().clone()
-    };
-    let find = |findings: &[Value], check: &str| -> (String, String) {
-        let found = findings.iter().find(|it| it["check"] == check).unwrap();
-        (found["level"].as_str().unwrap().into(), found["text"].as_str().unwrap().into())
-    };
+    let doctor = || looked(&house);
     let findings = doctor();
     assert_eq!(find(&findings, "user").0, "ok", "{findings:#?}");
     assert!(find(&findings, "user").1.starts_with("looked at as nobody in group nogroup"));
@@ -78,8 +83,65 @@ fn what_the_user_of_the_unit_may_not_is_found_by_root_and_the_remedy_helps() {
     run(Command::new("chmod").arg("-R").arg("g+rX").arg(house.path("spool")));
     assert_eq!(find(&doctor(), "spool").0, "ok");
 
+    let remedy = |findings: &[Value]| {
+        let found = findings.iter().find(|it| it["check"] == "user").unwrap();
+        found["remedy"].as_str().unwrap().to_owned()
+    };
     fs::write(&unit, "[Service]\nUser=not-there\n").unwrap();
-    assert_eq!(find(&doctor(), "user").0, "failed");
+    let findings = doctor();
+    assert_eq!(find(&findings, "user").0, "failed");
+    assert!(remedy(&findings).contains("useradd --system"), "{findings:#?}");
+    fs::write(&unit, "[Service]\nUser=nobody\nGroup=nogroup\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    run(Command::new("chown").arg("root").arg(&program));
+    let findings = doctor();
+    assert_eq!(find(&findings, "user").0, "ok", "a program that only root reaches: {findings:#?}");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(&unit, "[Service]\nExecStart=/usr/bin/mwid run\n").unwrap();
     assert!(find(&doctor(), "user").1.contains("runs mwid as root"));
+}
+
+#[test]
+fn what_a_drop_in_adds_counts() {
+    let house = House::new(&Peer::phones());
+    house.messages("example.com/202", 1, 0);
+    if !geteuid().is_root() {
+        return assert_eq!(crate::doctor(&house).of("user"), []);
+    }
+    program(&house);
+    fs::write(house.path("mwid.service"), "[Service]\nUser=nobody\nGroup=nogroup\n").unwrap();
+    run(Command::new("chown").arg("-R").arg("nobody:nogroup").arg(house.path("")));
+    let drop_in = house.path("mwid.service.d");
+    fs::create_dir(&drop_in).unwrap();
+    run(Command::new("chgrp").arg("-R").arg("games").arg(house.path("spool")));
+    run(Command::new("chmod").arg("-R").arg("o-rx").arg(house.path("spool")));
+    run(Command::new("chown").arg("-R").arg("root").arg(house.path("spool")));
+    assert_eq!(find(&looked(&house), "spool").0, "failed");
+    fs::write(drop_in.join("groups.conf"), "[Service]\nSupplementaryGroups = games\n").unwrap();
+    let findings = looked(&house);
+    assert_eq!(find(&findings, "spool").0, "ok", "{findings:#?}");
+    assert!(find(&findings, "user").1.contains("in group nogroup, and in games"));
+    fs::write(drop_in.join("groups.conf"), "[Service]\nSupplementaryGroups=not-there\n").unwrap();
+    assert!(find(&looked(&house), "user").1.contains("there is no group not-there"));
+}
+
+#[test]
+fn what_systemd_says_of_the_service_counts() {
+    let house = House::new(&Peer::phones());
+    if !geteuid().is_root() {
+        return assert_eq!(crate::doctor(&house).of("user"), []);
+    }
+    let said = "LoadState=loaded\nUser=nobody\nGroup=nogroup\nSupplementaryGroups=games\n";
+    let systemctl = house.path("systemctl");
+    fs::write(&systemctl, format!("#!/bin/sh\nprintf '%s' '{said}'\n")).unwrap();
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", house.path("").display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(program(&house));
+    command.env("PATH", path).arg("--config").arg(house.config()).arg("doctor");
+    let done = command.output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    let wanted =
+        "looked at as nobody in group nogroup, and in games, as systemctl show mwid.service";
+    assert!(text.lines().next().unwrap().contains(wanted), "{text}");
+    assert!(text.lines().last().unwrap().contains(" failed, "), "{text}");
 }

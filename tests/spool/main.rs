@@ -635,6 +635,40 @@ fn a_root_that_goes_away_again_while_it_is_counted_is_counted_when_it_is_back() 
     }
 }
 
+/// The watch of a folder with this inode, by its number, among those of this process.
+fn watch_of(inode: u64) -> Option<String> {
+    let wanted = format!("ino:{inode:x}");
+    let all = fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = all.filter_map(|it| fs::read_to_string(it.unwrap().path()).ok());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    let mut ours = lines.filter(|it| it.starts_with("inotify ") && it.contains(&wanted));
+    ours.find_map(|line| line.split(' ').nth(1).map(str::to_owned))
+}
+
+/// The name of the root leads to it while it moves, so that nobody sees it gone; the kernel says that
+/// it moved, and it is to be watched anew.
+#[test]
+fn a_root_that_was_moved_away_and_back_is_watched_on() {
+    let mut rig = Rig::new();
+    rig.leave("default/202/INBOX", 0);
+    let here = rig.dir.path().join("here");
+    fs::rename(rig.root(), &here).unwrap();
+    let open = fs::File::open(&here).unwrap();
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+    symlink(link, rig.root()).unwrap();
+    rig.start();
+    rig.expect("202", counts(1, 0, 0));
+    rig.counted();
+    let inode = std::os::unix::fs::MetadataExt::ino(&open.metadata().unwrap());
+    let before = watch_of(inode).expect("the root is watched");
+    let away = rig.dir.path().join("away");
+    fs::rename(&here, &away).unwrap();
+    fs::rename(&away, &here).unwrap();
+    rig.healthy("watched anew", |_| watch_of(inode).is_some_and(|it| it != before));
+    rig.leave("other/300/INBOX", 0);
+    rig.expect("300@other", counts(1, 0, 0));
+}
+
 /// Runs itself again in a user namespace where the kernel allows six watches.
 #[test]
 fn where_the_kernel_cannot_watch_everything_the_rest_is_polled() {

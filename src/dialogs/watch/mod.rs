@@ -27,7 +27,7 @@ use super::DialogStore;
 use super::backoff::PAUSES;
 use super::error::{Cause, StoreError};
 use crate::clock;
-use crate::config::{self, DatabaseUrl, FindBy};
+use crate::config::{self, DatabaseUrl};
 
 mod changes;
 mod health;
@@ -283,14 +283,7 @@ impl Watcher {
         user: Option<&str>,
         domain: Option<&str>,
     ) -> Vec<Account> {
-        let presentity = || presentity.and_then(|uri| uri.parse::<Account>().ok());
-        let watcher = || Account::new(user?, domain?).ok();
-        let mut accounts: Vec<Account> = match self.settings.find_by {
-            FindBy::Presentity => presentity().into_iter().collect(),
-            FindBy::Watcher => watcher().into_iter().collect(),
-            FindBy::Either => presentity().into_iter().chain(watcher()).collect(),
-        };
-        accounts.dedup();
+        let accounts = self.settings.find_by.accounts(presentity, user, domain);
         if accounts.is_empty() {
             self.health().rubbish();
         }

@@ -2,7 +2,7 @@
 //! context or root that is gone (or another one: unmounted, restored, a link turned round) is a
 //! trouble, never a zero.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use mwid_core::mailbox::Mailbox;
+use mwid_core::mailbox::{Mailbox, NameError};
 
 use super::count::{Identity, Seen, look};
 use super::health::{RootState, Subject};
@@ -51,9 +51,8 @@ impl Worker {
             self.renew();
             self.tree.root = Some(identity);
         }
-        if let Some(watches) = &mut self.watches
-            && (!same || walk == Walk::Full)
-        {
+        // A root that was moved away and back is the same, and its watch was removed on the way.
+        if let Some(watches) = &mut self.watches {
             watches.add(&path, &Owner::Root, Holds::Folders, &mut Slot::default());
         }
         let folders = list(&path)?;
@@ -97,19 +96,12 @@ impl Worker {
     fn contexts_of(&mut self, folders: Vec<OsString>) -> Vec<Box<str>> {
         let mut contexts = Vec::new();
         for name in folders {
-            if name == "lost+found" {
-                continue;
-            }
-            // The name of a context is checked by making a mailbox in it.
-            let error = match name.to_str().map(|name| Mailbox::new("0", name).map(|_| name)) {
-                Some(Ok(name)) => {
-                    contexts.push(name.into());
-                    continue;
+            match context_of(&name) {
+                Ok(context) => contexts.extend(context.map(Into::into)),
+                Err(error) => {
+                    self.bad_names.meet(&self.settings.path.join(&name), error.as_ref());
                 }
-                Some(Err(error)) => Some(error),
-                None => None,
-            };
-            self.bad_names.meet(&self.settings.path.join(name), error.as_ref());
+            }
         }
         contexts
     }
@@ -221,14 +213,10 @@ impl Worker {
         let listing = self.tree.listings;
         let mut due = Vec::new();
         for name in folders {
-            let mailbox = match name.to_str().map(|name| Mailbox::new(name, context)) {
-                Some(Ok(mailbox)) => mailbox,
-                Some(Err(error)) => {
-                    self.bad_names.meet(&path.join(name), Some(&error));
-                    continue;
-                }
-                None => {
-                    self.bad_names.meet(&path.join(name), None);
+            let mailbox = match mailbox_of(&name, context) {
+                Ok(mailbox) => mailbox,
+                Err(error) => {
+                    self.bad_names.meet(&path.join(name), error.as_ref());
                     continue;
                 }
             };
@@ -296,8 +284,33 @@ impl Worker {
     }
 }
 
+/// The context that a folder in the root is; `None`: it is the file system's own.
+///
+/// # Errors
+/// It cannot be a context: by its name, or, without a [`NameError`], because that is no UTF-8.
+pub(crate) fn context_of(name: &OsStr) -> Result<Option<&str>, Option<NameError>> {
+    if name == "lost+found" {
+        return Ok(None);
+    }
+    let name = name.to_str().ok_or(None)?;
+    // The name of a context is checked by making a mailbox in it.
+    Mailbox::new("0", name).map_err(Some)?;
+    Ok(Some(name))
+}
+
+/// The mailbox that a folder in a context is.
+///
+/// # Errors
+/// As for [`context_of`].
+pub(crate) fn mailbox_of(name: &OsStr, context: &str) -> Result<Mailbox, Option<NameError>> {
+    Mailbox::new(name.to_str().ok_or(None)?, context).map_err(Some)
+}
+
 /// The folders in a folder, and the links that lead to one or nowhere. Hidden ones are not ours.
-fn list(path: &Path) -> io::Result<Vec<OsString>> {
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn list(path: &Path) -> io::Result<Vec<OsString>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;

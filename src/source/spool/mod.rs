@@ -42,6 +42,8 @@ mod tree;
 mod watch;
 mod worker;
 
+pub(crate) use listing::{context_of, list, mailbox_of};
+
 pub use health::{FullCount, RootState, SpoolHealth, Trouble};
 
 use belief::Beliefs;
