@@ -5,7 +5,7 @@ use mwid_core::reconciler::Urgency;
 use mwid_core::summary::Summary;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Daemon, Requests};
+use super::Daemon;
 use crate::clock::unix_nanos;
 use crate::config::Config;
 use crate::report::AccountReport;
@@ -17,19 +17,18 @@ pub(super) struct Doorway {
     door: Option<Door>,
     ask: mpsc::Sender<Ask>,
     pub(super) asks: mpsc::Receiver<Ask>,
-    requests: Requests,
 }
 
 impl Doorway {
-    pub(super) fn open(config: &Config, requests: Requests) -> Result<Self, HttpError> {
+    pub(super) fn open(config: &Config) -> Result<Self, HttpError> {
         let (ask, asks) = mpsc::channel(door::QUEUE);
-        let door = Door::open(config, None, ask.clone(), requests.clone())?;
-        Ok(Self { door, ask, asks, requests })
+        let door = Door::open(config, None, ask.clone())?;
+        Ok(Self { door, ask, asks })
     }
 
     /// Another door, which does not take the place of this one yet.
     pub(super) fn prepare(&self, config: &Config) -> Result<Option<Door>, HttpError> {
-        Door::open(config, self.door.as_ref(), self.ask.clone(), self.requests.clone())
+        Door::open(config, self.door.as_ref(), self.ask.clone())
     }
 
     /// Replaces the door. Gives whether it shows another certificate.
@@ -39,6 +38,11 @@ impl Doorway {
             (Some(door), Some(old)) => !door.has_same_certificate(old),
             _ => false,
         }
+    }
+
+    /// Whether there is somebody to name the accounts of this domain to.
+    pub(super) fn may_name(&self, domain: &str) -> bool {
+        self.door.as_ref().is_some_and(|door| door.may_name(domain))
     }
 
     pub(super) fn stats(&self) -> Option<Stats> {
@@ -66,10 +70,21 @@ impl Daemon {
             Ask::Summary { account, reply } => answer(reply, self.waiting(&account)),
             Ask::Resend { account, reply } => answer(reply, self.resend(&account)),
             Ask::Account { account, reply } => self.report(account, reply),
-            Ask::Pending { limit, reply } => answer(reply, Ok(self.report_pending(limit))),
+            Ask::Pending { limit, reply } => {
+                let may_name = |account: &Account| self.doorway.may_name(account.domain());
+                answer(reply, Ok(self.report_pending(limit, may_name)));
+            }
+            Ask::Status { reply } => self.status_over_http(reply),
             Ask::Recent { reply } => answer(reply, Ok(self.recently())),
             Ask::Metrics { reply } => answer(reply, Ok(self.metrics())),
         }
+    }
+
+    /// Gives whether it shows another certificate.
+    pub(super) fn replace_door(&mut self, door: Option<Door>) -> bool {
+        let is_other = self.doorway.replace(door);
+        self.recent.forget(|account| !self.doorway.may_name(account.domain()));
+        is_other
     }
 
     /// Counts of a mailbox come in as those of externnotify do. Ready when they are in the ledger.

@@ -50,9 +50,7 @@ impl Daemon {
         match observation {
             Observation::Counted { mailbox, summary, source, urgency, sure } => {
                 self.counters.observed(source);
-                let before = self.known_here(&mailbox);
-                let is_fresh = urgency == Urgency::Fresh;
-                self.watch_count(&mailbox, before, summary, source, is_fresh);
+                self.heard(&mailbox, summary, source, urgency == Urgency::Fresh);
                 if sure && self.given.remove(&mailbox).is_some() {
                     self.ledger.not_given(&mailbox);
                 }
@@ -60,7 +58,7 @@ impl Daemon {
             }
             Observation::Given { mailbox, summary } => {
                 let source = self.given.get(&mailbox).map_or(Heard::BEFORE, |heard| heard.source);
-                self.watch_count(&mailbox, None, summary, source, true);
+                self.heard(&mailbox, summary, source, true);
                 // The ledger has them since the call, unless the spool had the mailbox meanwhile.
                 if !self.given.contains_key(&mailbox) {
                     let heard = Heard { summary, source: Heard::BEFORE };
@@ -91,6 +89,22 @@ impl Daemon {
                 self.counts_are_known(Instant::now());
             }
         }
+    }
+
+    /// A source says what a mailbox holds: counted when that is something else than before. Of what
+    /// was not known before only fresh news is a change, and only of a mailbox that is not empty: a
+    /// start counts everything for the first time.
+    fn heard(&mut self, mailbox: &Mailbox, now: Summary, source: &str, is_fresh: bool) {
+        let before = self.known_here(mailbox);
+        let is_comparable = is_fresh || before.is_some();
+        if is_comparable && before.unwrap_or_default() != now {
+            let who = match source {
+                Heard::BEFORE => self.given.get(mailbox).map_or(source, |heard| heard.source),
+                source => source,
+            };
+            self.counters.tally.changes.count(who);
+        }
+        self.watch_count(mailbox, before, now, source, is_fresh);
     }
 
     /// Hands over the sums that were held back.

@@ -29,7 +29,8 @@ impl Daemon {
         if let Some(waited) = waited {
             self.counters.tally.acknowledged.observe(waited);
         }
-        self.recent.note(report, waited, now);
+        let may_be_named = self.doorway.may_name(report.order.account.domain());
+        self.recent.note(report, waited, may_be_named, now);
     }
 
     /// The last minutes of NOTIFYs.

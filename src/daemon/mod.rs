@@ -201,7 +201,7 @@ impl Daemon {
         let store = DialogStore::new(&config.database)?;
         let (cluster, events) = join(&config)?;
         let control = server::listen(&config.control.socket, request.clone())?;
-        let doorway = Doorway::open(&config, request.clone())?;
+        let doorway = Doorway::open(&config)?;
         let externnotify = Externnotify::start(&config.control, call.clone(), stamps(&memory))?;
         let given = given(&memory);
         let spool = spool(&config, lasts::expected(&ledger, &given), &observe);

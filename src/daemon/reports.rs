@@ -1,6 +1,7 @@
 //! What an operator sees of the lamps, filled in: [`crate::report`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mwid_core::dialog::{Dialog, Row};
@@ -19,6 +20,49 @@ use crate::report::{
 
 /// Reasons that are told apart; the rest is one.
 const MAX_REASONS: usize = 50;
+
+const NOT_YET: &str = "its mailboxes are not all counted yet";
+
+/// What an account waits for, and what was answered last; `None` for one that is not counted.
+type Cause = Option<(Wait, Option<Arc<str>>)>;
+
+/// The accounts that wait: how many for what, and the first of them in their order.
+struct Crowd<'a> {
+    limit: usize,
+    waiting: usize,
+    causes: HashMap<Cause, usize>,
+    others: usize,
+    first: BTreeMap<&'a Account, Option<Pending<'a>>>,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(limit: usize) -> Self {
+        let (causes, first) = (HashMap::new(), BTreeMap::new());
+        Self { limit, waiting: 0, causes, others: 0, first }
+    }
+
+    /// `None`: it is not counted.
+    fn note(&mut self, account: &'a Account, pending: Option<Pending<'a>>) {
+        self.waiting += 1;
+        let cause = pending.as_ref().map(|pending| match pending.wait {
+            // Whatever was answered before.
+            Wait::Pace | Wait::LookUp | Wait::LookUpFailed => (pending.wait, None),
+            wait => (wait, pending.why.clone()),
+        });
+        if self.causes.len() < MAX_REASONS || self.causes.contains_key(&cause) {
+            *self.causes.entry(cause).or_default() += 1;
+        } else {
+            self.others += 1;
+        }
+        let is_before = || self.first.last_key_value().is_some_and(|(last, _)| account < *last);
+        if self.first.len() < self.limit || is_before() {
+            self.first.insert(account, pending);
+        }
+        if self.first.len() > self.limit {
+            self.first.pop_last();
+        }
+    }
+}
 
 impl Daemon {
     /// Gathers all that is known of an account and hands it on when the database has said its part.
@@ -94,14 +138,12 @@ impl Daemon {
 
     /// Its phones are told nothing new as long as one of its mailboxes is not counted.
     fn not_counted(&self, account: &Account) -> Option<PendingAccount> {
-        let mut members = self.mailboxes.members(account);
-        let missing = members.find(|(_, summary)| summary.is_none());
-        if self.mailboxes.sum(account).is_some() || !self.owns(account) {
+        if !self.is_held_back(account) {
             return None;
         }
-        let reason = match missing {
-            _ if self.mailboxes.is_awaited() => "its mailboxes are not all counted yet".to_owned(),
-            Some((mailbox, _)) => format!("its mailbox {mailbox} cannot be counted now"),
+        let reason = match self.missing(account) {
+            _ if self.mailboxes.is_awaited() => NOT_YET.to_owned(),
+            Some(mailbox) => format!("its mailbox {mailbox} cannot be counted now"),
             None => return None,
         };
         Some(PendingAccount {
@@ -114,21 +156,31 @@ impl Daemon {
         })
     }
 
+    fn is_held_back(&self, account: &Account) -> bool {
+        let is_unsure = self.mailboxes.sum(account).is_none() && self.owns(account);
+        is_unsure && (self.mailboxes.is_awaited() || self.missing(account).is_some())
+    }
+
+    /// The first of its mailboxes that is not counted.
+    fn missing(&self, account: &Account) -> Option<&Mailbox> {
+        let mut members = self.mailboxes.members(account);
+        members.find(|(_, summary)| summary.is_none()).map(|(mailbox, _)| mailbox)
+    }
+
     fn pending_account(&self, pending: &Pending, now: Instant) -> PendingAccount {
         PendingAccount {
             account: pending.account.to_string(),
             summary: pending.desired.map(Into::into),
             wait: word(pending.wait),
-            reason: self.reason(pending),
+            reason: self.reason(pending.wait, pending.why.as_deref()),
             retry_seconds: seconds(pending.next, now),
             left: pending.left,
         }
     }
 
-    fn reason(&self, pending: &Pending) -> String {
-        let why = pending.why.as_deref();
+    fn reason(&self, wait: Wait, why: Option<&str>) -> String {
         let before = why.map(|why| format!("; before: {why}")).unwrap_or_default();
-        match pending.wait {
+        match wait {
             Wait::Pace => "its turn comes soon: [timers] min_interval and settle".to_owned(),
             Wait::LookUp => "its subscriptions are being looked up".to_owned(),
             Wait::Rate => format!("in line for [timers] rate{before}"),
@@ -142,42 +194,44 @@ impl Daemon {
         }
     }
 
-    /// The accounts that wait, up to `limit` of them one by one.
-    pub(super) fn report_pending(&self, limit: usize) -> PendingReport {
+    /// The accounts that wait and that `may_name` lets through, up to `limit` of them one by one.
+    /// There may be 100,000: what is written of them is only of those that are shown.
+    pub(super) fn report_pending(
+        &self,
+        limit: usize,
+        may_name: impl Fn(&Account) -> bool,
+    ) -> PendingReport {
         let now = Instant::now();
-        let mut first = BTreeMap::new();
-        let mut reasons: HashMap<String, usize> = HashMap::new();
-        let mut waiting = 0;
-        let mut note = |account: &Account, report: PendingAccount| {
-            waiting += 1;
-            let is_new = !reasons.contains_key(&report.reason);
-            let key = match is_new && reasons.len() >= MAX_REASONS {
-                true => "other reasons".to_owned(),
-                false => report.reason.clone(),
-            };
-            *reasons.entry(key).or_default() += 1;
-            if first.len() < limit || first.last_key_value().is_some_and(|(last, _)| account < last)
-            {
-                first.insert(account.clone(), report);
+        let mut crowd = Crowd::new(limit);
+        for pending in self.reconciler.pending(now).filter(|it| may_name(it.account)) {
+            crowd.note(pending.account, Some(pending));
+        }
+        for account in self.mailboxes.unsure().filter(|account| may_name(account)) {
+            if self.is_held_back(account) && self.reconciler.pending_of(account, now).is_none() {
+                crowd.note(account, None);
             }
-            if first.len() > limit {
-                first.pop_last();
-            }
+        }
+        let accounts = crowd.first.iter().filter_map(|(account, pending)| match pending {
+            Some(pending) => Some(self.pending_account(pending, now)),
+            None => self.not_counted(account),
+        });
+        let accounts = accounts.collect();
+        PendingReport { waiting: crowd.waiting, reasons: self.reasons(crowd), accounts }
+    }
+
+    /// The most frequent first. None names a mailbox or an account.
+    fn reasons(&self, crowd: Crowd<'_>) -> Vec<Reason> {
+        let word = |cause: Cause| match cause {
+            Some((wait, why)) => self.reason(wait, why.as_deref()),
+            None if self.mailboxes.is_awaited() => NOT_YET.to_owned(),
+            None => "a mailbox cannot be counted now".to_owned(),
         };
-        for pending in self.reconciler.pending(now) {
-            note(pending.account, self.pending_account(&pending, now));
-        }
-        for account in self.mailboxes.unsure() {
-            if self.reconciler.pending_of(account, now).is_none()
-                && let Some(report) = self.not_counted(account)
-            {
-                note(account, report);
-            }
-        }
-        let mut reasons: Vec<Reason> =
-            reasons.into_iter().map(|(reason, accounts)| Reason { accounts, reason }).collect();
+        let told = crowd.causes.into_iter().map(|(cause, accounts)| (word(cause), accounts));
+        let others = (crowd.others > 0).then(|| ("other reasons".to_owned(), crowd.others));
+        let all = told.chain(others).map(|(reason, accounts)| Reason { accounts, reason });
+        let mut reasons: Vec<Reason> = all.collect();
         reasons.sort_by(|a, b| b.accounts.cmp(&a.accounts).then_with(|| a.reason.cmp(&b.reason)));
-        PendingReport { waiting, reasons, accounts: first.into_values().collect() }
+        reasons
     }
 
     /// A page of mailboxes.
@@ -278,5 +332,32 @@ fn dialog(row: &Row, view: Option<&DialogView>, now: Instant) -> DialogReport {
         answer: view.and_then(|view| view.why.as_deref().map(str::to_owned)),
         retry_seconds: seconds(view.and_then(|view| view.next), now),
         problem: Dialog::from_row(row).err().map(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_counted_whole_and_kept_up_to_its_limits() {
+        let accounts: Vec<Account> =
+            (0..1000).map(|user| format!("{user:03}@example.com").parse().unwrap()).collect();
+        let mut crowd = Crowd::new(3);
+        let why = |number: usize| Some(Arc::from(format!("{number} Said By A Phone")));
+        for (number, account) in accounts.iter().enumerate().rev() {
+            let wait = if number % 2 == 0 { Wait::Retry } else { Wait::Pace };
+            let why = why(number);
+            let pending = Pending { account, desired: None, wait, next: None, why, left: 1 };
+            crowd.note(account, (number != 1).then_some(pending));
+        }
+        assert_eq!(crowd.waiting, 1000);
+        let first: Vec<_> = crowd.first.keys().map(|account| account.user()).collect();
+        assert_eq!(first, ["000", "001", "002"]);
+        assert!(crowd.first[&accounts[1]].is_none() && crowd.first[&accounts[2]].is_some());
+        // Of what was answered before, nothing is said of those whose turn comes soon.
+        assert_eq!(crowd.causes[&Some((Wait::Pace, None))], 499);
+        assert_eq!(crowd.causes.len(), MAX_REASONS);
+        assert_eq!(crowd.others + crowd.causes.values().sum::<usize>(), 1000);
     }
 }

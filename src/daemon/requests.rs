@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mwid_core::mailbox::{Account, NameError};
 use mwid_core::reconciler::{Desired, Standing, Urgency, Verdict};
 use mwid_core::summary::Summary;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::clients::Clients;
@@ -18,6 +18,7 @@ use crate::config::{self, Config, Way};
 use crate::control::{Answer, Command, Request};
 use crate::delivery::Order;
 use crate::dialogs::DialogStore;
+use crate::source::http::Reply;
 use crate::transport::Transport;
 
 /// How long `notify` waits for answers: Timer F of a default T1 and a little. What is still under
@@ -102,8 +103,8 @@ impl Daemon {
     }
 
     fn status(&mut self, reply: oneshot::Sender<Answer>) {
-        let snapshot = self.snapshot();
-        let store = self.config.delivery.uses(Way::Notify).then(|| self.store.clone());
+        let snapshot = self.snapshot(|_| true);
+        let store = self.database();
         self.work.spawn(async move {
             let probe = match store {
                 Some(store) => Some(store.probe().await),
@@ -112,6 +113,27 @@ impl Daemon {
             send(reply, status::answer(snapshot, probe));
             Done::Answered
         });
+    }
+
+    /// The same over HTTP: for pages that ask every few seconds, so the table is not looked at afresh,
+    /// and without the accounts that may not be named there.
+    pub(super) fn status_over_http(&mut self, reply: Reply<Value>) {
+        let snapshot = self.snapshot(|domain| self.doorway.may_name(domain));
+        let store = self.database();
+        self.work.spawn(async move {
+            let probe = match store {
+                Some(store) => Some(store.inspect().await),
+                None => None,
+            };
+            // The client may have gone.
+            let _ = reply.send(Ok(status::answer(snapshot, probe).data));
+            Done::Answered
+        });
+    }
+
+    /// Where phones are told by NOTIFY.
+    fn database(&self) -> Option<DialogStore> {
+        self.config.delivery.uses(Way::Notify).then(|| self.store.clone())
     }
 
     /// Tells the account's phones these counts. They hold until its mailboxes are counted next:
@@ -282,7 +304,7 @@ impl Daemon {
             changed.push("[ami]");
             self.replace_ami(&new);
         }
-        if self.doorway.replace(door) || new.http != old.http {
+        if self.replace_door(door) || new.http != old.http {
             changed.push("[http]");
         }
         if new.accounts != old.accounts {

@@ -31,7 +31,7 @@ impl Daemon {
     }
 
     pub(super) fn show_pending(&self, limit: u32) -> Answer {
-        let report = self.report_pending(limit.min(MAX_LIMIT) as usize);
+        let report = self.report_pending(limit.min(MAX_LIMIT) as usize, |_| true);
         Answer { text: report.to_string(), data: json!(report), code: 0 }
     }
 

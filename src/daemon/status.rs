@@ -15,7 +15,7 @@ use crate::dialogs::watch::Watch;
 use crate::dialogs::{Probe, StoreError};
 use crate::source::ami::Ami;
 use crate::source::externnotify::Externnotify;
-use crate::source::spool::Spool;
+use crate::source::spool::{SpoolHealth, Subject};
 use crate::webhook::Webhook;
 
 /// What the loop knows; the database is asked beside it.
@@ -36,10 +36,11 @@ pub(super) struct Snapshot {
 }
 
 impl Daemon {
-    pub(super) fn snapshot(&self) -> Snapshot {
+    /// Names the accounts and mailboxes of those domains alone that `may_name` lets through.
+    pub(super) fn snapshot(&self, may_name: impl Fn(&str) -> bool) -> Snapshot {
         let census = self.reconciler.census();
         let suspended = self.delivery.suspended(Instant::now());
-        let spool = self.spool.as_ref().map(Spool::health);
+        let spool = self.spool_health(&may_name);
         let ami = self.ami.as_ref().map(Ami::health);
         let unused = || ("spool", "not used".to_owned(), Value::Null);
         let spool_line = spool.map_or_else(unused, |it| ("spool", it.to_string(), json!(it)));
@@ -73,7 +74,7 @@ impl Daemon {
             "counters": self.counters,
             "configuration": { "path": self.path, "digest": self.config.digest() },
             "debug": self.debug.is_on(),
-            "debug_accounts": self.debug.accounts().map(ToString::to_string).collect::<Vec<_>>(),
+            "debug_accounts": self.debugged(&may_name),
         });
         Snapshot {
             database: self.config.database.url.to_string(),
@@ -109,6 +110,32 @@ impl Daemon {
             "not_sent": sip.not_sent, "strays": sip.strays,
             "requests": sip.requests, "garbage": sip.garbage,
         })
+    }
+
+    fn debugged(&self, may_name: impl Fn(&str) -> bool) -> Vec<String> {
+        let shown = self.debug.accounts().filter(|account| may_name(account.domain()));
+        shown.map(ToString::to_string).collect()
+    }
+
+    fn spool_health(&self, may_name: impl Fn(&str) -> bool) -> Option<SpoolHealth> {
+        let is_shown = |subject: &Subject| self.is_of_domain(subject, &may_name);
+        self.spool.as_ref().map(|spool| spool.health_of(is_shown))
+    }
+
+    /// Whether a lamp of such a domain depends on it.
+    fn is_of_domain(&self, subject: &Subject, may_name: impl Fn(&str) -> bool) -> bool {
+        match subject {
+            Subject::Root => true,
+            Subject::Context(context) => {
+                let contexts = &self.config.accounts.contexts;
+                let mapped = contexts.iter().find(|(name, _)| **name == **context);
+                may_name(mapped.map_or(context, |(_, domain)| domain))
+            }
+            Subject::Mailbox(mailbox) => {
+                let accounts = self.mailboxes.accounts(mailbox);
+                accounts.iter().any(|account| may_name(account.domain()))
+            }
+        }
     }
 
     /// The proxies, where anything goes to them.

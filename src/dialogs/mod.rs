@@ -165,7 +165,7 @@ impl DialogStore {
         ask!(self, Delete { identity: Identity::of(dialog) })
     }
 
-    /// Looks at the server and at the table's columns.
+    /// Looks at the server and, afresh, at the table's columns.
     ///
     /// # Errors
     /// As for [`DialogStore::find`].
@@ -175,6 +175,14 @@ impl DialogStore {
             Self::Postgres(link) => link.forget(),
             Self::Sqlite(_) => {}
         }
+        self.inspect().await
+    }
+
+    /// Looks at the server; the columns are those that the last question found.
+    ///
+    /// # Errors
+    /// As for [`DialogStore::find`].
+    pub async fn inspect(&self) -> Result<Probe, StoreError> {
         let (server, flavour) = ask!(self, Inspect)?;
         Ok(Probe { server, flavour, table: self.table().name().to_owned() })
     }

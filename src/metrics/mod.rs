@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 
+mod changes;
 mod histogram;
 mod notifies;
 mod process;
@@ -22,6 +23,7 @@ pub use histogram::Histogram;
 pub use table::TABLE;
 pub use text::CONTENT_TYPE;
 
+pub(crate) use changes::Changes;
 pub(crate) use notifies::Notifies;
 pub(crate) use process::Process;
 pub(crate) use reading::{Agent, Reading, WayReading};

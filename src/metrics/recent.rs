@@ -64,8 +64,15 @@ impl Recent {
         Self { since: now, slots, last: 0, named }
     }
 
-    /// A NOTIFY has ended; `waited` is how long its phone waited for a change, if it did.
-    pub(crate) fn note(&mut self, report: Report, waited: Option<Duration>, now: Instant) {
+    /// A NOTIFY has ended; `waited` is how long its phone waited for a change, if it did. Only the name
+    /// of an account that may be named is remembered: others take no place from it.
+    pub(crate) fn note(
+        &mut self,
+        report: Report,
+        waited: Option<Duration>,
+        may_be_named: bool,
+        now: Instant,
+    ) {
         let Report { order, verdict, answer, ended, copies, elapsed } = report;
         let slot = self.slot(now);
         let (outcome, count) = match verdict {
@@ -80,11 +87,19 @@ impl Recent {
         if let Some(waited) = waited {
             slot.acknowledged[bucket(waited)] += 1;
         }
+        if !may_be_named {
+            return;
+        }
         if self.named.len() == NAMED {
             self.named.pop_back();
         }
         let account = order.account;
         self.named.push_front(Named { at: now, account, outcome, answer, copies, took: elapsed });
+    }
+
+    /// Forgets the names of these.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&Account) -> bool) {
+        self.named.retain(|named| !is_gone(&named.account));
     }
 
     /// The slot of now; those that went by meanwhile are empty.
@@ -101,8 +116,7 @@ impl Recent {
         now.saturating_duration_since(self.since).as_secs() / SLOT.as_secs()
     }
 
-    /// The slots in which something ended, the newest first, and the last NOTIFYs of accounts that may
-    /// be named.
+    /// The slots in which something ended, the newest first, and the last NOTIFYs by name.
     pub(crate) fn json(&self, now: Instant) -> Value {
         let number = self.number(now);
         let ended = |number: u64| {
@@ -188,9 +202,9 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut recent = Recent::new(start);
         assert_eq!(shown(&recent, start), []);
-        recent.note(report(Verdict::Delivered), Some(Duration::from_millis(40)), at(1));
-        recent.note(report(Verdict::Gone), None, at(9));
-        recent.note(report(Verdict::Delivered), None, at(25));
+        recent.note(report(Verdict::Delivered), Some(Duration::from_millis(40)), true, at(1));
+        recent.note(report(Verdict::Gone), None, true, at(9));
+        recent.note(report(Verdict::Delivered), None, true, at(25));
         assert_eq!(shown(&recent, at(29)), [(0, 1, 0), (2, 1, 1)]);
         let json = recent.json(at(29));
         assert_eq!(json["slots"][1]["acknowledged"][5], 1, "40 ms is not above 50 ms");
@@ -198,7 +212,7 @@ mod tests {
         assert_eq!(shown(&recent, at(899)), [(87, 1, 0), (89, 1, 1)]);
         assert_eq!(shown(&recent, at(900)), [(88, 1, 0)]);
         // Round the ring, long after.
-        recent.note(report(Verdict::Delivered), None, at(20_005));
+        recent.note(report(Verdict::Delivered), None, true, at(20_005));
         assert_eq!(shown(&recent, at(20_005)), [(0, 1, 0)]);
     }
 
@@ -207,12 +221,21 @@ mod tests {
         let start = Instant::now();
         let mut recent = Recent::new(start);
         for seconds in 0..60 {
-            recent.note(report(Verdict::Delivered), None, start + Duration::from_secs(seconds));
+            let at = start + Duration::from_secs(seconds);
+            recent.note(report(Verdict::Delivered), None, true, at);
         }
+        // Counted, and takes no place.
+        recent.note(report(Verdict::Gone), None, false, start + Duration::from_secs(59));
         let json = recent.json(start + Duration::from_secs(60));
         let named = json["notifies"].as_array().unwrap();
         assert_eq!(named.len(), NAMED);
         assert_eq!(named[0]["ago_seconds"], 1);
         assert_eq!(named[0]["account"], "sip:202@example.com");
+        assert_eq!(named[0]["outcome"], "delivered");
+        assert_eq!(json["slots"][0]["gone"], 1);
+        recent.forget(|account| account.domain() == "other.example");
+        assert_eq!(recent.json(start)["notifies"].as_array().unwrap().len(), NAMED);
+        recent.forget(|account| account.domain() == "example.com");
+        assert_eq!(recent.json(start)["notifies"], json!([]));
     }
 }

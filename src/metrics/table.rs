@@ -36,7 +36,14 @@ const fn flag(name: &'static str, help: &'static str, read: Read) -> Metric {
 /// All metrics, in the order of the page.
 pub static TABLE: &[Metric] = &[
     // Changes.
-    counter("mwid_changes_total", &["source"], "Changes of mailboxes, by who said so.", changes),
+    counter(
+        "mwid_changes_total",
+        &["source"],
+        "Mailboxes that hold something else than before, by who said so first; what is only counted again is none.",
+        |it, out| {
+            it.counters.tally.changes.each(|source, count| out.with(&[source], count as f64));
+        },
+    ),
     gauge("mwid_mailboxes", "", &[], "Mailboxes whose counts are known.", |it, out| {
         out.count(it.mailboxes as u64);
     }),
@@ -201,7 +208,7 @@ pub static TABLE: &[Metric] = &[
         out.count(it.counters.bad_rows);
     }),
     counter(
-        "mwid_accounts_capped_total",
+        "mwid_lookups_capped_total",
         &[],
         "Look-ups that found more subscriptions than max_dialogs: the oldest are not told.",
         |it, out| out.count(it.counters.capped_lookups),
@@ -361,20 +368,6 @@ pub static TABLE: &[Metric] = &[
     }),
 ];
 
-fn changes(it: &Reading, out: &mut Samples<'_>) {
-    let counters = &it.counters;
-    for (source, count) in [
-        ("spool", counters.observed_by_spool),
-        ("externnotify", counters.observed_by_externnotify),
-        ("ami", counters.observed_by_ami),
-        ("http", counters.observed_by_http),
-        ("sipx", counters.observed_by_sipx),
-        ("webhook", counters.observed_by_webhook),
-    ] {
-        out.with(&[source], count as f64);
-    }
-}
-
 fn agent(it: &Reading, out: &mut Samples<'_>) {
     let Some(agent) = &it.agent else { return };
     let stats = &agent.stats;
@@ -387,7 +380,6 @@ fn agent(it: &Reading, out: &mut Samples<'_>) {
         ("copy", stats.copies),
         ("hasty", stats.hasty),
         ("flooded", stats.flooded),
-        ("hasty", stats.hasty),
         ("dropped", stats.dropped),
     ] {
         out.with(&[kind], count as f64);

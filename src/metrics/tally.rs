@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mwid_core::reconciler::Verdict;
 
-use super::{Histogram, Notifies};
+use super::{Changes, Histogram, Notifies};
 use crate::clock;
 use crate::delivery::Ended;
 
@@ -13,6 +13,7 @@ use crate::delivery::Ended;
 pub(crate) struct Tally {
     /// When that was, Unix seconds.
     pub(crate) started: f64,
+    pub(crate) changes: Changes,
     pub(crate) notifies: Notifies,
     /// First copy to final answer.
     pub(crate) round_trip: Histogram,
@@ -25,6 +26,7 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             started: clock::since_1970().as_secs_f64(),
+            changes: Changes::default(),
             notifies: Notifies::default(),
             round_trip: Histogram::default(),
             acknowledged: Histogram::default(),

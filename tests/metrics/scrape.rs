@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mwid::metrics::TABLE;
+use serde_json::Value;
 
 use crate::client::{address, ask};
 use crate::house::{House, Mwid};
@@ -13,14 +14,15 @@ use crate::net::UdpPort;
 use crate::peer::{Peer, SOON};
 use crate::promtool::promtool;
 
-/// The samples of a page, by name and labels.
+/// The samples of a page, by name and labels; each is there once, which promtool does not look at.
 fn samples(page: &str) -> BTreeMap<String, f64> {
-    let lines = page.lines().filter(|line| !line.starts_with('#'));
-    let sample = |line: &str| {
+    let mut samples = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        (name.to_owned(), value.parse().unwrap())
-    };
-    lines.map(sample).collect()
+        let before = samples.insert(name.to_owned(), value.parse().unwrap());
+        assert_eq!(before, None, "{name} is there twice");
+    }
+    samples
 }
 
 fn scrape(door: SocketAddr) -> BTreeMap<String, f64> {
@@ -81,6 +83,45 @@ fn what_happens_is_counted_and_promtool_finds_nothing_wrong() {
     assert_eq!(promtool(&["check", "metrics"], &house.path(""), &page), "");
 }
 
+/// Whatever is counted again, or said again, is no change: the alert about a storm compares with them.
+#[test]
+fn only_a_mailbox_that_holds_something_else_has_changed() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("http", "listen", "127.0.0.1:0");
+    house.set("spool", "rescan", "1");
+    house.messages("example.com/202", 1, 0);
+    house.messages("example.com/203", 0, 0);
+    let mwid = house.start();
+    let door = address(&mwid);
+    let rescanned = |times: u64| {
+        let counted = |status: &Value| status["counters"]["observed_by_spool"].as_u64().unwrap();
+        let before = counted(&mwid.status());
+        mwid.until("rescanned", |status| counted(status) >= before + 2 * times);
+    };
+    let put = |user: &str, new: u32| {
+        let target = format!("/v1/accounts/{user}@example.com/summary");
+        let said = ask(door, "PUT", &target, format!("{{\"new\": {new}, \"old\": 0}}"));
+        assert_eq!(said.status, 204, "{said:?}");
+    };
+    let changes = |source: &str| format!("mwid_changes_total{{source=\"{source}\"}}");
+    rescanned(2);
+    let now = scrape(door);
+    assert_eq!(now[&changes("spool")], 0.0, "a start and two rescans: {now:#?}");
+    house.messages("example.com/202", 2, 0);
+    // No spool has it: the first word, and the same again.
+    put("900", 3);
+    put("900", 3);
+    rescanned(2);
+    until(door, &mwid, |now| now[&changes("spool")] == 1.0 && now[&changes("http")] == 1.0);
+    put("900", 0);
+    assert_eq!(house.externnotify(&["example.com", "203", "0", "0", "0"]).code, 0);
+    rescanned(1);
+    until(door, &mwid, |now| now[&changes("http")] == 2.0);
+    let now = scrape(door);
+    assert_eq!((now[&changes("spool")], now[&changes("externnotify")]), (1.0, 0.0), "{now:#?}");
+}
+
 #[test]
 fn what_fails_is_seen() {
     let proxy = Peer::silent();
@@ -134,6 +175,7 @@ fn everything_in_use_has_its_lines_and_each_line_is_in_the_table() {
         now.contains_key("mwid_spool_counted_timestamp_seconds") && now["mwid_cluster_up"] == 1.0
     });
     let page = ask(door, "GET", "/metrics", "").body;
+    assert!(samples(&page).keys().any(|name| name.starts_with("mwid_agent_requests_total")));
     let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let typed: BTreeSet<&str> = typed.filter_map(|line| line.split(' ').next()).collect();
     let rows: BTreeSet<&str> = TABLE.iter().map(|metric| metric.name).collect();

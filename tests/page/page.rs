@@ -3,13 +3,24 @@
 use std::fs;
 use std::path::PathBuf;
 
+use mwid::demo::phone::Subscription;
+
 use crate::browser::Browser;
 use crate::client::{address, ask, ask_with};
-use crate::house::{House, Mwid};
+use crate::house::{House, Mwid, insert, subscription};
 use crate::peer::Peer;
 
 /// A word that would run if it were taken for HTML.
 const TRAP: &str = "<img/src=x/onerror=document.title='trapped'>";
+
+const LOOK: &str = "Authorization: Bearer look\r\n";
+
+/// A mailbox that cannot be counted.
+fn unreadable(house: &House, mailbox: &str) {
+    let folder = house.path("spool").join(mailbox);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("INBOX"), b"no folder").unwrap();
+}
 
 fn house(proxy: &Peer) -> House {
     let mut house = House::new(proxy);
@@ -145,7 +156,7 @@ fn the_page_says_nothing_by_itself_and_its_answers_are_bounded_by_the_token_and_
     ask(door, "POST", "/", "").refused(405, "POST");
     for target in ["/v1/pending", "/v1/recent"] {
         ask(door, "GET", target, "").refused(401, "show the token");
-        let shown = ask_with(door, "GET", target, "Authorization: Bearer look\r\n", "");
+        let shown = ask_with(door, "GET", target, LOOK, "");
         assert_eq!(shown.status, 200);
         assert!(
             !shown.body.contains("example.com"),
@@ -153,5 +164,57 @@ fn the_page_says_nothing_by_itself_and_its_answers_are_bounded_by_the_token_and_
             shown.body
         );
         assert!(shown.json().is_object());
+    }
+}
+
+/// Two customers on one platform: what one is shown has no word of the other, whose many troubles take
+/// no place from its own.
+#[test]
+fn what_another_domain_has_is_not_shown_and_takes_no_place() {
+    let proxy = Peer::says(486);
+    let mut house = house(&proxy);
+    house.set("contexts", "acme", "acme.example");
+    house.set("contexts", "zeta", "zeta.example");
+    house.set("http", "read_token", "look");
+    house.set("http", "domains", "zeta.example");
+    house.set("timers", "retry_min", "600");
+    house.set("timers", "retry_max", "600");
+    // More than are named one by one, and all of them before the other's in their order.
+    for number in 0..210 {
+        unreadable(&house, &format!("acme/{number}"));
+    }
+    unreadable(&house, "zeta/300");
+    house.messages("acme/700", 1, 0);
+    let unwilling = Subscription {
+        domain: "acme.example".to_owned(),
+        ..subscription(&proxy, "700", "call-acme")
+    };
+    insert(&house.database(), &unwilling, &proxy.address.to_string());
+    proxy.subscribe(unwilling);
+    let mwid = house.start();
+    let door = address(&mwid);
+    mwid.until("refused and counted", |status| {
+        status["counters"]["retried"] == 1 && status["spool"]["troubles_total"] == 211
+    });
+    assert_eq!(house.mwid(&["debug", "on", "700", "acme.example"]).code, 0);
+    let page = |target: &str| {
+        let shown = ask_with(door, "GET", target, LOOK, "");
+        assert!(!shown.body.contains("acme"), "{target}: {}", shown.body);
+        shown.json()
+    };
+    let pending = page("/v1/pending");
+    assert_eq!(pending["waiting"], 1, "{pending:#}");
+    assert_eq!(pending["reasons"][0]["reason"], "a mailbox cannot be counted now");
+    let named = &pending["accounts"][0];
+    assert_eq!(named["account"], "sip:300@zeta.example", "{pending:#}");
+    assert_eq!(named["reason"], "its mailbox 300@zeta cannot be counted now");
+    let status = page("/v1/status");
+    assert_eq!(status["spool"]["troubles_total"], 211);
+    assert_eq!(status["spool"]["troubles"][0]["subject"], "mailbox 300@zeta", "{status:#}");
+    page("/v1/recent");
+    // For the operator at the machine all is shown.
+    let said = house.mwid(&["show", "pending", "--limit", "300"]).out;
+    for shown in ["700@acme.example", "209@acme.example", "486 Said By The Test"] {
+        assert!(said.contains(shown), "{shown}: {said}");
     }
 }

@@ -1,6 +1,6 @@
 //! Which accounts wait, and for what: for whoever asks, not for the hot path.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,13 +64,10 @@ impl Found {
 impl Reconciler {
     /// All accounts that wait, each once, in no order.
     pub fn pending(&self, now: Instant) -> impl Iterator<Item = Pending<'_>> {
-        let unsettled: BTreeSet<&Account> = self.unsettled(now).collect();
-        let left = unsettled.clone().into_iter();
-        let left = left.filter(|account| !self.accounts.contains_key(*account));
-        let told = self.accounts.iter().filter_map(move |(account, state)| {
-            let waits = self.waits(state) || unsettled.contains(account);
-            waits.then_some(account)
-        });
+        let waits = |account| self.accounts.get(account).is_some_and(|state| self.waits(state));
+        let told = self.accounts.keys().filter(move |account| waits(account));
+        // An account may be published in several ways.
+        let left: HashSet<_> = self.unsettled(now).filter(|account| !waits(account)).collect();
         told.chain(left).filter_map(move |account| self.pending_of(account, now))
     }
 

@@ -38,14 +38,19 @@ pub enum Ask {
         /// Where the answer goes.
         reply: Reply<AccountReport>,
     },
-    /// Who waits, and why?
+    /// How are you? What `mwid status` says, without what may not be named.
+    Status {
+        /// Where the answer goes.
+        reply: Reply<Value>,
+    },
+    /// Who waits, and why? Of those who may be named.
     Pending {
         /// How many are named one by one.
         limit: usize,
         /// Where the answer goes.
         reply: Reply<PendingReport>,
     },
-    /// What was told in the last minutes?
+    /// What was told in the last minutes? Of those who may be named.
     Recent {
         /// Where the answer goes.
         reply: Reply<Value>,

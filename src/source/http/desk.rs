@@ -1,6 +1,5 @@
 //! What every request needs: the way to the loop, and the gate of the account.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use mwid_core::mailbox::Account;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ask::Reply;
+use super::domains::Domains;
 use super::problem::Problem;
+use super::shared::Shared;
 use super::{Ask, Counters};
 use crate::config::{Config, Secret};
-use crate::control::{self, Answer, Command, Request};
 
 /// How long a client waits for the loop, and for the ledger. Both take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,31 +23,40 @@ pub(super) struct Desk {
     pub(super) counters: Arc<Counters>,
     settings: Arc<Settings>,
     asks: mpsc::Sender<Ask>,
-    requests: mpsc::Sender<Request>,
+    pub(super) pages: Arc<Pages>,
+}
+
+/// The answers that are about everything.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    pub(super) metrics: Shared,
+    pub(super) pending: Shared,
+    pub(super) recent: Shared,
+    pub(super) status: Shared,
 }
 
 #[derive(Debug)]
 struct Settings {
     token: Option<Secret>,
     read_token: Option<Secret>,
-    domains: Option<BTreeSet<String>>,
+    domains: Domains,
     vmexten: Option<String>,
 }
 
 impl Desk {
     pub(super) fn new(
         config: &Config,
+        domains: Domains,
         asks: mpsc::Sender<Ask>,
-        requests: mpsc::Sender<Request>,
         counters: Arc<Counters>,
     ) -> Self {
         let settings = Settings {
             token: config.http.token.clone(),
             read_token: config.http.read_token.clone(),
-            domains: config.http_domains(),
+            domains,
             vmexten: config.general.vmexten.clone(),
         };
-        Self { counters, settings: Arc::new(settings), asks, requests }
+        Self { counters, settings: Arc::new(settings), asks, pages: Arc::default() }
     }
 
     /// What opens reading alone.
@@ -69,16 +78,11 @@ impl Desk {
     pub(super) fn account(&self, text: &str) -> Result<Account, Problem> {
         let account: Account =
             text.parse().map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))?;
-        if !self.may_name(&account) {
+        if !self.settings.domains.has(account.domain()) {
             let detail = format!("{account} is of no domain that [http] domains allows");
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         Ok(account)
-    }
-
-    /// Whether its domain may be named.
-    pub(super) fn may_name(&self, account: &Account) -> bool {
-        self.settings.domains.as_ref().is_none_or(|domains| domains.contains(account.domain()))
     }
 
     /// Asks the loop.
@@ -90,11 +94,6 @@ impl Desk {
         };
         let answer = within(exchange).await?.ok_or_else(stopping)?;
         answer.map_err(Problem::from)
-    }
-
-    /// What `mwid status` says.
-    pub(super) async fn status(&self) -> Result<Answer, Problem> {
-        within(control::ask(&self.requests, Command::Status)).await?.ok_or_else(stopping)
     }
 
     /// Waits until what was given is in the ledger.
@@ -109,11 +108,11 @@ impl Desk {
     }
 }
 
-fn stopping() -> Problem {
+pub(super) fn stopping() -> Problem {
     Problem::later("mwid is stopping")
 }
 
-async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
+pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
     let answer = tokio::time::timeout(PATIENCE, answer).await;
     answer.map_err(|_| Problem::later("mwid has too much to do; try again"))
 }

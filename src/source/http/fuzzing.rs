@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::desk::Desk;
+use super::domains::Domains;
 use super::guests::Guests;
 use super::listen::{self, Hall};
 use super::{Ask, QUEUE, Refusal, routes};
 use crate::config::{Config, Secret};
-use crate::control::{Answer, Request};
 
 /// What the door with tokens asks for.
 pub const TOKEN: &str = "open-sesame";
@@ -27,7 +27,7 @@ pub struct Bed {
     runtime: Runtime,
     /// Without tokens, and with them.
     halls: [Hall; 2],
-    loop_end: RefCell<(mpsc::Receiver<Ask>, mpsc::Receiver<Request>)>,
+    loop_end: RefCell<mpsc::Receiver<Ask>>,
     _open: watch::Sender<()>,
 }
 
@@ -47,25 +47,24 @@ impl Bed {
     pub fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let (asks, asked) = mpsc::channel(QUEUE);
-        let (requests, requested) = mpsc::channel(QUEUE);
         let (open, end) = watch::channel(());
         let hall = |token: Option<&str>| {
             let mut config = Config::default();
             config.http.token = token.map(Secret::new);
             config.http.read_token = token.map(|_| Secret::new(READ_TOKEN));
-            let desk = Desk::new(&config, asks.clone(), requests.clone(), Arc::default());
+            let domains = Domains::new(&config);
+            let desk = Desk::new(&config, domains, asks.clone(), Arc::default());
             let (places, guests) = (listen::places(), Guests::default());
             Hall { tls: None, router: routes::router(desk), places, guests, end: end.clone() }
         };
         let halls = [hall(None), hall(Some(TOKEN))];
-        Self { runtime, halls, loop_end: RefCell::new((asked, requested)), _open: open }
+        Self { runtime, halls, loop_end: RefCell::new(asked), _open: open }
     }
 
     /// A client that says all this and then listens.
     pub fn connection(&self, bytes: &[u8], token: bool) -> Heard {
         let hall = self.halls[usize::from(token)].clone();
-        let mut loop_end = self.loop_end.borrow_mut();
-        let (asks, requests) = &mut *loop_end;
+        let mut asks = self.loop_end.borrow_mut();
         let guest = hall.guests.clone().enter();
         self.runtime.block_on(async {
             let mut heard = Heard::default();
@@ -85,11 +84,6 @@ impl Bed {
                 tokio::select! {
                     (answer, _) = &mut both => return Heard { answer, ..heard },
                     Some(ask) = asks.recv() => heard.ask(ask),
-                    Some(request) = requests.recv() => {
-                        heard.asked += 1;
-                        let data = serde_json::Value::Null;
-                        let _ = request.reply.send(Answer { text: String::new(), data, code: 0 });
-                    }
                 }
             }
         })

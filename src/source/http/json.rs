@@ -1,9 +1,10 @@
 //! Accounts in JSON, with the counts in the words of babble-drachtio-presence.
 
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mwid_core::mailbox::Account;
 use mwid_core::summary::Summary;
@@ -48,16 +49,6 @@ pub(super) async fn resend(State(desk): State<Desk>, aor: Aor) -> Result<Respons
     Ok(json(StatusCode::ACCEPTED, &Counts::from(summary)))
 }
 
-/// `GET /v1/status`: what `mwid status --json` prints.
-pub(super) async fn status(State(desk): State<Desk>) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &desk.status().await?.data))
-}
-
-/// 200 with this.
-pub(super) fn ok(data: &impl Serialize) -> Response {
-    json(StatusCode::OK, data)
-}
-
 fn account(desk: &Desk, aor: Aor) -> Result<Account, Problem> {
     let Path(aor) = aor.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     desk.account(&aor)
@@ -88,11 +79,17 @@ fn read(desk: &Desk, account: &Account, body: &[u8]) -> Result<Summary, Problem>
 }
 
 fn json(status: StatusCode, data: &impl Serialize) -> Response {
-    match serde_json::to_string(data) {
-        Ok(text) => {
-            let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            (status, kind, text).into_response()
-        }
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+    match written(data) {
+        Ok(text) => (status, KIND, text).into_response(),
+        Err(problem) => problem.into_response(),
     }
+}
+
+/// The header of what is written so.
+pub(super) const KIND: [(HeaderName, HeaderValue); 1] =
+    [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+
+pub(super) fn written(data: &impl Serialize) -> Result<Bytes, Problem> {
+    let text = serde_json::to_vec(data);
+    text.map(Bytes::from).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))
 }

@@ -20,11 +20,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Http, ReadError};
-use crate::control::Request;
 
 mod ask;
 mod body;
 mod desk;
+mod domains;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod guests;
@@ -34,6 +34,7 @@ mod page;
 mod problem;
 mod query;
 mod routes;
+mod shared;
 mod sipx;
 mod tls;
 mod token;
@@ -41,6 +42,7 @@ mod token;
 pub use ask::{Ask, Refusal, Reply};
 
 use desk::Desk;
+use domains::Domains;
 use guests::Guests;
 use listen::Listener;
 use tls::Tls;
@@ -139,6 +141,7 @@ pub struct Door {
     listeners: Vec<Listener>,
     accepting: Vec<JoinHandle<()>>,
     tls: Option<Tls>,
+    domains: Domains,
     places: Arc<Semaphore>,
     guests: Guests,
     counters: Arc<Counters>,
@@ -157,7 +160,6 @@ impl Door {
         config: &Config,
         old: Option<&Self>,
         asks: mpsc::Sender<Ask>,
-        requests: mpsc::Sender<Request>,
     ) -> Result<Option<Self>, HttpError> {
         if config.http.listen.is_empty() {
             return Ok(None);
@@ -169,18 +171,26 @@ impl Door {
         let guests = old.map(|old| old.guests.clone()).unwrap_or_default();
         let counters = old.map_or_else(Arc::default, |old| old.counters.clone());
         let (open, end) = watch::channel(());
-        let router = routes::router(Desk::new(config, asks, requests, counters.clone()));
+        let domains = Domains::new(config);
+        let desk = Desk::new(config, domains.clone(), asks, counters.clone());
+        let router = routes::router(desk);
         let (places_of, guests_of) = (places.clone(), guests.clone());
         let hall =
             listen::Hall { tls: tls.clone(), router, places: places_of, guests: guests_of, end };
         let accepting = listeners.iter().map(|listener| hall.clone().open(listener)).collect();
-        Ok(Some(Self { listeners, accepting, tls, places, guests, counters, _open: open }))
+        Ok(Some(Self { listeners, accepting, tls, domains, places, guests, counters, _open: open }))
     }
 
     /// Whether both show the same certificate.
     #[must_use]
     pub fn has_same_certificate(&self, other: &Self) -> bool {
         self.tls.as_ref().map(Tls::chain) == other.tls.as_ref().map(Tls::chain)
+    }
+
+    /// Whether the accounts of this domain may be named.
+    #[must_use]
+    pub fn may_name(&self, domain: &str) -> bool {
+        self.domains.has(domain)
     }
 
     /// How the door is.

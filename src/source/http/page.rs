@@ -3,17 +3,16 @@
 //! The page is for everybody and says nothing; what it shows it asks for, with a token where there is
 //! one. The browser is told to run and load nothing but what is in it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mwid_core::mailbox::Account;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Ask;
@@ -61,29 +60,31 @@ pub(super) async fn page() -> impl IntoResponse {
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(desk): State<Desk>) -> Result<impl IntoResponse, Problem> {
-    let page = desk.ask(|reply| Ask::Metrics { reply }).await?;
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page))
+    let pages = Arc::clone(&desk.pages);
+    let make = async move { desk.ask(|reply| Ask::Metrics { reply }).await.map(Bytes::from) };
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], pages.metrics.get(make).await?))
+}
+
+/// `GET /v1/status`: what `mwid status --json` prints, without accounts that may not be named.
+pub(super) async fn status(State(desk): State<Desk>) -> Result<impl IntoResponse, Problem> {
+    let pages = Arc::clone(&desk.pages);
+    let make = async move { json::written(&desk.ask(|reply| Ask::Status { reply }).await?) };
+    Ok((json::KIND, pages.status.get(make).await?))
 }
 
 /// `GET /v1/pending`: what `mwid show pending --json` prints, of the accounts that may be named.
-pub(super) async fn pending(State(desk): State<Desk>) -> Result<Response, Problem> {
-    let mut report = desk.ask(|reply| Ask::Pending { limit: NAMED, reply }).await?;
-    report.accounts.retain(|pending| may_be_named(&desk, &pending.account));
-    Ok(json::ok(&report))
+pub(super) async fn pending(State(desk): State<Desk>) -> Result<impl IntoResponse, Problem> {
+    let pages = Arc::clone(&desk.pages);
+    let ask = |reply| Ask::Pending { limit: NAMED, reply };
+    let make = async move { json::written(&desk.ask(ask).await?) };
+    Ok((json::KIND, pages.pending.get(make).await?))
 }
 
 /// `GET /v1/recent`: the last minutes of NOTIFYs.
-pub(super) async fn recent(State(desk): State<Desk>) -> Result<Response, Problem> {
-    let mut recent = desk.ask(|reply| Ask::Recent { reply }).await?;
-    if let Some(notifies) = recent["notifies"].as_array_mut() {
-        let named = |notify: &Value| notify["account"].as_str().unwrap_or_default().to_owned();
-        notifies.retain(|notify| may_be_named(&desk, &named(notify)));
-    }
-    Ok(json::ok(&recent))
-}
-
-fn may_be_named(desk: &Desk, account: &str) -> bool {
-    account.parse().is_ok_and(|account: Account| desk.may_name(&account))
+pub(super) async fn recent(State(desk): State<Desk>) -> Result<impl IntoResponse, Problem> {
+    let pages = Arc::clone(&desk.pages);
+    let make = async move { json::written(&desk.ask(|reply| Ask::Recent { reply }).await?) };
+    Ok((json::KIND, pages.recent.get(make).await?))
 }
 
 #[cfg(test)]

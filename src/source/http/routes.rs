@@ -22,7 +22,7 @@ pub(super) fn router(desk: Desk) -> Router {
         .route("/v1/recent", get(page::recent))
         .route("/cgi/voicemail.cgi", get(sipx::voicemail))
         .route("/v1/accounts/{aor}", get(json::account_report))
-        .route("/v1/status", get(json::status))
+        .route("/v1/status", get(page::status))
         .route("/v1/openapi.json", get(openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)

@@ -44,10 +44,10 @@ mod worker;
 
 pub(crate) use listing::{context_of, list, mailbox_of};
 
-pub use health::{FullCount, RootState, SpoolHealth, Trouble};
+pub use health::{FullCount, RootState, SpoolHealth, Subject, Trouble};
 
 use belief::Beliefs;
-use health::{Condition, Subject};
+use health::Condition;
 use signals::Signals;
 use tree::Tree;
 use worker::Worker;
@@ -122,7 +122,13 @@ impl Spool {
     /// How the source is now.
     #[must_use]
     pub fn health(&self) -> SpoolHealth {
-        let mut health = self.condition.health();
+        self.health_of(|_| true)
+    }
+
+    /// The same, with the troubles of these subjects; all are counted.
+    #[must_use]
+    pub fn health_of(&self, is_shown: impl Fn(&Subject) -> bool) -> SpoolHealth {
+        let mut health = self.condition.health(is_shown);
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             health.root = RootState::Stopped;
         }
