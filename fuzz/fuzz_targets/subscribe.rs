@@ -36,13 +36,13 @@ fuzz_target!(|data: &[u8]| {
                     mwid_fuzz::notify(&dialog, Summary::default());
                     assert!([1, 3].contains(&status));
                     stored += 1;
-                    agent.handle_stored(ticket, Stored::Done(dialog.account));
+                    agent.handle_stored(ticket, Stored::Done(dialog.account), mwid_fuzz::UNIX);
                 }
                 Action::Update { ticket, dialog, .. } => {
                     assert!(trusted, "nobody knows the password");
                     let tags = [&dialog.call_id, &dialog.local_tag, &dialog.remote_tag];
                     tags.into_iter().chain(&dialog.contact).for_each(|it| mwid_fuzz::one_line(it));
-                    agent.handle_stored(ticket, Stored::Unknown);
+                    agent.handle_stored(ticket, Stored::Unknown, mwid_fuzz::UNIX);
                 }
             }
         }

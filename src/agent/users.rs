@@ -77,12 +77,14 @@ impl Users {
     /// [`StoreError`]
     pub async fn find(&self, user: &str, domain: &str) -> Result<Option<Secrets>, StoreError> {
         let in_table = match &self.table {
-            Some(table) => table.find(user, domain).await?,
-            None => None,
+            Some(table) => table.find(user, domain).await,
+            None => Ok(None),
         };
         let name = Account::new(user, domain).ok();
-        let known = name.and_then(|name| self.known.get(&name)).cloned();
-        Ok(known.or(in_table))
+        match name.and_then(|name| self.known.get(&name)) {
+            Some(known) => Ok(Some(known.clone())),
+            None => in_table,
+        }
     }
 }
 
@@ -98,6 +100,12 @@ pub fn explain(error: &StoreError) -> String {
         }
         StoreError::Refused { at, cause, .. } => {
             format!("{at} does not let mwid read its table {TABLE}: {cause}; grant SELECT")
+        }
+        StoreError::Timeout { at, after } => {
+            let after = after.as_secs_f32();
+            format!(
+                "{at} did not answer within {after} s; [agent] subscribers is overloaded, locked or cut off"
+            )
         }
         other => other.to_string(),
     }

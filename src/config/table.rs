@@ -359,7 +359,7 @@ section! { AGENT = agent: Agent,
         "Proxies that know whom they forward for: addresses or networks. Nobody else may come near mwid as them.";
     realm: Optional(Text(realm)), "" like "example.com",
         "Asks everybody else for a password, in this realm. Default: everybody else is refused.";
-    min_expires: seconds(1, 86_400), "60", "Seconds. A shorter subscription is refused.";
+    min_expires: seconds(1, 3_600), "60", "Seconds, an hour at most. A shorter subscription is refused.";
     expires: seconds(1, 604_800), "3600", "Seconds of a subscription that does not say how long.";
     max_expires: seconds(1, 604_800), "7200", "Seconds. A longer subscription is shortened.";
     max_per_account: number(1, 10_000), "50", "Subscriptions to one account, max_dialogs of [database] at most.";

@@ -230,6 +230,9 @@ impl Daemon {
                 for account in accounts {
                     self.counters.new_subscriptions += 1;
                     self.watch_subscription(&account);
+                    if self.is_agents(&account) {
+                        self.reconciler.introduce(&account);
+                    }
                     self.reconciler.look_up(&account, Urgency::Fresh);
                 }
             }

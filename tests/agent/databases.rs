@@ -81,6 +81,7 @@ fn rfc3261_17_1_2_2_a_database_that_hangs_keeps_no_phone_waiting_until_timer_f()
     let port = silent.local_addr().unwrap().port();
     bed.house.set("database", "url", &format!("mysql://u@127.0.0.1:{port}/d"));
     bed.house.set("database", "connections", "1");
+    bed.house.set("database", "timeout", "300");
     let _mwid = bed.start();
     let mut phones: Vec<_> = (0..60).map(|n| bed.phone(&format!("{}", 300 + n))).collect();
     for phone in &mut phones {

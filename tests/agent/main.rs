@@ -14,6 +14,7 @@ mod support;
 
 mod bed;
 mod capture;
+mod cluster;
 mod databases;
 mod hostile;
 mod life;

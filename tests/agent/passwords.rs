@@ -1,5 +1,7 @@
 //! Who may subscribe by password: of the ini, and of the proxy's table in each database.
 
+use std::net::TcpListener;
+
 use mwid_core::agent::Algorithm;
 
 use crate::bed::Bed;
@@ -215,4 +217,45 @@ fn a_database_of_users_that_is_away_is_503_and_no_let_in() {
     let troubles = mwid.status()["troubles"].to_string();
     assert!(troubles.contains("127.0.0.1:9"), "{troubles}");
     assert!(troubles.contains("check [agent] subscribers"), "{troubles}");
+}
+
+/// The users of the configuration need no table.
+#[test]
+fn a_database_of_users_that_hangs_is_named_and_others_are_let_in() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bed = bed();
+    bed.house.set("users", "203@example.com", "x");
+    bed.house.set("database", "timeout", "1");
+    let address = silent.local_addr().unwrap();
+    bed.set("subscribers", &format!("mysql://u@{address}/proxy"));
+    let mwid = bed.start();
+    let mut phone = bed.phone("203");
+    assert_eq!(log_in(&mut phone, "x", Algorithm::Md5).status(), Some(200));
+    let mut phone = bed.phone("202");
+    assert_eq!(log_in(&mut phone, "x", Algorithm::Md5).status(), Some(503));
+    let troubles = mwid.status()["troubles"].to_string();
+    assert!(troubles.contains(&address.to_string()), "{troubles}");
+    assert!(troubles.contains("[agent] subscribers is overloaded"), "{troubles}");
+}
+
+/// The columns of the table are looked at again after a reload, without anybody's login.
+#[test]
+fn rfc8760_2_4_a_reload_does_not_take_sha_256_away() {
+    let mut bed = bed();
+    let path = bed.house.path("proxy.db");
+    let table = rusqlite::Connection::open(&path).unwrap();
+    table.execute_batch(&subscriber_table(true)).unwrap();
+    bed.set("subscribers", &format!("sqlite:{}", path.display()));
+    let mwid = bed.start();
+    let mut phone = bed.phone("202");
+    let mut offered = |what: &str| {
+        mwid.until(what, |_| {
+            phone.reboot();
+            nonce(&phone.ask("600", ""), Algorithm::Sha256).is_some()
+        });
+    };
+    offered("SHA-256 is offered");
+    bed.set("nonce_lifetime", "200");
+    assert_eq!(bed.house.mwid(&["reload"]).code, 0);
+    offered("SHA-256 is offered again");
 }

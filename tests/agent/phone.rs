@@ -258,7 +258,10 @@ impl Phone {
             }
         }
         text.push_str("Content-Length: 0\r\n\r\n");
-        self.send(text);
+        // Of several agents any may have sent it (RFC 3261 §18.2.2).
+        let via = request.header("Via").unwrap();
+        let sent_by = via.split([' ', ';']).nth(1).unwrap();
+        self.socket.send_to(text.as_bytes(), sent_by).unwrap();
     }
 
     /// The next datagram, whatever it is.

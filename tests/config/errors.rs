@@ -168,7 +168,7 @@ const AGENTS: &[(&str, &str)] = &[
     ),
     ("realm = a\"b", "5: [agent] realm: '\"' is not allowed there; use no quotes and backslashes"),
     (
-        "trusted = ::1\nmin_expires = 3601",
+        "trusted = ::1\nexpires = 3599\nmin_expires = 3600",
         "6: [agent] min_expires must not be greater than expires",
     ),
     (

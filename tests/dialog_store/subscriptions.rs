@@ -196,7 +196,7 @@ pub async fn an_unsubscribe_ends_its_row_which_is_still_found(bed: Bed) {
     assert_eq!((ended.status, ended.reason.as_deref()), (Some(3), Some("rejected")));
     assert_eq!(ended.expires, i64::try_from(over).ok());
     assert_eq!(update(&store, &dialog("c1", 9)).await, Stored::Unknown);
-    assert_eq!(store.ended(NOW).await.unwrap(), [account()]);
+    assert_eq!(store.ended(NOW).await.unwrap(), [(ended.id, account())]);
     assert_eq!(store.ended(over).await.unwrap(), []);
     let fetch = store.insert(&row("c2"), TERMINATED, NOW, MANY).await.unwrap();
     assert_eq!(fetch, done());

@@ -8,15 +8,19 @@ use tokio::time::timeout;
 
 use crate::agent::users;
 use crate::clock::unix;
+use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::daemon::work::Done;
 use crate::dialogs::StoreError;
 
 use super::OfAgent;
 
-/// How long a SUBSCRIBE waits for its turn at a slow database. With the question itself, which may
-/// come twice (for the user, and for the row), it is answered before the phone's Timer F, 32 s.
+/// How long a SUBSCRIBE waits for its turn at a slow database.
 const TURN: Duration = Duration::from_secs(8);
+
+/// How long it waits for its turn and the answer, whatever `[database] timeout` is. It may ask twice, for
+/// the user and for the row, and is answered before the phone's Timer F, 32 s.
+const ANSWER: Duration = Duration::from_secs(14);
 
 /// Asks when there is a place.
 async fn in_turn<T>(
@@ -24,27 +28,31 @@ async fn in_turn<T>(
     at: &str,
     question: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let Ok(_place) = timeout(TURN, places.acquire()).await else {
-        return Err(StoreError::Timeout { at: at.to_owned(), after: TURN });
-    };
-    question.await
+    let late = |after| StoreError::Timeout { at: at.to_owned(), after };
+    let asked = timeout(ANSWER, async {
+        let _place = timeout(TURN, places.acquire()).await.map_err(|_| late(TURN))?;
+        question.await
+    });
+    asked.await.unwrap_or_else(|_| Err(late(ANSWER)))
 }
 
 impl Daemon {
     pub(super) fn act_for_agent(&mut self, action: Action) {
         let Some(presence) = &mut self.presence else { return };
         let (store, places) = (self.store.clone(), presence.places.clone());
-        let at = self.config.database.url.to_string();
+        let Config { agent, database, .. } = &*self.config;
+        let at = database.url.to_string();
         match action {
             Action::User { ticket, user, domain } => {
                 let users = presence.users.clone();
+                let at = agent.subscribers.as_ref().map_or(at, ToString::to_string);
                 self.work.spawn(async move {
                     let asked = in_turn(&places, &at, users.find(&user, &domain)).await;
                     Done::OfAgent(OfAgent::User(ticket, asked))
                 });
             }
             Action::Insert { ticket, row, status } => {
-                let bound = self.config.agent.max_per_account;
+                let bound = agent.max_per_account;
                 if let Some(refused) = presence.refuses(&self.config) {
                     return presence.agent.handle_stored(ticket, refused, unix());
                 }

@@ -1,7 +1,7 @@
 //! mwid's own presence agent in the loop: requests go to the core, what it asks for to the database,
 //! its answers to the socket, and the accounts that changed to the reconciler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,10 @@ pub(super) struct Presence {
     /// Rows of the table, as far as it is known.
     rows: u64,
     sweeps: u32,
+    /// Whether the columns of users were looked at, or are.
+    looked: bool,
+    /// With several mwid: the rows that had ended at the last sweep.
+    ended: HashSet<i64>,
     next_sweep: Instant,
     sweeping: bool,
     drain: Drain,
@@ -82,6 +86,8 @@ impl Presence {
             unsent: None,
             rows: 0,
             sweeps: 0,
+            looked: false,
+            ended: HashSet::new(),
             next_sweep: now,
             sweeping: false,
             drain: Drain::No,
@@ -93,6 +99,7 @@ impl Presence {
     /// Another configuration.
     pub(super) fn configure(&mut self, config: &Config) -> Result<(), StoreError> {
         self.users = Arc::new(Users::new(config)?);
+        self.looked = false;
         self.algorithms = self.users.algorithms();
         if let Some(settings) = settings(config, self.algorithms.clone()) {
             self.agent.configure(settings);
@@ -185,6 +192,7 @@ impl Daemon {
             OfAgent::Swept(looked, swept) => {
                 if let Err(error) = looked {
                     self.users_failed(&error);
+                    self.presence.iter_mut().for_each(|presence| presence.looked = false);
                 }
                 self.handle_swept(swept, now);
             }

@@ -1,6 +1,9 @@
 //! Subscriptions that end: those whose time is over, and with `mwid drain` all.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+use mwid_core::mailbox::Account;
 
 use serde_json::json;
 
@@ -35,6 +38,8 @@ pub(super) enum Drain {
 /// What a sweep brought.
 pub(in crate::daemon) struct Sweep {
     swept: Swept,
+    /// Rows that have ended and are not deleted yet.
+    ended: Vec<(i64, Account)>,
     drained: Option<Swept>,
     rows: Option<u64>,
 }
@@ -53,14 +58,16 @@ impl Daemon {
         let drain = matches!(presence.drain, Drain::UnderWay(_));
         let contact = drain.then(|| contact(&self.config)).flatten();
         let rate = self.config.timers.rate;
-        let users = first.then(|| presence.users.clone());
+        let users = (!presence.looked).then(|| presence.users.clone());
+        presence.looked = true;
+        let ended = first || self.cluster.is_some();
         self.work.spawn(async move {
             let _place = places.acquire().await;
             let looked = match users {
                 Some(users) => users.look().await,
                 None => Ok(()),
             };
-            let swept = look_after(&store, first, counts, contact, rate).await;
+            let swept = look_after(&store, ended, counts, contact, rate).await;
             Done::OfAgent(OfAgent::Swept(looked, swept))
         });
     }
@@ -70,7 +77,7 @@ impl Daemon {
         presence.sweeping = false;
         presence.learn(&self.config);
         presence.next_sweep = now + SWEEP;
-        let Sweep { swept, drained, rows } = match swept {
+        let Sweep { swept, ended, drained, rows } = match swept {
             Ok(sweep) => sweep,
             Err(error) => return self.database_failed(&error),
         };
@@ -88,9 +95,12 @@ impl Daemon {
             }
         }
         self.said.database_works();
-        for account in
-            swept.accounts.into_iter().chain(drained.into_iter().flat_map(|it| it.accounts))
-        {
+        let before = std::mem::take(&mut presence.ended);
+        presence.ended = ended.iter().map(|(row, _)| *row).collect();
+        let ended = ended.into_iter().filter(|(row, _)| !before.contains(row));
+        let ended = ended.map(|(_, account)| account).collect::<HashSet<_>>();
+        let drained = drained.into_iter().flat_map(|it| it.accounts);
+        for account in swept.accounts.into_iter().chain(drained).chain(ended) {
             self.tell_of(account, None, now);
         }
     }
@@ -126,22 +136,20 @@ fn contact(config: &Config) -> Option<String> {
 
 async fn look_after(
     store: &DialogStore,
-    first: bool,
+    ended: bool,
     counts: bool,
     contact: Option<String>,
     rate: u32,
 ) -> Result<Sweep, StoreError> {
     let now = unix();
-    let mut swept = store.sweep(now, BATCH).await?;
-    if first {
-        // Those of before the start may not have been told.
-        swept.accounts.extend(store.ended(now).await?);
-    }
+    let swept = store.sweep(now, BATCH).await?;
+    // Those of before the start may not have been told; and of several mwid one ends what another tells.
+    let ended = if ended { store.ended(now).await? } else { Vec::new() };
     let drained = match contact {
         // As many as can be told before their rows are deleted.
         Some(contact) => Some(store.drain(&contact, now, rate.min(BATCH)).await?),
         None => None,
     };
     let rows = if counts { Some(store.count().await?) } else { None };
-    Ok(Sweep { swept, drained, rows })
+    Ok(Sweep { swept, ended, drained, rows })
 }

@@ -39,10 +39,12 @@ impl Daemon {
 
     /// The watch of the table has seen this row of an account that nobody counts.
     pub(in crate::daemon) fn is_new_to_agent(&self, row: &Row, accounts: &[Account]) -> bool {
+        row.status == Some(ACTIVE) && accounts.iter().any(|account| self.is_agents(account))
+    }
+
+    /// Whether the phones of an account are told something even when nobody counts it.
+    pub(in crate::daemon) fn is_agents(&self, account: &Account) -> bool {
         let Some(presence) = &self.presence else { return false };
-        let is_ours = row.status == Some(ACTIVE);
-        is_ours
-            && presence.patient_until.is_none()
-            && accounts.iter().any(|account| self.owns(account))
+        presence.patient_until.is_none() && self.owns(account)
     }
 }

@@ -1,6 +1,7 @@
 //! Subscriptions that end, and rows that have been told so.
 
 use mwid_core::agent::{FAREWELL, GRACE, TIMEOUT};
+use mwid_core::mailbox::Account;
 
 use super::Errand;
 use crate::dialogs::schema::Schema;
@@ -108,21 +109,25 @@ impl Errand for Purge {
     }
 }
 
-/// Whose subscriptions have ended and still have their rows.
+/// Rows of subscriptions that have ended: id and account.
 pub(super) struct Ended {
     pub(super) unix: i64,
 }
 
 impl Errand for Ended {
-    type Answer = Vec<String>;
+    type Answer = Vec<(i64, Account)>;
 
     async fn run<S: Session>(
         &self,
         session: &mut S,
         schema: &Schema,
-    ) -> Result<Vec<String>, S::Error> {
+    ) -> Result<Vec<(i64, Account)>, S::Error> {
         let rows = session.rows(&schema.agent.ended, &[Number(self.unix)]).await?;
-        Ok(rows.into_iter().filter_map(|row| uri(row.into_iter().next())).collect())
+        let named = |row: Vec<Cell>| match row.as_slice() {
+            [Cell::Number(id), Cell::Text(uri)] => Some((*id, uri.parse().ok()?)),
+            _ => None,
+        };
+        Ok(rows.into_iter().filter_map(named).collect())
     }
 }
 

@@ -119,12 +119,12 @@ impl DialogStore {
         Ok(Swept { ended: ended.len(), accounts: accounts(ended), deleted: 0 })
     }
 
-    /// The accounts with subscriptions that have ended and whose phones may not know that yet.
+    /// The rows of subscriptions that have ended and whose phones may not know that yet: id and account.
     ///
     /// # Errors
     /// As for [`DialogStore::find`].
-    pub async fn ended(&self, unix: u64) -> Result<Vec<Account>, StoreError> {
-        Ok(accounts(ask!(self, Ended { unix: seconds(unix) })?))
+    pub async fn ended(&self, unix: u64) -> Result<Vec<(i64, Account)>, StoreError> {
+        ask!(self, Ended { unix: seconds(unix) })
     }
 
     /// How many rows there are.

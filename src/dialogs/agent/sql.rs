@@ -80,7 +80,8 @@ impl Sql {
             )),
             purge: placed(purge(dialect, &name)),
             ended: placed(format!(
-                "SELECT DISTINCT {uri} FROM {name} WHERE {OURS} AND status = 3 AND expires > #"
+                "SELECT {}, {uri} FROM {name} WHERE {OURS} AND status = 3 AND expires > #",
+                number("id")
             )),
             count: format!("SELECT {} FROM {name}", number("COUNT(*)")),
             flavour,
