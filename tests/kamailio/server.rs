@@ -33,11 +33,24 @@ fn the_snippet_fits_the_stock_script_with(also: &str) {
         .replacen("#!KAMAILIO\n", &format!("#!KAMAILIO\n{also}"), 1)
         .replacen("\nrequest_route {", &format!("\n{include}\nrequest_route {{"), 1)
         .replacen("\troute(WITHINDLG);", "\troute(MWID);\n\troute(WITHINDLG);", 1);
+    let script = if also.contains("WITH_PRESENCE") { takes_subscriptions(&script) } else { script };
     let found = script.matches("MWID").count();
     assert_eq!(found, 2 + also.matches("MWID").count(), "all places were found");
     assert!(script.contains(also));
 
     assert_is_sound(&script);
+}
+
+/// The stock script with what the snippet says of subscriptions: without that they get a 404.
+fn takes_subscriptions(script: &str) -> String {
+    let refusal = "\tif(is_method(\"SUBSCRIBE\") && $hdr(Event)==\"message-summary\") {\n";
+    let (before, after) = script.split_once(refusal).expect("the lines that the snippet names");
+    let (refused, after) = after.split_once("\t}\n").expect("their end");
+    assert!(refused.contains("sl_send_reply(\"404\", \"No voicemail service\")"), "{refused}");
+    let module = "loadmodule \"presence.so\"\n";
+    assert!(before.contains(module), "the line after which the snippet's is to stand");
+    let before = before.replacen(module, &format!("{module}loadmodule \"presence_mwi.so\"\n"), 1);
+    before + after
 }
 
 /// Kamailio finds nothing wrong with this script.
