@@ -65,8 +65,9 @@ pub async fn run(script: Script, settings: &config::Database) -> Result<(), Inst
     let work = async {
         match &settings.url {
             DatabaseUrl::MySql(server) => {
-                let done = mysql(&text, settings, server).await;
-                done.map_err(|error| explain_mysql(error, script, settings, server))
+                let Err(error) = mysql(&text, settings, server).await else { return Ok(()) };
+                let user = mysql_account(settings, server).await;
+                Err(explain_mysql(error, script, settings, server, &user))
             }
             DatabaseUrl::Postgres(server) => {
                 let done = postgres(&text, settings, server).await;
@@ -102,6 +103,21 @@ async fn mysql(
     connection.disconnect().await
 }
 
+/// The user as `GRANT` wants it. A plain name means `name@%` there, which is somebody else where
+/// the account was made for one address.
+async fn mysql_account(settings: &config::Database, server: &Server) -> String {
+    let ask = async {
+        let mut connection = mysql_async::Conn::new(MySql::options(settings, server)).await?;
+        let account: Option<String> = connection.query_first("SELECT CURRENT_USER()").await?;
+        connection.disconnect().await?;
+        Ok::<_, mysql_async::Error>(account)
+    };
+    let account = ask.await.ok().flatten().unwrap_or_else(|| format!("{}@%", server.user));
+    // No host has an @; a user may.
+    let (user, host) = account.rsplit_once('@').unwrap_or((&account, "%"));
+    format!("'{user}'@'{host}'")
+}
+
 async fn postgres(
     text: &str,
     settings: &config::Database,
@@ -122,11 +138,12 @@ fn explain_mysql(
     script: Script,
     settings: &config::Database,
     server: &Server,
+    user: &str,
 ) -> InstallError {
     let at = settings.url.to_string();
     let code = if let mysql_async::Error::Server(error) = &error { error.code } else { 0 };
     let cause = Cause::new(error);
-    let (user, database, table) = (&server.user, &server.database, &settings.table);
+    let (database, table) = (&server.database, &settings.table);
     match code {
         1419 => InstallError::BinaryLog { at, cause },
         1044 | 1142 | 1143 | 1227 | 1370 => {
@@ -135,17 +152,17 @@ fn explain_mysql(
                     .map(|table| {
                         format!(
                             "  GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON \
-                             `{database}`.{table} TO '{user}';"
+                             `{database}`.{table} TO {user};"
                         )
                     })
                     .join("\n"),
                 Script::Agent => format!(
                     "  GRANT CREATE, INDEX, SELECT, INSERT, UPDATE, DELETE ON \
-                     `{database}`.`{table}` TO '{user}';"
+                     `{database}`.`{table}` TO {user};"
                 ),
                 Script::Install | Script::Remove => format!(
-                    "  GRANT TRIGGER ON `{database}`.`{table}` TO '{user}';\n  \
-                     GRANT CREATE, DROP, SELECT, INSERT, DELETE ON `{database}`.mwid_changes TO '{user}';"
+                    "  GRANT TRIGGER ON `{database}`.`{table}` TO {user};\n  \
+                     GRANT CREATE, DROP, SELECT, INSERT, DELETE ON `{database}`.mwid_changes TO {user};"
                 ),
             };
             InstallError::Denied { at, grants, cause }

@@ -16,7 +16,7 @@ fn as_poor_user(bed: &Bed) -> Database {
     let user = format!("poor_{}", bed.database());
     match &mut settings.url {
         DatabaseUrl::MySql(server) => {
-            let who = format!("'{user}'@'%'");
+            let who = format!("'{user}'@'127.0.0.1'");
             bed.sql(&format!(
                 "CREATE USER {who} IDENTIFIED BY '{PASSWORD}'; \
                  GRANT SELECT, UPDATE ON {}.active_watchers TO {who};",
