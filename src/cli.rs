@@ -28,18 +28,18 @@ pub const DEFAULT_CONFIG: &str = "/etc/asterisk/zonkeymwi.conf";
 pub enum Command {
     /// Run the daemon in the foreground. SIGHUP reloads, SIGTERM stops.
     Run,
-    /// Check the configuration and print it with every default filled in; the database, the spool and
-    /// the proxy are not asked. Exit code 1 when it is refused.
+    /// Check the configuration and print it with every default filled in.
+    ///
+    /// The database, the spool and the proxy are not asked. Exit code 1 when it is refused.
     Check {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Walk the whole installation and say what is wrong, with the remedy: configuration, spool,
-    /// database and its rows, clock, proxy, sockets, voicemail.conf, ledger, other doors, the running
-    /// daemon.
+    /// Walk the whole installation and say what is wrong, with the remedy.
     ///
-    /// Nothing is changed. Root looks at everything as the user of the unit. Exit code 0: all is
+    /// Configuration, spool, database and its rows, clock, proxy, sockets, voicemail.conf, ledger,
+    /// other doors, the running daemon. Nothing is changed. Root looks at everything as the user of the unit. Exit code 0: all is
     /// well; 1: there are warnings; 2: something failed.
     Doctor {
         /// Asterisk's voicemail.conf; by default the one beside the configuration.
@@ -55,7 +55,7 @@ pub enum Command {
         #[arg(long, hide = true, conflicts_with = "json")]
         lines: bool,
     },
-    /// Show the whole way of a voicemail to a phone, on this machine, with nothing installed.
+    /// Show the way of a voicemail to a phone, with nothing installed.
     Demo {
         /// Print JSON.
         #[arg(long)]
@@ -71,11 +71,10 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
-    /// Print the SQL that lets mwid see new subscriptions at once, for the configured database;
-    /// or install or remove it. With [spool] scope = own or shared also that of the cluster's
-    /// tables, with [agent] listen that of the agent's; these tables are never removed.
+    /// Print, install or remove the SQL that shows new subscriptions at once.
     ///
-    /// The scripts say what they do, what they cost and which rights they need. Without them mwid
+    /// For the configured database. With [spool] scope = own or shared also that of the cluster's
+    /// tables, with [agent] listen that of the agent's; these tables are never removed. The scripts say what they do, what they cost and which rights they need. Without them mwid
     /// reads the whole table now and then ([database] resync).
     Sql {
         /// Install it, with the user of [database] url. Again, it changes nothing.
@@ -85,20 +84,21 @@ pub enum Command {
         #[arg(long, conflicts_with = "apply")]
         remove: bool,
     },
-    /// How mwid is, and how much is left to do. Exit code 0: the database can be used; 1: it cannot;
-    /// 3: mwid does not run.
+    /// How mwid is, and how much is left to do.
+    ///
+    /// Exit code 0: the database can be used; 1: it cannot; 3: mwid does not run.
     Status {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show what is known of an account.
+    /// Show what is known of an account, of mailboxes, who waits and why.
     Show {
         /// What to show.
         #[command(subcommand)]
         what: Show,
     },
-    /// Tell the phones of an account these counts, until its mailboxes are counted next.
+    /// Tell the phones of an account these counts, until they are counted next.
     Notify {
         /// User part of the account: 202.
         user: String,
@@ -125,10 +125,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Follow what happens, line by line: what a source says of a mailbox, each NOTIFY, its answer and
-    /// how long that took. At a start or while the table is read, how far it is.
+    /// Follow what happens, line by line.
     ///
-    /// Ends when the daemon does (exit code 3), or when the reader goes away. A reader that is
+    /// What a source says of a mailbox, each NOTIFY, its answer and how long that took; at a start or
+    /// while the table is read, how far it is. Ends when the daemon does (exit code 3), or when the reader goes away. A reader that is
     /// slower than what happens is told how much it missed.
     Watch {
         /// Of one account alone, its user part: 202.
@@ -140,11 +140,11 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say that the missing mailboxes of a voicemail context are gone for good: their phones go dark.
+    /// Say that the missing mailboxes of a context are gone for good.
     ///
     /// When the folder of a context is gone, or another one than it was, mwid does not know whether
     /// it was removed or is only not mounted, and leaves the lamps as they are. `mwid status` says
-    /// so. Exit code 1 when no mailbox of the context is missed.
+    /// so. This turns them off. Exit code 1 when no mailbox of the context is missed.
     Forget {
         /// The voicemail context: default.
         context: String,
@@ -152,8 +152,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// End the subscriptions that the presence agent took and refuse new ones, so that phones
-    /// subscribe elsewhere: before this machine is taken away. Until --off, or a restart.
+    /// Send the phones of the presence agent elsewhere.
+    ///
+    /// Ends the subscriptions that it took and refuses new ones, before this machine is taken away.
+    /// Until --off, or a restart.
     Drain {
         /// Take subscriptions again.
         #[arg(long)]
@@ -162,7 +164,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Read the configuration again. A refused one never replaces the working one.
+    /// Read the configuration again; a refused one never replaces the working one.
     Reload {
         /// Print JSON.
         #[arg(long)]
@@ -173,9 +175,11 @@ pub enum Command {
 /// What `mwid show` shows.
 #[derive(Debug, Subcommand)]
 pub enum Show {
-    /// What waits for an account and who says so, and of each phone what it shows, when its
-    /// subscription ends, what it answered and when it is tried again. Exit code 1 when nothing is
-    /// known of the account, or its subscriptions cannot be read.
+    /// What waits for an account, and what became of each of its phones.
+    ///
+    /// Who says so; of each phone what it shows, when its subscription ends, what it answered and when
+    /// it is tried again. Exit code 1 when nothing is known of the account, or its subscriptions cannot
+    /// be read.
     Account {
         /// User part of the account: 202.
         user: String,
@@ -194,8 +198,9 @@ pub enum Show {
         #[arg(long)]
         json: bool,
     },
-    /// All mailboxes, with what they hold, who says so, and whom they light. Exit code 1 when there
-    /// is none.
+    /// All mailboxes, with what they hold, who says so, and whom they light.
+    ///
+    /// Exit code 1 when there is none.
     Mailboxes {
         /// Those of one voicemail context: default.
         context: Option<String>,
@@ -203,7 +208,9 @@ pub enum Show {
         #[arg(long)]
         json: bool,
     },
-    /// The live subscriptions of an account, and its publications. Exit code 1 when there is none.
+    /// The live subscriptions of an account, and its publications.
+    ///
+    /// Exit code 1 when there is none.
     Subscription {
         /// User part of the account: 202.
         user: String,

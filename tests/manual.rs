@@ -165,3 +165,18 @@ fn zsh_and_fish_read_their_completions() {
     let (_, said) = run(Command::new("fish").args(["--no-config", "-c", &test]));
     assert!(said.starts_with("status"), "{said}");
 }
+
+/// `mwid --help` is looked at in a terminal: each command takes one line.
+#[test]
+fn the_list_of_commands_has_a_line_for_each() {
+    let mut all = 0;
+    for arguments in [&["--help"][..], &["show", "--help"]] {
+        let (is_well, help) = run(Command::new(env!("CARGO_BIN_EXE_mwid")).args(arguments));
+        let (_, list) = help.split_once("Commands:\n").unwrap();
+        for line in list.lines().take_while(|line| !line.is_empty()) {
+            assert!(is_well && line.starts_with("  ") && line.len() <= 90, "{line}");
+            all += 1;
+        }
+    }
+    assert!(all > 18, "{all} commands");
+}
