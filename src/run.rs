@@ -34,7 +34,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     log::start();
     let loaded = config::load(path)?;
     for warning in &loaded.warnings {
-        tracing::warn!("{}: {warning}", path.display());
+        tracing::warn!("{}", config::located(path, warning.line, &warning.to_string()));
     }
     // One thread: several cost a third more CPU for the same NOTIFYs, and the spool has its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -22,15 +22,18 @@ pub struct ConfigErrors {
 
 impl ConfigErrors {
     fn lines(&self) -> String {
-        let line = |error| located(&self.file.display().to_string(), error);
+        let line = |error: &ConfigError| located(&self.file, error.line, &error.to_string());
         self.errors.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 
-fn located(file: &str, error: &ConfigError) -> String {
-    match error.line {
-        Some(line) => format!("{file}:{line}: {error}"),
-        None => format!("{file}: {error}"),
+/// What is said of a configuration, with its place; a text that names the file itself as it is.
+pub(crate) fn located(file: &Path, line: Option<usize>, text: &str) -> String {
+    let file = file.display().to_string();
+    match line {
+        Some(line) => format!("{file}:{line}: {text}"),
+        None if text.contains(&file) => text.to_owned(),
+        None => format!("{file}: {text}"),
     }
 }
 

@@ -41,6 +41,7 @@ mod value;
 mod warning;
 mod ways;
 
+pub(crate) use error::located;
 pub use error::{ConfigError, ConfigErrors, Problem, ReadError, SecretError};
 pub use host::{HostPort, HostPortError};
 pub use http_url::{HttpUrl, HttpUrlError, HttpUser};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Daemon;
 use crate::config::Way;
-use crate::delivery::{Order, Report};
+use crate::delivery::{Ended, Order, Report};
 use crate::dialogs::watch::Watch;
 use crate::feed::Line;
 use crate::report::Counts;
@@ -92,7 +92,7 @@ impl Daemon {
         if !self.control.feed().is_read() {
             return;
         }
-        let Report { order, verdict, answer, copies, elapsed, .. } = report;
+        let Report { order, verdict, answer, ended, copies, elapsed } = report;
         let Order { dialog, account, summary, cseq } = order;
         let millis = elapsed.as_secs_f64() * 1000.0;
         let sent = if *copies > 1 { format!(", {copies} copies") } else { String::new() };
@@ -103,8 +103,13 @@ impl Daemon {
             Verdict::Again => "; tried again at once",
             Verdict::Later(_) => "; tried again later",
         };
+        // A proxy that does not listen is not the phone's answer.
+        let from = match ended {
+            Ended::Code(_) | Ended::TimedOut => "from",
+            Ended::Unreachable | Ended::NotSent | Ended::Abandoned => "for",
+        };
         let what = format!(
-            "answer {cseq:<6} {answer} from {} after {millis:.1} ms{sent}{fate}",
+            "answer {cseq:<6} {answer} {from} {} after {millis:.1} ms{sent}{fate}",
             dialog.remote_target
         );
         let data = json!({

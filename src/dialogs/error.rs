@@ -127,6 +127,12 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.0.to_string();
+        // mysql_async wraps an error of the system in two layers of one name.
+        while let Some((first, rest)) = text.split_once(": ")
+            && rest.starts_with(&format!("{first}: "))
+        {
+            text = rest.to_owned();
+        }
         let mut next = self.0.source();
         while let Some(error) = next {
             let words = error.to_string();
@@ -164,6 +170,13 @@ mod tests {
     fn a_cause_tells_what_the_driver_hides_behind_db_error() {
         let cause = Cause::new(Outer(io::Error::other("permission denied\nfor table x")));
         assert_eq!(cause.to_string(), "db error: permission denied for table x");
+    }
+
+    #[test]
+    fn a_cause_does_not_say_the_same_twice() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let cause = Cause::new(mysql_async::Error::from(refused()));
+        assert_eq!(cause.to_string(), format!("Input/output error: {}", refused()));
     }
 
     #[test]

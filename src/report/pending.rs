@@ -58,7 +58,10 @@ impl fmt::Display for PendingReport {
         if self.waiting == 0 {
             return f.write_str("No account waits");
         }
-        writeln!(f, "{} accounts wait", self.waiting)?;
+        match self.waiting {
+            1 => writeln!(f, "1 account waits")?,
+            several => writeln!(f, "{several} accounts wait")?,
+        }
         let mut table = Table::new(&["ACCOUNTS", "WHY"]);
         for Reason { accounts, reason } in &self.reasons {
             table.push([accounts.to_string(), reason.clone()]);

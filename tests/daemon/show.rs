@@ -118,7 +118,7 @@ fn nobody_is_no_account_and_a_database_that_is_down_hides_only_the_phones() {
     assert!(said.out.contains("\n  subscriptions: not known: no connection to "), "{}", said.out);
     let said = house.mwid(&["show", "pending"]);
     assert_eq!(said.code, 0);
-    assert!(said.out.starts_with("1 accounts wait\n  ACCOUNTS  WHY\n  1         its subscriptions cannot be looked up: no connection to "), "{}", said.out);
+    assert!(said.out.starts_with("1 account waits\n  ACCOUNTS  WHY\n  1         its subscriptions cannot be looked up: no connection to "), "{}", said.out);
 
     house.create_database();
     mwid.until("found", |status| status["lamps"]["waiting"] == 0);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::house::{House, MWID};
 use crate::peer::Peer;
+use crate::proxies::nobody;
 
 /// A running `mwid watch`, with a pipe for its words.
 struct Watch {
@@ -97,6 +98,26 @@ fn a_change_its_notify_and_the_answer_are_told_as_they_happen() {
         assert!(seen.contains(words), "no {words:?} in {seen}");
     }
     assert!(!seen.contains('\r') && !seen.contains('\u{1b}'), "a pipe gets plain lines: {seen:?}");
+}
+
+#[test]
+fn what_the_proxy_does_is_no_answer_from_the_phone() {
+    let (phone, (_held, dead)) = (Peer::phones(), nobody());
+    let mut house = House::new(&phone);
+    house.set("general", "proxy", &dead);
+    house.subscribe(&phone, "202", "call");
+    let mwid = house.start();
+    let mut watch = Watch::start(&house, &["202", "example.com"]);
+    assert!(watch.line().starts_with("Watching 202@example.com"));
+    house.messages("example.com/202", 1, 0);
+    mwid.log("does not listen at");
+    let line = loop {
+        let line = watch.line();
+        if line.contains(" answer ") {
+            break line;
+        }
+    };
+    assert!(line.contains(&format!("{dead} does not listen (ICMP) for sip:202@")), "{line}");
 }
 
 #[test]
