@@ -67,7 +67,8 @@ fn what_happens_is_counted_and_promtool_finds_nothing_wrong() {
     house.messages("default/202", 2, 1);
     proxy.shows("here", "2/1 (0/0)");
     proxy.shows("there", "2/1 (0/0)");
-    until(door, &mwid, |now| now["mwid_event_to_acknowledged_seconds_count"] == 2.0);
+    // Each phone at least once: it may be told before the last message is there.
+    until(door, &mwid, |now| now["mwid_event_to_acknowledged_seconds_count"] >= 2.0);
     let now = scrape(door);
     let grown = |name: &str| now[name] - before[name];
     assert!(grown("mwid_changes_total{source=\"spool\"}") >= 1.0, "{now:#?}");
