@@ -24,6 +24,8 @@ pub struct ServiceManager {
     /// Half of what it waits for a sign of life, and when the next one is due.
     watchdog: Option<(Duration, Instant)>,
     status: String,
+    /// The manager did not take the last status.
+    is_lost: bool,
     look: Option<Instant>,
 }
 
@@ -70,11 +72,11 @@ impl ServiceManager {
         self.send("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// How mwid is, in one line. Said again only when it is another.
+    /// How mwid is, in one line. Said again only when it is another, or was not taken.
     pub fn status(&mut self, status: String) {
         let status = status.replace(|c: char| c.is_control(), " ");
-        if status != self.status {
-            self.send(&format!("STATUS={status}"));
+        if status != self.status || self.is_lost {
+            self.is_lost = !self.send(&format!("STATUS={status}"));
             self.status = status;
         }
     }
@@ -105,12 +107,13 @@ impl ServiceManager {
     }
 
     /// A word that the manager has no room for is lost: no lamp waits for it.
-    fn send(&self, state: &str) {
-        if let Some(socket) = &self.socket
-            && let Err(error) = socket.send(state.as_bytes())
-        {
+    fn send(&self, state: &str) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let sent = socket.send(state.as_bytes());
+        if let Err(error) = &sent {
             tracing::debug!(%error, "the service manager did not take a word");
         }
+        sent.is_ok()
     }
 }
 
@@ -132,6 +135,7 @@ mod tests {
 
     fn manager(patience: Option<Duration>, now: Instant) -> (ServiceManager, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().expect("two sockets");
+        ours.set_nonblocking(true).expect("a socket");
         theirs.set_nonblocking(true).expect("a socket");
         let watchdog = patience.map(|patience| (patience / 2, now));
         (ServiceManager { socket: Some(ours), watchdog, ..ServiceManager::default() }, theirs)
@@ -158,6 +162,19 @@ mod tests {
         // A turn that came late is no reason to come twice.
         manager.alive(start + 300 * second);
         assert_eq!(manager.due(), Some(start + 315 * second));
+    }
+
+    #[test]
+    fn a_status_that_the_manager_had_no_room_for_is_said_again() {
+        let (mut manager, socket) = manager(None, Instant::now());
+        // More than its queue holds.
+        (0..2000).for_each(|number| manager.status(number.to_string()));
+        let heard = std::iter::from_fn(|| word(&socket)).last();
+        assert_ne!(heard.as_deref(), Some("STATUS=1999"));
+        manager.status("1999".into());
+        assert_eq!(word(&socket).as_deref(), Some("STATUS=1999"));
+        manager.status("1999".into());
+        assert_eq!(word(&socket), None);
     }
 
     #[test]

@@ -56,12 +56,18 @@ impl Manager {
     /// The next word that has a line with this beginning.
     fn hears(&self, beginning: &str) -> String {
         let deadline = Instant::now() + SOON;
-        while let Some(word) = self.word(deadline.saturating_duration_since(Instant::now())) {
-            if word.lines().any(|line| line.starts_with(beginning)) {
-                return word;
+        let mut others = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // No time at all is no timeout.
+            match self.word(left.max(Duration::from_millis(1))) {
+                Some(word) if word.lines().any(|line| line.starts_with(beginning)) => return word,
+                Some(word) => others.push(word),
+                None if left.is_zero() => break,
+                None => {}
             }
         }
-        panic!("waited {SOON:?} in vain for {beginning}");
+        panic!("waited {SOON:?} in vain for {beginning}, but heard {others:?}");
     }
 }
 

@@ -96,6 +96,31 @@ fn on_postgres_each_thing_that_is_broken_is_found_and_its_remedy_helps() {
 }
 
 #[test]
+fn what_an_agent_must_be_allowed_is_tried_right_by_right() {
+    let tables = Tables::on_mariadb();
+    let name = tables.name();
+    tables.sql("DROP TABLE active_watchers;");
+    MariaDb::shared().sql_file(name, Path::new("sql/mysql/agent.sql"));
+    let mut house = house(&Peer::phones(), &tables);
+    house.set("agent", "listen", "udp:127.0.0.1:5999");
+    house.set("agent", "trusted", "127.0.0.1");
+    let user = format!("'{name}'@'%'");
+    tables.sql(&format!("REVOKE ALL ON {name}.* FROM {user};"));
+    for (grant, missing) in [
+        ("SELECT", "no CSeq can be claimed"),
+        ("UPDATE (local_cseq)", "no subscription can be refreshed"),
+        ("UPDATE", "no subscription can be stored"),
+        ("INSERT", "no row can be deleted"),
+    ] {
+        tables.sql(&format!("GRANT {grant} ON {name}.active_watchers TO {user};"));
+        let remedy = "GRANT SELECT, INSERT, UPDATE, DELETE as in ";
+        doctor(&house).says("database rights", "failed", missing, remedy);
+    }
+    tables.sql(&format!("GRANT DELETE ON {name}.active_watchers TO {user};"));
+    doctor(&house).is_well("database rights");
+}
+
+#[test]
 fn a_database_whose_clock_differs_is_found() {
     let server = MariaDb::start();
     server.create_database("skewed");
