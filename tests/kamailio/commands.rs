@@ -182,7 +182,7 @@ fn debug_prints_each_notify_and_its_answer() {
     assert_eq!((times(&request), times("SIP/2.0 200 OK")), (1, 1));
     assert!(mwid.log().contains("\nVoice-Message: 2/0 (0/0)\n"));
     let asked = mwid.ask(&["debug", "off", "--json"]);
-    assert_eq!(data(&asked, 0), json!({ "debug": false }));
+    assert_eq!(data(&asked, 0), json!({ "debug": false, "all": false, "accounts": [] }));
     notify("3");
     assert_eq!(times(&request), 1);
 }
