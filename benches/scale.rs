@@ -81,16 +81,8 @@ impl Site {
         let address = phones.address.to_string();
         let rows = site::rows(server, folder.path(), &address, size);
         let spool = folder.path().join("voicemail");
-        for number in 0..size {
-            let mailbox = site::make_mailbox(&spool, number);
-            fs::write(mailbox.join("INBOX/msg0000.txt"), "").unwrap();
-        }
-        let configuration = format!(
-            "[general]\nproxy = {address}\nbindip = 127.0.0.1\n[spool]\npath = {}\n\
-             [database]\nurl = {}\n[timers]\nrate = 100000\n",
-            spool.display(),
-            rows.url(),
-        );
+        site::one_message_each(&spool, size);
+        let configuration = site::configuration(&address, &spool, &rows.url());
         let mwid = Daemon::new(folder.path(), &configuration);
         let mut apply = Command::new(env!("CARGO_BIN_EXE_mwid"));
         let applied =

@@ -89,16 +89,8 @@ fn daemon(server: &str, size: usize) -> Cost {
     let before = site::rows(site::server(server), &nobody, &address, 0);
     let after = site::rows(site::server(server), &all, &address, size);
     let spool = folder.path().join("spool");
-    for number in 0..size {
-        let mailbox = site::make_mailbox(&spool, number);
-        fs::write(mailbox.join("INBOX/msg0000.txt"), "").unwrap();
-    }
-    let configuration = format!(
-        "[general]\nproxy = {address}\nbindip = 127.0.0.1\n[spool]\npath = {}\n\
-         [database]\nurl = {}\n[timers]\nrate = 100000\n",
-        spool.display(),
-        before.url(),
-    );
+    site::one_message_each(&spool, size);
+    let configuration = site::configuration(&address, &spool, &before.url());
     let mut mwid = Daemon::new(folder.path(), &configuration);
     mwid.start();
     wait(|| {

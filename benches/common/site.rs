@@ -64,3 +64,19 @@ pub fn make_mailbox(spool: &Path, number: usize) -> PathBuf {
     fs::create_dir(mailbox.join("Old")).unwrap();
     mailbox
 }
+
+/// A spool whose mailboxes have one message each.
+pub fn one_message_each(spool: &Path, size: usize) {
+    for number in 0..size {
+        fs::write(make_mailbox(spool, number).join("INBOX/msg0000.txt"), "").unwrap();
+    }
+}
+
+/// What an mwid needs that tells the phones at this address of that spool, as fast as it can.
+pub fn configuration(address: &str, spool: &Path, database: &str) -> String {
+    format!(
+        "[general]\nproxy = {address}\nbindip = 127.0.0.1\n[spool]\npath = {}\n\
+         [database]\nurl = {database}\n[timers]\nrate = 100000\n",
+        spool.display(),
+    )
+}

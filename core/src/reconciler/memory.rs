@@ -59,28 +59,10 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialog::{Dialog, Row};
+    use crate::reconciler::tests::dialog;
 
     fn past(expires: u64) -> Remembered {
-        let text = |value: &str| Some(value.to_owned());
-        let row = Row {
-            id: 1,
-            presentity_uri: text("sip:202@example.com"),
-            from_user: text("202"),
-            from_domain: text("example.com"),
-            to_user: text("202"),
-            to_domain: text("example.com"),
-            to_tag: text("server"),
-            from_tag: text("phone"),
-            callid: text("call"),
-            local_cseq: Some(1),
-            remote_cseq: Some(1),
-            contact: text("sip:202@192.0.2.7"),
-            expires: Some(1_795_000_000),
-            local_contact: text("sip:192.0.2.1"),
-            ..Row::default()
-        };
-        let version = Dialog::from_row(&row).unwrap().version();
+        let version = dialog(1, "202", 0).version();
         Remembered { high_water: 7, delivered: None, dead: false, version, expires }
     }
 
