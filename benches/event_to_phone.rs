@@ -24,7 +24,7 @@ mod rivals;
 mod support;
 
 use common::phones::Phones;
-use common::site::{self, CONTEXT, SERVERS, user};
+use common::site::{self, CONTEXT, user};
 use common::{Table, Times, chosen, is_quick, ms, times};
 use mwid_core::summary::Summary;
 use support::fleet::daemon::Daemon;
@@ -38,60 +38,82 @@ fn events() -> usize {
     if is_quick() { 10 } else { 1000 }
 }
 
+/// The rows come in this order: the rivals, who need MariaDB, are the measure of all of mwid's.
+const ORDER: [&str; 3] = ["mariadb", "postgres", "sqlite"];
+
 fn main() {
     let chosen = chosen();
     let is_server = |name: &&str| chosen.iter().any(|it| it == name);
-    let servers: Vec<&str> = SERVERS.into_iter().filter(is_server).collect();
-    let servers = if servers.is_empty() { SERVERS.to_vec() } else { servers };
-    let parts: Vec<&String> = chosen.iter().filter(|it| !SERVERS.contains(&it.as_str())).collect();
+    let servers: Vec<&str> = ORDER.into_iter().filter(is_server).collect();
+    let servers = if servers.is_empty() { ORDER.to_vec() } else { servers };
+    let parts: Vec<&String> = chosen.iter().filter(|it| !ORDER.contains(&it.as_str())).collect();
     let wanted = |name: &str| parts.is_empty() || parts.iter().any(|it| *it == name);
-    let columns = ["event to the NOTIFY in the phone's socket", "median", "p99", "× floor"];
-    let mut table = Table::new("1-event", "From the event to the phone", &columns);
-    for server in servers {
-        if wanted("externnotify") || wanted("spool") || wanted("rivals") {
-            one_server(&mut table, server, &wanted);
-        }
+    if ["externnotify", "spool", "rivals"].into_iter().any(&wanted) {
+        let mut events = Events::new();
+        servers.iter().for_each(|server| events.measure(server, &wanted));
     }
     if wanted("burst") {
-        bursts(&mut table);
+        bursts();
     }
-    drop(table);
     if wanted("processes") {
         processes();
     }
 }
 
-fn one_server(table: &mut Table, server: &str, wanted: &impl Fn(&str) -> bool) {
-    let floor = rivals::floor(server, events());
-    row(
-        table,
-        &format!("{server}: the floor (static process, one claim in SQL, one datagram)"),
-        &floor,
-        &floor,
-    );
-    if wanted("externnotify") {
-        row(
-            table,
-            &format!("{server}: start of `mwid-externnotify`"),
-            &externnotify(server),
-            &floor,
-        );
-    }
-    if wanted("spool") {
-        row(table, &format!("{server}: a message is renamed into INBOX"), &spool(server), &floor);
-    }
-    if wanted("rivals") && server == "mariadb" {
-        let events = events().min(300);
-        let script = "mariadb: start of the shell script (mariadb client, sipsak)";
-        row(table, script, &rivals::script(events), &floor);
-        let publish = "mariadb: start of `curl`, `pua.publish` of Kamailio";
-        row(table, publish, &rivals::publish(events), &floor);
-    }
+/// The table of events, and what its rows are compared with.
+struct Events {
+    table: Table,
+    script: Option<Duration>,
+    publish: Option<Duration>,
 }
 
-fn row(table: &mut Table, what: &str, times_: &Times, floor: &Times) {
-    let ratio = times(times_.median(), floor.median());
-    table.row(&[what, &ms(times_.median()), &ms(times_.at(99)), &ratio]);
+impl Events {
+    fn new() -> Self {
+        let columns = [
+            "event to the NOTIFY in the phone's socket",
+            "median",
+            "p99",
+            "× floor",
+            "script ÷ this",
+            "pua.publish ÷ this",
+        ];
+        let table = Table::new("1-event", "From the event to the phone", &columns);
+        Self { table, script: None, publish: None }
+    }
+
+    fn measure(&mut self, server: &str, wanted: &impl Fn(&str) -> bool) {
+        let floor = rivals::floor(server, events());
+        let what = "the floor (static process, one claim in SQL, one datagram)";
+        let mut row = |what: &str, times: &Times| self.row(server, what, times, &floor);
+        row(what, &floor);
+        if wanted("rivals") && server == "mariadb" {
+            let script = rivals::script(events());
+            row("start of the shell script (mariadb client, sipsak)", &script);
+            let publish = rivals::publish(events());
+            row("start of `curl`, `pua.publish` of Kamailio", &publish);
+            (self.script, self.publish) = (Some(script.median()), Some(publish.median()));
+        }
+        let mut row = |what: &str, times: &Times| self.row(server, what, times, &floor);
+        if wanted("externnotify") {
+            row("start of `mwid-externnotify`", &externnotify(server));
+        }
+        if wanted("spool") {
+            row("a message is renamed into INBOX", &spool(server));
+        }
+    }
+
+    fn row(&mut self, server: &str, what: &str, run: &Times, floor: &Times) {
+        let median = run.median();
+        let by = |rival: Option<Duration>| rival.map_or_else(String::new, |it| times(it, median));
+        self.table.row(&[
+            &format!("{server}: {what}"),
+            &ms(median),
+            &ms(run.at(99)),
+            &times(median, floor.median()),
+            &by(self.script),
+            &by(self.publish),
+        ]);
+    }
 }
 
 /// The spool is watched: a message is renamed into INBOX, as the last step of its recording.
@@ -126,7 +148,9 @@ fn externnotify(server: &str) -> Times {
 }
 
 /// What waits for the end of a burst, and a burst.
-fn bursts(table: &mut Table) {
+fn bursts() {
+    let columns = ["of several events, SQLite", "median", "p99"];
+    let mut table = Table::new("1-several", "What waits for more", &columns);
     let mut site = Site::open("sqlite", true, events());
     for number in 0..events() {
         let message = site.record(number);
@@ -141,10 +165,9 @@ fn bursts(table: &mut Table) {
     });
     let heard = Times::new(heard.collect());
     table.row(&[
-        "sqlite: a message is heard (mwid waits 20 ms for more)",
+        "a message is heard (mwid waits 20 ms for more)",
         &ms(heard.median()),
         &ms(heard.at(99)),
-        "",
     ]);
 
     let messages: Vec<PathBuf> = (0..events()).map(|number| site.record(number)).collect();

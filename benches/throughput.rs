@@ -50,30 +50,72 @@ impl Cost {
     }
 }
 
+/// What was measured several times, each time with a bare loop just before it: the speed of a machine
+/// changes from one minute to the next.
+#[derive(Default)]
+struct Runs(Vec<(Cost, Cost)>);
+
+impl Runs {
+    fn add(&mut self, size: usize, run: impl FnOnce() -> Cost) {
+        let bare = rivals::bare_loop(size * 4);
+        self.0.push((run(), bare));
+    }
+
+    fn median(&self, figure: impl Fn(Cost, Cost) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.0.iter().map(|&(cost, bare)| figure(cost, bare)).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    }
+
+    /// Of the bare loop.
+    fn share(&self) -> f64 {
+        self.median(|cost, bare| cost.per_core() / bare.per_core())
+    }
+}
+
 fn main() {
     let size = chosen().iter().find_map(|it| it.parse().ok());
     let size = size.unwrap_or(if is_quick() { 500 } else { 50_000 });
-    let columns =
-        ["who sends", "CPU per NOTIFY", "a second per core", "× bare loop", "a second here"];
+    let runs = |wanted: usize| if is_quick() { 1 } else { wanted };
+    let (mut core, mut sipp) = (Runs::default(), Runs::default());
+    for round in 0..runs(5) {
+        core.add(size, || core_alone::run(size));
+        if round < runs(3) {
+            sipp.add(size, || rivals::sipp(size));
+        }
+    }
+    let columns = [
+        "who sends",
+        "CPU per NOTIFY",
+        "a second per core",
+        "× bare loop",
+        "× SIPp",
+        "a second here",
+        "runs",
+    ];
     let title = format!("{size} dialogs to be told, every phone answers");
     let mut table = Table::new("2-throughput", &title, &columns);
-    let bare = rivals::bare_loop(size * 4);
-    let mut row = |what: &str, cost: Cost| {
-        let each = cost.cpu.as_secs_f64() * 1e6 / cost.requests as f64;
-        let here = cost.requests as f64 / cost.elapsed.as_secs_f64();
+    let mut row = |what: &str, runs: &Runs| {
+        let each = runs.median(|cost, _| cost.cpu.as_secs_f64() * 1e6 / cost.requests as f64);
+        let here = runs.median(|cost, _| cost.requests as f64 / cost.elapsed.as_secs_f64());
         table.row(&[
             what,
             &format!("{each:.1} µs"),
-            &format!("{:.0}", cost.per_core()),
-            &format!("{:.2}", cost.per_core() / bare.per_core()),
+            &format!("{:.0}", runs.median(|cost, _| cost.per_core())),
+            &format!("{:.3}", runs.share()),
+            &format!("{:.2}", runs.share() / sipp.share()),
             &format!("{here:.0}"),
+            &runs.0.len().to_string(),
         ]);
     };
-    row("bare UDP loop of the same bytes", bare);
-    row("core and transport of mwid", core_alone::run(size));
-    row("SIPp, the same NOTIFYs", rivals::sipp(size));
-    for server in ["mariadb", "postgres", "sqlite"] {
-        row(&format!("mwid: look-up and claim in {server}, ledger"), daemon(server, size));
+    let bare = core.0.iter().map(|(_, bare)| (*bare, *bare)).collect();
+    row("bare UDP loop of the same bytes", &Runs(bare));
+    row("core and transport of mwid", &core);
+    row("SIPp, the same NOTIFYs", &sipp);
+    for (server, wanted) in [("mariadb", 3), ("postgres", 1), ("sqlite", 1)] {
+        let mut all = Runs::default();
+        (0..runs(wanted)).for_each(|_| all.add(size, || daemon(server, size)));
+        row(&format!("mwid: look-up and claim in {server}, ledger"), &all);
     }
 }
 
