@@ -1,8 +1,9 @@
 //! The branch of a transaction: unique, and not to be guessed, so that nobody who did not see the
 //! request can forge its answer.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 const COOKIE: &str = "z9hG4bK";
@@ -12,6 +13,7 @@ const LENGTH: usize = COOKIE.len() + DIGITS;
 /// The `branch` parameter of a Via header: `z9hG4bK` and 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Branch {
+    key: Key,
     text: [u8; LENGTH],
 }
 
@@ -22,16 +24,20 @@ impl Branch {
         std::str::from_utf8(&self.text).expect("cookie and digits are ASCII")
     }
 
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     pub(super) fn new(key: Key) -> Self {
         let mut text = [0; LENGTH];
         let (cookie, digits) = text.split_at_mut(COOKIE.len());
         cookie.copy_from_slice(COOKIE.as_bytes());
-        for (nibble, digit) in digits.iter_mut().enumerate() {
-            let shift = 4 * (DIGITS - 1 - nibble);
-            let value = usize::try_from((key.0 >> shift) & 0xf).expect("four bits");
-            *digit = b"0123456789abcdef"[value];
+        let bytes = [key.high.to_be_bytes(), key.low.to_be_bytes()];
+        for (byte, two) in bytes.as_flattened().iter().zip(digits.chunks_exact_mut(2)) {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            two.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
         }
-        Self { text }
+        Self { key, text }
     }
 }
 
@@ -47,24 +53,60 @@ impl fmt::Debug for Branch {
     }
 }
 
-/// The number that a branch writes: what transactions are found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key(u128);
+/// The number of 128 bits that a branch writes: what transactions are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    high: u64,
+    low: u64,
+}
 
 impl Key {
-    pub(super) fn of(branch: &Branch) -> Self {
-        Self::parse(branch.as_str()).expect("a branch is what parse reads")
-    }
-
     /// The key in a branch from the wire; `None` when it cannot be one of ours. A branch is a
     /// token, so its case does not matter (RFC 3261 §7.3.1).
     pub(super) fn parse(branch: &str) -> Option<Self> {
-        let (cookie, digits) = branch.split_at_checked(COOKIE.len())?;
-        let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if !cookie.eq_ignore_ascii_case(COOKIE) || digits.len() != DIGITS || !hexadecimal {
+        let (cookie, digits) = branch.as_bytes().split_at_checked(COOKIE.len())?;
+        if !cookie.eq_ignore_ascii_case(COOKIE.as_bytes()) || digits.len() != DIGITS {
             return None;
         }
-        u128::from_str_radix(digits, 16).ok().map(Self)
+        let (high, low) = digits.split_at(DIGITS / 2);
+        Some(Self { high: hexadecimal(high)?, low: hexadecimal(low)? })
+    }
+}
+
+/// The number that these up to 16 digits write.
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, &digit| {
+        let value = char::from(digit).to_digit(16)?;
+        Some(number << 4 | u64::from(value))
+    })
+}
+
+/// Half of it is hash enough: see [`Branches`].
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low);
+    }
+}
+
+/// A table by [`Key`].
+pub(super) type Table<T> = HashMap<Key, T, BuildHasherDefault<AsItIs>>;
+
+/// Takes a number for its own hash. Keys are hashes under our own secret, and none that came from the
+/// wire is put into a table: nobody can make them collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a key is one number");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -95,9 +137,9 @@ impl Branches {
         let half = |which: u8| {
             let mut hasher = DefaultHasher::new();
             (self.secret, self.count, which).hash(&mut hasher);
-            u128::from(hasher.finish())
+            hasher.finish()
         };
-        Branch::new(Key(half(0) << 64 | half(1)))
+        Branch::new(Key { high: half(0), low: half(1) })
     }
 }
 
@@ -127,7 +169,7 @@ mod tests {
     #[test]
     fn a_branch_is_read_back_in_any_case_and_nothing_else_is() {
         let branch = Branches::new(3).next();
-        let key = Key::of(&branch);
+        let key = branch.key();
         assert_eq!(Key::parse(&branch.to_string().to_uppercase()), Some(key));
         assert_eq!(Branch::new(key), branch);
         let text = branch.as_str();

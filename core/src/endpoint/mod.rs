@@ -2,12 +2,12 @@
 //! whose (RFC 3261 §17.1.2, §17.1.3).
 
 mod branch;
+mod deadlines;
 #[cfg(test)]
 mod tests;
 mod types;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,11 +16,12 @@ pub use branch::Branch;
 pub use types::{Completed, Ending, Received, StartError, Stats, TransactionId, Transmit};
 
 use crate::message::{
-    Message, MessageError, Method, Response, StartLine, is_keep_alive, method as method_by_name,
+    CSeq, Message, MessageError, Method, Response, StartLine, is_keep_alive, method as method_by_name,
 };
 use crate::timers::Timers;
 use crate::transaction::{Fired, Heard, State, Transaction};
-use branch::{Branches, Key};
+use branch::{Branches, Key, Table};
+use deadlines::{Deadline, Deadlines};
 
 /// Room for this many is kept when nobody is under way: a crowd gives its own back.
 const ROOM: usize = 1024;
@@ -85,12 +86,14 @@ pub struct Endpoint {
     capacity: usize,
     branches: Branches,
     started: u64,
-    /// Keys are hashes under our own secret, so nobody can make them collide.
-    transactions: HashMap<Key, Entry, BuildHasherDefault<DefaultHasher>>,
-    /// The next deadline of each transaction in flight.
-    in_flight: BTreeSet<(Instant, Key)>,
-    /// Timer K of each completed one.
-    lingering: BTreeSet<(Instant, Key)>,
+    /// Those whose final answer is still waited for.
+    in_flight: Table<Entry>,
+    /// When Timer E or F of each of them fires next.
+    deadlines: Deadlines,
+    /// Those that have it, for as long as Timer K runs.
+    completed: Table<Lingering>,
+    /// Timer K of each of them.
+    lingering: Deadlines,
     transmits: VecDeque<Key>,
     events: VecDeque<Completed>,
     stats: Stats,
@@ -108,7 +111,17 @@ struct Entry {
     copies: u32,
     /// A copy waits in `transmits`.
     queued: bool,
+    /// Its place among the deadlines.
+    due: Instant,
     transaction: Transaction,
+}
+
+/// What is still known of a completed transaction: whose answer is not new.
+#[derive(Debug)]
+struct Lingering {
+    id: TransactionId,
+    cseq: u32,
+    method: Method,
 }
 
 impl Endpoint {
@@ -121,9 +134,10 @@ impl Endpoint {
             capacity,
             branches: Branches::new(seed),
             started: 0,
-            transactions: HashMap::default(),
-            in_flight: BTreeSet::new(),
-            lingering: BTreeSet::new(),
+            in_flight: Table::default(),
+            deadlines: Deadlines::default(),
+            completed: Table::default(),
+            lingering: Deadlines::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -166,26 +180,27 @@ impl Endpoint {
         to: SocketAddr,
         bytes: Arc<[u8]>,
     ) -> Result<TransactionId, StartError> {
-        let key = Key::of(&branch);
-        if self.transactions.contains_key(&key) {
+        let key = branch.key();
+        if self.is_known(&key) {
             return Err(StartError::BranchInUse { branch });
         }
         if self.in_flight.len() >= self.capacity {
             return Err(StartError::Full { capacity: self.capacity });
         }
-        if self.transactions.len() >= self.capacity
-            && let Some((_, oldest)) = self.lingering.pop_first()
+        if self.in_flight.len() + self.completed.len() >= self.capacity
+            && let Some(oldest) = self.lingering.pop()
         {
-            self.transactions.remove(&oldest);
+            self.completed.remove(&oldest);
         }
         self.started += 1;
         let id = TransactionId(self.started);
         let transaction = Transaction::new(now, &self.timers);
-        let deadline = transaction.poll_timeout().expect("a new transaction runs Timer E");
+        let due = transaction.poll_timeout().expect("a new transaction runs Timer E");
+        let (copies, queued) = (0, true);
         let entry =
-            Entry { id, branch, cseq, method, to, bytes, copies: 0, queued: true, transaction };
-        self.transactions.insert(key, entry);
-        self.in_flight.insert((deadline, key));
+            Entry { id, branch, cseq, method, to, bytes, copies, queued, due, transaction };
+        self.in_flight.insert(key, entry);
+        self.deadlines.insert(Deadline { at: due, id, key });
         self.transmits.push_back(key);
         self.stats.started += 1;
         Ok(id)
@@ -197,7 +212,11 @@ impl Endpoint {
     #[must_use]
     pub fn awaits(&self, datagram: &[u8]) -> bool {
         let start = &datagram[..datagram.len().min(GLANCE)];
-        branch::keys(start).any(|key| self.transactions.contains_key(&key))
+        branch::keys(start).any(|key| self.is_known(&key))
+    }
+
+    fn is_known(&self, key: &Key) -> bool {
+        self.in_flight.contains_key(key) || self.completed.contains_key(key)
     }
 
     /// Takes what the socket received and says what it was. An answer belongs to the transaction
@@ -230,33 +249,28 @@ impl Endpoint {
         let Some(key) = via.branch().and_then(Key::parse).filter(|_| !misrouted) else {
             return Ok(Received::Stray { code });
         };
-        let matches = |entry: &&mut Entry| {
-            cseq.number == entry.cseq && method_by_name(cseq.method) == Some(entry.method)
-        };
-        let Some(entry) = self.transactions.get_mut(&key).filter(matches) else {
-            return Ok(Received::Stray { code });
+        let is_own = |entry: &&mut Entry| answers(cseq, entry.cseq, entry.method);
+        let Some(entry) = self.in_flight.get_mut(&key).filter(is_own) else {
+            return Ok(self.late(&key, cseq, code));
         };
         let id = entry.id;
         // What may be read in two ways is no answer, a provisional one neither.
-        let answer = match entry.transaction.state() {
-            State::Trying | State::Proceeding => Some(Response::read(&message)?),
-            State::Completed | State::Terminated => None,
-        };
-        let before = entry.transaction.poll_timeout();
+        let response = Response::read(&message)?;
         match entry.transaction.handle_answer(now, code) {
             Heard::Provisional => Ok(Received::Provisional { id, code }),
-            Heard::Retransmission => Ok(Received::Answer { id, code, retransmitted: true }),
             Heard::Final => {
-                let response = answer.expect("an answer is final only before Completed");
-                let after = entry.transaction.poll_timeout();
-                if let Some(deadline) = before {
-                    self.in_flight.remove(&(deadline, key));
-                }
-                self.lingering.extend(after.map(|deadline| (deadline, key)));
-                let completed = entry.completed(now, Ending::Final(response));
-                self.events.push_back(completed);
+                self.complete(now, key, Ending::Final(response));
                 Ok(Received::Answer { id, code, retransmitted: false })
             }
+            Heard::Retransmission => unreachable!("what has its final answer is not in flight"),
+        }
+    }
+
+    /// What an answer to nothing in flight is: one more to a completed transaction, or a stray.
+    fn late(&self, key: &Key, cseq: CSeq<'_>, code: u16) -> Received {
+        match self.completed.get(key).filter(|it| answers(cseq, it.cseq, it.method)) {
+            Some(&Lingering { id, .. }) => Received::Answer { id, code, retransmitted: true },
+            None => Received::Stray { code },
         }
     }
 
@@ -290,38 +304,37 @@ impl Endpoint {
         ending: impl Fn() -> Ending,
         which: impl Fn(&Entry) -> bool,
     ) {
-        let transactions = &self.transactions;
-        let picked = |key: &Key| transactions.get(key).filter(|entry| which(entry));
-        let mut keys: Vec<(TransactionId, Instant, Key)> = self
-            .in_flight
-            .iter()
-            .filter_map(|&(deadline, key)| picked(&key).map(|entry| (entry.id, deadline, key)))
-            .collect();
-        keys.sort_unstable_by_key(|&(id, ..)| id);
-        for (_, deadline, key) in keys {
-            self.in_flight.remove(&(deadline, key));
+        let picked = self.in_flight.iter().filter(|(_, entry)| which(entry));
+        let mut keys: Vec<(TransactionId, Key)> =
+            picked.map(|(key, entry)| (entry.id, *key)).collect();
+        keys.sort_unstable();
+        for (_, key) in keys {
             self.complete(now, key, ending());
         }
     }
 
-    /// Removes a transaction that got no final answer.
+    /// Ends a transaction in flight. One that has its final answer lingers until Timer K fires.
     fn complete(&mut self, now: Instant, key: Key, ending: Ending) {
-        if let Some(mut entry) = self.transactions.remove(&key) {
-            self.stats.count_ending(&ending);
-            self.events.push_back(entry.completed(now, ending));
+        let Some(entry) = self.in_flight.remove(&key) else { return };
+        let Entry { id, cseq, method, due, .. } = entry;
+        self.deadlines.remove(&Deadline { at: due, id, key });
+        let transaction = &entry.transaction;
+        if let (State::Completed, Some(at)) = (transaction.state(), transaction.poll_timeout()) {
+            self.completed.insert(key, Lingering { id, cseq, method });
+            self.lingering.insert(Deadline { at, id, key });
         }
+        self.stats.count_ending(&ending);
+        self.events.push_back(entry.completed(now, ending));
     }
 
     /// Lets every timer fire that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((_, key)) = pop_due(&mut self.lingering, now) {
-            self.transactions.remove(&key);
+        while let Some(key) = self.lingering.pop_due(now) {
+            self.completed.remove(&key);
         }
-        if self.transactions.is_empty() && self.transactions.capacity() > ROOM {
-            self.transactions = HashMap::default();
-        }
-        while let Some((_, key)) = pop_due(&mut self.in_flight, now) {
-            let Some(entry) = self.transactions.get_mut(&key) else { continue };
+        self.tidy();
+        while let Some(key) = self.deadlines.pop_due(now) {
+            let Some(entry) = self.in_flight.get_mut(&key) else { continue };
             match entry.transaction.handle_timeout(now) {
                 // Timer K runs only for those that linger.
                 Some(Fired::F | Fired::K) => {
@@ -334,7 +347,17 @@ impl Endpoint {
                 }
                 Some(Fired::E) | None => {}
             }
-            self.in_flight.extend(entry.transaction.poll_timeout().map(|at| (at, key)));
+            entry.due = entry.transaction.poll_timeout().unwrap_or(now);
+            self.deadlines.insert(Deadline { at: entry.due, id: entry.id, key });
+        }
+    }
+
+    fn tidy(&mut self) {
+        if self.in_flight.is_empty() && self.in_flight.capacity() > ROOM {
+            self.in_flight = Table::default();
+        }
+        if self.completed.is_empty() && self.completed.capacity() > ROOM {
+            self.completed = Table::default();
         }
     }
 
@@ -342,8 +365,7 @@ impl Endpoint {
     /// wait for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let first = |deadlines: &BTreeSet<(Instant, Key)>| deadlines.first().map(|&(at, _)| at);
-        [first(&self.in_flight), first(&self.lingering)].into_iter().flatten().min()
+        [self.deadlines.first(), self.lingering.first()].into_iter().flatten().min()
     }
 
     /// The next datagram to send. What the socket does not take is lost, as on any network; the
@@ -351,7 +373,7 @@ impl Endpoint {
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         loop {
             let key = self.transmits.pop_front()?;
-            let Some(entry) = self.transactions.get_mut(&key) else { continue };
+            let Some(entry) = self.in_flight.get_mut(&key) else { continue };
             // An answer may have come while the copy was waiting.
             if std::mem::take(&mut entry.queued) {
                 entry.copies += 1;
@@ -369,10 +391,8 @@ impl Endpoint {
 }
 
 impl Entry {
-    /// The event of this transaction's end. Nothing is sent after it, so the bytes can go.
-    fn completed(&mut self, now: Instant, ending: Ending) -> Completed {
-        self.queued = false;
-        self.bytes = Arc::default();
+    /// The event of this transaction's end.
+    fn completed(self, now: Instant, ending: Ending) -> Completed {
         Completed {
             id: self.id,
             branch: self.branch,
@@ -383,7 +403,7 @@ impl Entry {
     }
 }
 
-fn pop_due(deadlines: &mut BTreeSet<(Instant, Key)>, now: Instant) -> Option<(Instant, Key)> {
-    let &(at, _) = deadlines.first()?;
-    if at <= now { deadlines.pop_first() } else { None }
+/// Whether an answer with this CSeq is one to a request with that one.
+fn answers(answer: CSeq<'_>, cseq: u32, method: Method) -> bool {
+    answer.number == cseq && method_by_name(answer.method) == Some(method)
 }

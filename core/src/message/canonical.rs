@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memchr2};
+
 use super::error::{Excerpt, MessageError};
 use super::params::split;
 
@@ -21,9 +23,41 @@ pub const MAX_HEADERS: usize = 256;
 pub struct Canonical<'a> {
     /// The start line and the header lines, each with its CRLF, without the blank line.
     pub head: String,
+    /// Where in the head the header lines are.
+    pub(super) fields: Vec<Field>,
     /// The body: Content-Length bytes, or the rest of the datagram when there is none.
     pub body: &'a [u8],
 }
+
+/// A header line of a canonical head: `Name: value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Where the name begins, and the line.
+    start: usize,
+    /// Where the name ends.
+    colon: usize,
+    /// Where the value ends.
+    end: usize,
+}
+
+impl Field {
+    pub(super) fn name<'a>(&self, head: &'a str) -> &'a str {
+        &head[self.start..self.colon]
+    }
+
+    pub(super) fn value<'a>(&self, head: &'a str) -> &'a str {
+        &head[self.colon + SEPARATOR.len()..self.end]
+    }
+
+    /// Whether this is its name. Most are of another length, and need not be looked at.
+    #[inline]
+    pub(super) fn is_named(&self, name: &str, head: &str) -> bool {
+        self.colon - self.start == name.len() && self.name(head).eq_ignore_ascii_case(name)
+    }
+}
+
+/// What stands between a name and its value.
+const SEPARATOR: &[u8] = b": ";
 
 /// Whether a datagram only keeps a NAT binding or a connection open: nothing, or nothing but CR,
 /// LF (RFC 5626 §3.5.1) and NUL (what proxies' NAT pings send).
@@ -43,11 +77,11 @@ pub fn canonical(datagram: &[u8]) -> Result<Canonical<'_>, MessageError> {
     // RFC 3261 §7.5: CRLFs before the start line are ignored.
     let start = datagram.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let mut lines = Lines { rest: &datagram[start.unwrap_or(datagram.len())..], number: 0 };
-    let mut head = Head { text: String::with_capacity(datagram.len() + 64), count: 0 };
+    let mut head = Head::for_datagram(datagram);
 
     let first = lines.next_raw()?;
     head.push_text(first);
-    head.text.push_str("\r\n");
+    head.text.extend_from_slice(b"\r\n");
     let mut content_length = None;
     loop {
         let number = lines.number + 1;
@@ -57,13 +91,13 @@ pub fn canonical(datagram: &[u8]) -> Result<Canonical<'_>, MessageError> {
         }
         let (name, value) = name_and_value(&line)
             .ok_or_else(|| MessageError::HeaderLine { line: number, text: Excerpt::of(&line) })?;
-        if name.eq_ignore_ascii_case("Content-Length") {
+        if name.eq_ignore_ascii_case(b"Content-Length") {
             if content_length.is_some() {
                 return Err(MessageError::Repeated { name: "Content-Length" });
             }
             content_length = Some(length(value)?);
         }
-        if name.eq_ignore_ascii_case("Via") {
+        if name.eq_ignore_ascii_case(b"Via") {
             for via in split(value, b',').map(<[u8]>::trim_ascii).filter(|via| !via.is_empty()) {
                 head.push(name, via)?;
             }
@@ -72,7 +106,8 @@ pub fn canonical(datagram: &[u8]) -> Result<Canonical<'_>, MessageError> {
         }
     }
     let body = body(lines.rest, content_length)?;
-    Ok(Canonical { head: head.text, body })
+    let (head, fields) = head.finish();
+    Ok(Canonical { head, fields, body })
 }
 
 /// RFC 3261 §18.3: over UDP, bytes after the announced body are discarded, and a body that is
@@ -99,7 +134,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn next_raw(&mut self) -> Result<&'a [u8], MessageError> {
-        let end = self.rest.iter().position(|&byte| byte == b'\n');
+        let end = memchr(b'\n', self.rest);
         let end = end.ok_or(MessageError::NoBlankLine { lines: self.number })?;
         let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
         self.rest = rest;
@@ -108,8 +143,10 @@ impl<'a> Lines<'a> {
         if line.len() > MAX_LINE {
             return Err(MessageError::LineTooLong { line: self.number, length: line.len() });
         }
-        match line.iter().find(|byte| matches!(byte, b'\r' | 0)) {
-            Some(&found) => Err(MessageError::Character { line: self.number, found: found.into() }),
+        match memchr2(b'\r', 0, line) {
+            Some(at) => {
+                Err(MessageError::Character { line: self.number, found: line[at].into() })
+            }
             None => Ok(line),
         }
     }
@@ -141,77 +178,95 @@ fn is_plain(line: &[u8]) -> bool {
 
 /// The head as it is being written.
 struct Head {
-    text: String,
-    count: usize,
+    text: Vec<u8>,
+    fields: Vec<Field>,
 }
 
 impl Head {
-    fn push(&mut self, name: &str, value: &[u8]) -> Result<(), MessageError> {
-        self.count += 1;
-        if self.count > MAX_HEADERS {
+    fn for_datagram(datagram: &[u8]) -> Self {
+        Self { text: Vec::with_capacity(datagram.len() + 64), fields: Vec::with_capacity(16) }
+    }
+
+    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), MessageError> {
+        if self.fields.len() == MAX_HEADERS {
             return Err(MessageError::TooManyHeaders);
         }
-        self.text.push_str(name);
-        self.text.push_str(": ");
+        let start = self.text.len();
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(SEPARATOR);
         self.push_text(value);
-        self.text.push_str("\r\n");
+        let (colon, end) = (start + name.len(), self.text.len());
+        self.fields.push(Field { start, colon, end });
+        self.text.extend_from_slice(b"\r\n");
         Ok(())
     }
 
     /// UTF-8 as it is, anything else as Latin-1: what an old phone means by `Büro`. Control
     /// characters but for the tab become U+FFFD.
     fn push_text(&mut self, bytes: &[u8]) {
-        let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-        match std::str::from_utf8(bytes) {
-            Ok(text) if is_plain(bytes) => self.text.push_str(text),
-            Ok(text) => self.text.extend(text.chars().map(visible)),
-            Err(_) => self.text.extend(bytes.iter().map(|&byte| visible(byte.into()))),
+        if is_plain(bytes) {
+            return self.text.extend_from_slice(bytes);
         }
+        let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+        let text: String = match std::str::from_utf8(bytes) {
+            Ok(text) => text.chars().map(visible).collect(),
+            Err(_) => bytes.iter().map(|&byte| visible(byte.into())).collect(),
+        };
+        self.text.extend_from_slice(text.as_bytes());
+    }
+
+    fn finish(self) -> (String, Vec<Field>) {
+        (String::from_utf8(self.text).expect("only text was written"), self.fields)
     }
 }
 
 /// Splits a line at its colon; the name is a token, in its long form.
-fn name_and_value(line: &[u8]) -> Option<(&str, &[u8])> {
-    let colon = line.iter().position(|&byte| byte == b':')?;
-    let name = std::str::from_utf8(line[..colon].trim_ascii_end()).ok()?;
-    is_token(name).then(|| (long_name(name), line[colon + 1..].trim_ascii()))
+fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr(b':', line)?;
+    let name = line[..colon].trim_ascii_end();
+    let is_token = !name.is_empty() && name.iter().copied().all(is_token_byte);
+    is_token.then(|| (long_name(name), line[colon + 1..].trim_ascii()))
 }
 
 /// Whether this is a `token` of RFC 3261 §25.1: a header name, a method.
 #[must_use]
 pub fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_token_char)
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 /// Whether the character may stand in a `token`.
 pub(crate) fn is_token_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c)
+    u8::try_from(c).is_ok_and(is_token_byte)
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
 }
 
 /// The long form of a compact name (the IANA registry of SIP header fields); others stay.
-fn long_name(name: &str) -> &str {
-    let &[letter] = name.as_bytes() else { return name };
+fn long_name(name: &[u8]) -> &[u8] {
+    let &[letter] = name else { return name };
     match letter.to_ascii_lowercase() {
-        b'a' => "Accept-Contact",
-        b'b' => "Referred-By",
-        b'c' => "Content-Type",
-        b'd' => "Request-Disposition",
-        b'e' => "Content-Encoding",
-        b'f' => "From",
-        b'i' => "Call-ID",
-        b'j' => "Reject-Contact",
-        b'k' => "Supported",
-        b'l' => "Content-Length",
-        b'm' => "Contact",
-        b'n' => "Identity-Info",
-        b'o' => "Event",
-        b'r' => "Refer-To",
-        b's' => "Subject",
-        b't' => "To",
-        b'u' => "Allow-Events",
-        b'v' => "Via",
-        b'x' => "Session-Expires",
-        b'y' => "Identity",
+        b'a' => b"Accept-Contact",
+        b'b' => b"Referred-By",
+        b'c' => b"Content-Type",
+        b'd' => b"Request-Disposition",
+        b'e' => b"Content-Encoding",
+        b'f' => b"From",
+        b'i' => b"Call-ID",
+        b'j' => b"Reject-Contact",
+        b'k' => b"Supported",
+        b'l' => b"Content-Length",
+        b'm' => b"Contact",
+        b'n' => b"Identity-Info",
+        b'o' => b"Event",
+        b'r' => b"Refer-To",
+        b's' => b"Subject",
+        b't' => b"To",
+        b'u' => b"Allow-Events",
+        b'v' => b"Via",
+        b'x' => b"Session-Expires",
+        b'y' => b"Identity",
         _ => name,
     }
 }

@@ -2,9 +2,9 @@
 //! becomes a [`Response`].
 //!
 //! Two stages. [`canonical`] rewrites the many shapes that phones and proxies give a message into
-//! one. Behind it `rsip` splits the header lines: in that form, and for that, it is right. What it
-//! gets wrong even then is done here by hand: URIs, Via and tags are looked at but never
-//! rewritten, and a Request-URI may be anything.
+//! one, and knows then where each header is. `rsip` reads that form in the same way, and a test holds
+//! the two together; what it gets wrong even then is done here by hand: URIs, Via and tags are looked
+//! at but never rewritten, and a Request-URI may be anything.
 
 mod canonical;
 mod challenge;
@@ -16,8 +16,7 @@ mod tests;
 
 use std::ops::Range;
 
-use rsip::headers::header::Tokenizer;
-
+use canonical::Field;
 pub(crate) use canonical::is_token_char;
 pub use canonical::{
     Canonical, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, canonical, is_keep_alive, is_token,
@@ -38,15 +37,8 @@ pub struct Message {
     /// Start line and header lines, canonical.
     head: String,
     start: Start,
-    headers: Vec<Field>,
+    fields: Vec<Field>,
     body: Vec<u8>,
-}
-
-/// Where in the head a header's name and value are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
-    name: Range<usize>,
-    value: Range<usize>,
 }
 
 /// Where in the head the parts of the start line are.
@@ -81,12 +73,11 @@ impl Message {
     /// # Errors
     /// [`MessageError`] when it is no message of SIP/2.0. Ask [`is_keep_alive`] first.
     pub fn parse(datagram: &[u8]) -> Result<Self, MessageError> {
-        let Canonical { head, body } = canonical(datagram)?;
-        let line = head.split("\r\n").next().unwrap_or_default();
+        let Canonical { head, fields, body } = canonical(datagram)?;
+        let line = head.lines().next().unwrap_or_default();
         let bad = || MessageError::StartLine { text: Excerpt::of(line.as_bytes()) };
         let start = Start::read(line).ok_or_else(bad)?;
-        let headers = header_lines(&head, line.len() + 2)?;
-        Ok(Self { start, headers, body: body.to_vec(), head })
+        Ok(Self { start, fields, body: body.to_vec(), head })
     }
 
     /// The first line.
@@ -104,7 +95,7 @@ impl Message {
     }
 
     fn start_text(&self) -> &str {
-        self.head.split("\r\n").next().unwrap_or_default()
+        self.head.lines().next().unwrap_or_default()
     }
 
     /// The length of start line and headers in canonical form, in bytes.
@@ -115,16 +106,13 @@ impl Message {
 
     /// Every header, in its order: name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers
-            .iter()
-            .map(|field| (&self.head[field.name.clone()], &self.head[field.value.clone()]))
+        self.fields.iter().map(|field| (field.name(&self.head), field.value(&self.head)))
     }
 
     /// Every value of this header, in its order. Only Via is split at its commas.
     pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.iter()
-            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        let named = self.fields.iter().filter(move |field| field.is_named(name, &self.head));
+        named.map(|field| field.value(&self.head))
     }
 
     /// The first value of this header.
@@ -254,25 +242,4 @@ impl Start {
         let uri_start = method.len() + 1;
         Some(Self::Request { method: 0..method.len(), uri: uri_start..uri_start + uri.len() })
     }
-}
-
-/// Where the header lines of a canonical head are. The tokenizer of `rsip` borrows; its owned
-/// message would copy every value, and fail as a whole where one value is foreign to it.
-fn header_lines(head: &str, mut at: usize) -> Result<Vec<Field>, MessageError> {
-    let mut headers = Vec::with_capacity(16);
-    while at < head.len() {
-        let line = &head.as_bytes()[at..];
-        let (rest, header) = Tokenizer::tokenize(line).map_err(|_| MessageError::HeaderLine {
-            line: headers.len() + 2,
-            text: Excerpt::of(line),
-        })?;
-        let end = head.len() - rest.len();
-        let value_end = end - 2;
-        headers.push(Field {
-            name: at..at + header.name.len(),
-            value: value_end - header.value.len()..value_end,
-        });
-        at = end;
-    }
-    Ok(headers)
 }
