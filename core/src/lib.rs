@@ -32,6 +32,7 @@ pub mod publication;
 pub mod publish;
 pub mod reconciler;
 pub mod summary;
+mod text;
 pub mod timers;
 pub mod transaction;
 

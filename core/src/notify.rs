@@ -1,11 +1,11 @@
 //! The bytes of an in-dialog NOTIFY (RFC 6665 §4.2.2, RFC 3842 §3, RFC 3261 §12.2.1.1).
 
-use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::dialog::Dialog;
 use crate::mailbox::Account;
 use crate::summary::Summary;
+use crate::text::put;
 
 /// What a NOTIFY is addressed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Notify<'_> {
         if let Some(summary) = self.summary {
             summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
         }
-        self.try_write(notifier, &body, out).expect("a Vec takes every byte");
+        self.write_around(notifier, &body, out);
     }
 
     /// The Request-URI as it stands in the start line.
@@ -94,40 +94,34 @@ impl Notify<'_> {
         self.path(notifier).request_uri
     }
 
-    fn try_write(
-        &self,
-        notifier: &Notifier,
-        body: &[u8],
-        out: &mut Vec<u8>,
-    ) -> std::io::Result<()> {
-        let dialog = self.dialog;
-        let path = self.path(notifier);
-        write!(out, "NOTIFY {} SIP/2.0\r\n", path.request_uri)?;
+    fn write_around(&self, notifier: &Notifier, body: &[u8], out: &mut Vec<u8>) {
+        let (dialog, path) = (self.dialog, self.path(notifier));
         let Hop { host, port, .. } = self.hop;
-        write!(out, "Via: SIP/2.0/UDP {host}:{port};branch={};rport\r\n", self.branch)?;
-        path.write_routes(out)?;
-        write!(out, "Max-Forwards: 70\r\n")?;
-        write!(out, "From: <{}>;tag={}\r\n", dialog.local_uri, dialog.local_tag)?;
-        write!(out, "To: <{}>;tag={}\r\n", dialog.remote_uri, dialog.remote_tag)?;
-        write!(out, "Call-ID: {}\r\n", dialog.call_id)?;
-        write!(out, "CSeq: {} NOTIFY\r\n", self.cseq)?;
+        put!(out, "NOTIFY ", path.request_uri, " SIP/2.0\r\n");
+        put!(out, "Via: SIP/2.0/UDP ", host, ":", port, ";branch=", self.branch, ";rport\r\n");
+        path.write_routes(out);
+        put!(out, "Max-Forwards: 70\r\n");
+        put!(out, "From: <", dialog.local_uri, ">;tag=", dialog.local_tag, "\r\n");
+        put!(out, "To: <", dialog.remote_uri, ">;tag=", dialog.remote_tag, "\r\n");
+        put!(out, "Call-ID: ", dialog.call_id, "\r\n");
+        put!(out, "CSeq: ", self.cseq, " NOTIFY\r\n");
         match &notifier.contact_user {
-            Some(user) => write!(out, "Contact: <sip:{user}@{host}>\r\n")?,
-            None => write!(out, "Contact: <{}>\r\n", dialog.local_contact)?,
+            Some(user) => put!(out, "Contact: <sip:", user, "@", host, ">\r\n"),
+            None => put!(out, "Contact: <", dialog.local_contact, ">\r\n"),
         }
         match &dialog.event_id {
-            Some(id) => write!(out, "Event: message-summary;id={id}\r\n")?,
-            None => write!(out, "Event: message-summary\r\n")?,
+            Some(id) => put!(out, "Event: message-summary;id=", id, "\r\n"),
+            None => put!(out, "Event: message-summary\r\n"),
         }
         match &dialog.ended {
-            Some(reason) => write!(out, "Subscription-State: terminated;reason={reason}\r\n")?,
+            Some(reason) => put!(out, "Subscription-State: terminated;reason=", reason, "\r\n"),
             None => {
                 // RFC 3261 §20.19: a number of seconds has at most 32 bits.
                 let remaining = dialog.remaining(self.unix).min(u32::MAX.into());
-                write!(out, "Subscription-State: active;expires={remaining}\r\n")?;
+                put!(out, "Subscription-State: active;expires=", remaining, "\r\n");
             }
         }
-        write_end(out, notifier, self.unix, self.authorization, body)
+        write_end(out, notifier, self.unix, self.authorization, body);
     }
 
     /// The Request-URI and the Route entries (RFC 3261 §12.2.1.1, §8.1.2).
@@ -148,15 +142,15 @@ impl Notify<'_> {
             return direct;
         }
         let route_set = self.dialog.route_set.as_slice();
-        match route_set.first() {
-            Some(first) if self.is_proxy(first) && is_loose(first) => Path { route_set, ..direct },
-            Some(first) if self.is_proxy(first) => Path {
+        match route_set.first().filter(|first| self.is_proxy(first)) {
+            None => Path { proxy: Some(&self.hop.resolved), route_set, ..direct },
+            Some(first) if is_loose(first) => Path { route_set, ..direct },
+            Some(first) => Path {
                 request_uri: route_uri(first),
                 proxy: None,
                 route_set: &route_set[1..],
                 last: Some(target),
             },
-            _ => Path { proxy: Some(&self.hop.resolved), route_set, ..direct },
         }
     }
 
@@ -174,17 +168,16 @@ struct Path<'a> {
 }
 
 impl Path<'_> {
-    fn write_routes(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+    fn write_routes(&self, out: &mut Vec<u8>) {
         if let Some(proxy) = self.proxy {
-            write!(out, "Route: <sip:{proxy};lr>\r\n")?;
+            put!(out, "Route: <sip:", proxy, ";lr>\r\n");
         }
         for entry in self.route_set {
-            write!(out, "Route: {entry}\r\n")?;
+            put!(out, "Route: ", entry, "\r\n");
         }
         if let Some(target) = self.last {
-            write!(out, "Route: <{target}>\r\n")?;
+            put!(out, "Route: <", target, ">\r\n");
         }
-        Ok(())
     }
 }
 
@@ -195,17 +188,17 @@ pub(crate) fn write_end(
     unix: u64,
     authorization: &[String],
     body: &[u8],
-) -> std::io::Result<()> {
-    write!(out, "User-Agent: {}\r\n", notifier.user_agent)?;
-    write!(out, "Date: {}\r\n", date(unix))?;
+) {
+    put!(out, "User-Agent: ", notifier.user_agent, "\r\n");
+    put!(out, "Date: ", date(unix), "\r\n");
     for line in authorization {
-        write!(out, "{line}\r\n")?;
+        put!(out, line, "\r\n");
     }
     if !body.is_empty() {
-        write!(out, "Content-Type: application/simple-message-summary\r\n")?;
+        put!(out, "Content-Type: application/simple-message-summary\r\n");
     }
-    write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
-    out.write_all(body)
+    put!(out, "Content-Length: ", body.len(), "\r\n\r\n");
+    out.extend_from_slice(body);
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 3261 §20.17). Years past 9999 have no such form.
@@ -238,8 +231,8 @@ fn host_port(uri: &str) -> &str {
 
 /// Whether two `host[:port]` are the same, 5060 being the port that may be left out.
 fn same_authority(a: &str, b: &str) -> bool {
-    let bare = |text: &'_ str| text.strip_suffix(":5060").unwrap_or(text).to_owned();
-    bare(a).eq_ignore_ascii_case(&bare(b))
+    let [a, b] = [a, b].map(|text| text.strip_suffix(":5060").unwrap_or(text));
+    a.eq_ignore_ascii_case(b)
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! The bytes of a PUBLISH (RFC 3903 §4, RFC 3261 §8.1.1).
 
-use std::io::Write;
-
 use crate::mailbox::Account;
 use crate::notify::{Hop, Notifier, write_end};
 use crate::publication::{ETag, Wish};
+use crate::text::put;
 
 /// One PUBLISH: a step of one publication, in one transaction.
 ///
@@ -39,31 +38,26 @@ impl Publish<'_> {
         if let Wish::State(summary) = self.wish {
             summary.write_body(&mut body, self.account, notifier.voicemail.as_deref());
         }
-        self.try_write(notifier, &body, out).expect("a Vec takes every byte");
+        self.write_around(notifier, &body, out);
     }
 
-    fn try_write(
-        &self,
-        notifier: &Notifier,
-        body: &[u8],
-        out: &mut Vec<u8>,
-    ) -> std::io::Result<()> {
+    fn write_around(&self, notifier: &Notifier, body: &[u8], out: &mut Vec<u8>) {
         let Hop { host, port, .. } = self.hop;
-        let (account, branch) = (self.account, self.branch);
+        let (account, branch) = (self.account.as_str(), self.branch);
         let id = branch.strip_prefix("z9hG4bK").unwrap_or(branch);
-        write!(out, "PUBLISH {account} SIP/2.0\r\n")?;
-        write!(out, "Via: SIP/2.0/UDP {host}:{port};branch={branch};rport\r\n")?;
-        write!(out, "Max-Forwards: 70\r\n")?;
-        write!(out, "From: <{account}>;tag={id}\r\n")?;
-        write!(out, "To: <{account}>\r\n")?;
-        write!(out, "Call-ID: {id}@{host}\r\n")?;
-        write!(out, "CSeq: {} PUBLISH\r\n", self.cseq)?;
-        write!(out, "Event: message-summary\r\n")?;
-        write!(out, "Expires: {}\r\n", self.expires)?;
+        put!(out, "PUBLISH ", account, " SIP/2.0\r\n");
+        put!(out, "Via: SIP/2.0/UDP ", host, ":", port, ";branch=", branch, ";rport\r\n");
+        put!(out, "Max-Forwards: 70\r\n");
+        put!(out, "From: <", account, ">;tag=", id, "\r\n");
+        put!(out, "To: <", account, ">\r\n");
+        put!(out, "Call-ID: ", id, "@", host, "\r\n");
+        put!(out, "CSeq: ", self.cseq, " PUBLISH\r\n");
+        put!(out, "Event: message-summary\r\n");
+        put!(out, "Expires: ", self.expires, "\r\n");
         if let Some(etag) = self.etag {
-            write!(out, "SIP-If-Match: {etag}\r\n")?;
+            put!(out, "SIP-If-Match: ", etag.as_str(), "\r\n");
         }
-        write_end(out, notifier, self.unix, self.authorization, body)
+        write_end(out, notifier, self.unix, self.authorization, body);
     }
 }
 

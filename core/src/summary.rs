@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::mailbox::Account;
+use crate::text::put;
 
 mod read;
 
@@ -58,11 +59,7 @@ impl Summary {
     pub fn write_body(&self, out: &mut Vec<u8>, account: &Account, voicemail: Option<&str>) {
         let user = voicemail.unwrap_or(account.user());
         self.write_status(out);
-        out.extend_from_slice(b"Message-Account: sip:");
-        out.extend_from_slice(user.as_bytes());
-        out.push(b'@');
-        out.extend_from_slice(account.domain().as_bytes());
-        out.extend_from_slice(b"\r\n");
+        put!(out, "Message-Account: sip:", user, "@", account.domain(), "\r\n");
         self.write_counts(out);
     }
 
@@ -73,14 +70,12 @@ impl Summary {
     }
 
     fn write_status(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Messages-Waiting: ");
-        out.extend_from_slice(if self.waiting() { b"yes\r\n" } else { b"no\r\n" });
+        put!(out, "Messages-Waiting: ", if self.waiting() { "yes" } else { "no" }, "\r\n");
     }
 
     fn write_counts(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Voice-Message: ");
-        out.extend_from_slice(self.to_string().as_bytes());
-        out.extend_from_slice(b"\r\n");
+        let Self { new, old, new_urgent, old_urgent } = *self;
+        put!(out, "Voice-Message: ", new, "/", old, " (", new_urgent, "/", old_urgent, ")\r\n");
     }
 }
 
