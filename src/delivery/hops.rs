@@ -47,44 +47,49 @@ struct State {
 /// The proxies in order of preference, and the other next hops that rows named.
 #[derive(Debug)]
 pub(super) struct Hops {
-    proxies: Vec<HostPort>,
+    proxies: Vec<Arc<HostPort>>,
     /// Where PUBLISH goes.
-    servers: Vec<HostPort>,
+    servers: Vec<Arc<HostPort>>,
     next_hop: NextHop,
-    states: HashMap<HostPort, State>,
+    states: HashMap<Arc<HostPort>, State>,
     /// What is wrong with one of them, to be said.
     failures: VecDeque<String>,
 }
 
 impl Hops {
     pub(super) fn new(proxies: Vec<HostPort>, servers: Vec<HostPort>, next_hop: NextHop) -> Self {
+        let [proxies, servers] =
+            [proxies, servers].map(|names| names.into_iter().map(Arc::new).collect());
         let (states, failures) = (HashMap::new(), VecDeque::new());
         Self { proxies, servers, next_hop, states, failures }
     }
 
     /// Where the NOTIFY of a dialog goes now; `None` when there is nowhere to go.
-    pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> Option<HostPort> {
+    pub(super) fn choose(&self, dialog: &Dialog, now: Instant) -> Option<Arc<HostPort>> {
         let own = match self.next_hop {
             NextHop::SocketInfo => dialog.socket_info.as_deref().and_then(udp_socket),
             NextHop::Dialog => of_dialog(dialog),
             NextHop::Proxy => None,
         };
-        own.or_else(|| self.best(&self.proxies, now))
+        own.map(Arc::new).or_else(|| self.best(&self.proxies, now))
     }
 
     /// Where a PUBLISH goes now; `None` when no server is configured any more.
-    pub(super) fn choose_server(&self, now: Instant) -> Option<HostPort> {
+    pub(super) fn choose_server(&self, now: Instant) -> Option<Arc<HostPort>> {
         self.best(&self.servers, now)
     }
 
     /// Whether a next hop is one of the configured proxies, and not what a row named.
     pub(super) fn is_proxy(&self, name: &HostPort) -> bool {
-        self.proxies.contains(name)
+        has(&self.proxies, name)
     }
 
     /// The first that is not suspended; when all are, the one that is so the shortest.
-    fn best(&self, names: &[HostPort], now: Instant) -> Option<HostPort> {
-        let pause = |name: &&HostPort| self.suspended_until(name, now).map(|until| until - now);
+    fn best(&self, names: &[Arc<HostPort>], now: Instant) -> Option<Arc<HostPort>> {
+        if let [only] = names {
+            return Some(Arc::clone(only));
+        }
+        let pause = |name: &&Arc<HostPort>| self.suspended_until(name, now).map(|it| it - now);
         names.iter().min_by_key(pause).cloned()
     }
 
@@ -96,13 +101,13 @@ impl Hops {
     /// be down.
     pub(super) fn has_other(&self, failed: &HostPort, is_publish: bool, now: Instant) -> bool {
         let names = if is_publish { &self.servers } else { &self.proxies };
-        names.contains(failed) && names.iter().any(|name| self.suspended_until(name, now).is_none())
+        has(names, failed) && names.iter().any(|name| self.suspended_until(name, now).is_none())
     }
 
     /// Where NOTIFYs and PUBLISHs go, each once.
     fn configured(&self) -> impl Iterator<Item = &HostPort> {
-        let others = self.servers.iter().filter(|server| !self.proxies.contains(server));
-        self.proxies.iter().chain(others)
+        let others = self.servers.iter().filter(|server| !has(&self.proxies, server));
+        self.proxies.iter().chain(others).map(|name| &**name)
     }
 
     /// The proxies that are suspended now, for `status`.
@@ -114,21 +119,21 @@ impl Hops {
     /// The address of a next hop.
     pub(super) fn look_up(
         &mut self,
-        name: &HostPort,
+        name: &Arc<HostPort>,
         now: Instant,
         transport: &Transport,
     ) -> Lookup {
-        if self.states.len() >= MAX_HOPS && !self.states.contains_key(name) {
-            let (proxies, servers) = (&self.proxies, &self.servers);
-            let is_configured = |name: &HostPort| proxies.contains(name) || servers.contains(name);
-            self.states.retain(|name, state| state.resolving || is_configured(name));
-        }
-        let state = self.states.entry(name.clone()).or_default();
-        if let Some((resolved, until)) = &state.resolved
+        if let Some((resolved, until)) = self.states.get(name).and_then(|it| it.resolved.as_ref())
             && *until > now
         {
             return Lookup::Ready(resolved.clone());
         }
+        if self.states.len() >= MAX_HOPS && !self.states.contains_key(name) {
+            let (proxies, servers) = (&self.proxies, &self.servers);
+            self.states
+                .retain(|name, state| state.resolving || has(proxies, name) || has(servers, name));
+        }
+        let state = self.states.entry(Arc::clone(name)).or_default();
         if let Ok(address) = name.host.parse::<IpAddr>() {
             let resolved = describe(name, SocketAddr::new(address, name.port), transport);
             state.resolved = Some((resolved.clone(), now + ADDRESS_LIFE));
@@ -140,12 +145,12 @@ impl Hops {
     /// A name was looked up. Gives the hop, or nothing when there is no address to send to.
     pub(super) fn handle_resolved(
         &mut self,
-        name: &HostPort,
+        name: &Arc<HostPort>,
         found: std::io::Result<Vec<SocketAddr>>,
         now: Instant,
         transport: &Transport,
     ) -> Option<Resolved> {
-        let state = self.states.entry(name.clone()).or_default();
+        let state = self.states.entry(Arc::clone(name)).or_default();
         state.resolving = false;
         let problem = match found {
             Ok(addresses) => match addresses.into_iter().find(|to| transport.reaches(*to)) {
@@ -166,15 +171,15 @@ impl Hops {
     /// again. Said once.
     pub(super) fn suspend(
         &mut self,
-        name: &HostPort,
+        name: &Arc<HostPort>,
         pause: Option<Duration>,
         now: Instant,
         why: &str,
     ) {
         // One phone that is switched off is no matter for the log.
         let worth_a_word =
-            self.next_hop != NextHop::Dialog || self.configured().any(|it| it == name);
-        let state = self.states.entry(name.clone()).or_default();
+            self.next_hop != NextHop::Dialog || self.configured().any(|it| *it == **name);
+        let state = self.states.entry(Arc::clone(name)).or_default();
         state.suspended_until = Some(now + pause.unwrap_or(SUSPENSION));
         state.resolved = None;
         if worth_a_word && !std::mem::replace(&mut state.failing, true) {
@@ -202,6 +207,10 @@ impl Hops {
     pub(super) fn heard_since(&self, name: &HostPort, since: Instant) -> bool {
         self.states.get(name).and_then(|state| state.heard).is_some_and(|heard| heard >= since)
     }
+}
+
+fn has(names: &[Arc<HostPort>], name: &HostPort) -> bool {
+    names.iter().any(|it| **it == *name)
 }
 
 fn describe(name: &HostPort, to: SocketAddr, transport: &Transport) -> Resolved {
@@ -253,15 +262,16 @@ mod tests {
     use crate::config::General;
     use mwid_core::dialog::Row;
 
-    fn name(text: &str) -> HostPort {
-        text.parse().unwrap()
+    fn name(text: &str) -> Arc<HostPort> {
+        Arc::new(text.parse().unwrap())
     }
 
     fn hops(proxies: &[&str]) -> Hops {
-        Hops::new(proxies.iter().map(|proxy| name(proxy)).collect(), Vec::new(), NextHop::Proxy)
+        let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        Hops::new(proxies, Vec::new(), NextHop::Proxy)
     }
 
-    fn best(hops: &Hops, now: Instant) -> HostPort {
+    fn best(hops: &Hops, now: Instant) -> Arc<HostPort> {
         hops.best(&hops.proxies, now).unwrap()
     }
 
@@ -442,8 +452,8 @@ mod tests {
 
     #[test]
     fn socket_info_is_a_udp_address_or_nothing() {
-        assert_eq!(udp_socket("udp:192.0.2.1:5060"), Some(name("192.0.2.1:5060")));
-        assert_eq!(udp_socket("udp:[2001:db8::1]:5060"), Some(name("[2001:db8::1]:5060")));
+        assert_eq!(udp_socket("udp:192.0.2.1:5060"), "192.0.2.1:5060".parse().ok());
+        assert_eq!(udp_socket("udp:[2001:db8::1]:5060"), "[2001:db8::1]:5060".parse().ok());
         for none in ["tcp:192.0.2.1:5060", "udp:192.0.2.1", "192.0.2.1:5060", "", "udp:a.b:5060"] {
             assert_eq!(udp_socket(none), None, "{none}");
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mwid_core::endpoint::{
-    Branch, Completed, Ending, Endpoint, Received, Stats, TransactionId, Transmit,
+    Branch, Completed, Ending, Endpoint, Received, Stats, TransactionId, TransactionMap, Transmit,
 };
 use mwid_core::mailbox::Account;
 use mwid_core::message::Method;
@@ -52,13 +52,15 @@ pub struct SipDelivery {
     direct: Notifier,
     hops: Hops,
     authenticator: Authenticator,
-    flights: HashMap<TransactionId, Flight>,
+    flights: TransactionMap<Flight>,
+    /// A request is written here first: a copy of its own is no larger than it is.
+    draft: Vec<u8>,
     publisher: Publisher,
     /// CSeqs of PUBLISHs, each a call of its own.
     cseq: u32,
     /// Jobs that wait for the address of their proxy.
-    waiting: HashMap<HostPort, Vec<Job>>,
-    to_resolve: Vec<HostPort>,
+    waiting: HashMap<Arc<HostPort>, Vec<Job>>,
+    to_resolve: Vec<Arc<HostPort>>,
     reports: VecDeque<Report>,
     published: VecDeque<Step>,
     /// Why challenges cannot be answered: each said once.
@@ -95,7 +97,7 @@ struct Flight {
     job: Job,
     /// How long the server of a PUBLISH was asked to keep it.
     asked: Duration,
-    name: HostPort,
+    name: Arc<HostPort>,
     to: SocketAddr,
     started: Instant,
     /// The challenges that it carries an answer to.
@@ -112,7 +114,8 @@ impl SipDelivery {
             direct: direct(&config.general),
             hops: hops(config),
             authenticator: Authenticator::new(config),
-            flights: HashMap::new(),
+            flights: TransactionMap::default(),
+            draft: Vec::new(),
             publisher: Publisher::new(config),
             cseq: 0,
             waiting: HashMap::new(),
@@ -178,7 +181,7 @@ impl SipDelivery {
     fn submit(
         &mut self,
         job: Job,
-        name: Option<HostPort>,
+        name: Option<Arc<HostPort>>,
         now: Instant,
         unix: u64,
         transport: &Transport,
@@ -197,7 +200,14 @@ impl SipDelivery {
         }
     }
 
-    fn start(&mut self, job: Job, name: HostPort, resolved: Resolved, now: Instant, unix: u64) {
+    fn start(
+        &mut self,
+        job: Job,
+        name: Arc<HostPort>,
+        resolved: Resolved,
+        now: Instant,
+        unix: u64,
+    ) {
         if let Job::Notify(order) = &job
             && order.dialog.remaining(unix) == 0
         {
@@ -211,8 +221,8 @@ impl SipDelivery {
             Job::Notify(order) => self.write_notify(order, &name, &hop, &branch, unix),
             Job::Publish(order) => self.write_publish(order, &name, &hop, &branch, unix),
         };
-        let Written { method, cseq, bytes, answered, asked } = request;
-        match self.endpoint.start(now, branch, cseq, method, to, bytes.into()) {
+        let Written { method, cseq, answered, asked } = request;
+        match self.endpoint.start(now, branch, cseq, method, to, self.draft.as_slice().into()) {
             Ok(id) => {
                 let flight = Flight { job, asked, name, to, started: now, answered };
                 self.flights.insert(id, flight);
@@ -244,10 +254,10 @@ impl SipDelivery {
         let notifier = if is_direct { &self.direct } else { &self.notifier };
         let request_uri = notify.request_uri(notifier);
         let (authorization, answered) = self.authenticator.lines(name, "NOTIFY", request_uri);
-        let mut bytes = Vec::with_capacity(1024);
-        Notify { authorization: &authorization, ..notify }.write(notifier, &mut bytes);
+        self.draft.clear();
+        Notify { authorization: &authorization, ..notify }.write(notifier, &mut self.draft);
         let (method, asked) = (Method::Notify, Duration::ZERO);
-        Written { method, cseq: order.cseq, bytes, answered, asked }
+        Written { method, cseq: order.cseq, answered, asked }
     }
 
     fn write_publish(
@@ -274,9 +284,9 @@ impl SipDelivery {
             unix,
             authorization: &authorization,
         };
-        let mut bytes = Vec::with_capacity(1024);
-        publish.write(&self.notifier, &mut bytes);
-        Written { method: Method::Publish, cseq: self.cseq, bytes, answered, asked }
+        self.draft.clear();
+        publish.write(&self.notifier, &mut self.draft);
+        Written { method: Method::Publish, cseq: self.cseq, answered, asked }
     }
 
     /// A name that [`poll_resolve`](Self::poll_resolve) gave was looked up.
@@ -288,12 +298,14 @@ impl SipDelivery {
         unix: u64,
         transport: &Transport,
     ) {
-        let resolved = self.hops.handle_resolved(name, found, now, transport);
-        for job in self.waiting.remove(name).unwrap_or_default() {
+        let waiting = self.waiting.remove_entry(name);
+        let (name, jobs) = waiting.unwrap_or_else(|| (Arc::new(name.clone()), Vec::new()));
+        let resolved = self.hops.handle_resolved(&name, found, now, transport);
+        for job in jobs {
             match &resolved {
                 Some(resolved) => self.start(job, name.clone(), resolved.clone(), now, unix),
                 None => {
-                    let verdict = self.elsewhere_or_later(&job, name, now);
+                    let verdict = self.elsewhere_or_later(&job, &name, now);
                     self.report(job, verdict, format!("{name} has no address"));
                 }
             }
@@ -378,7 +390,7 @@ impl SipDelivery {
 
     /// The next name to look up.
     pub fn poll_resolve(&mut self) -> Option<HostPort> {
-        self.to_resolve.pop()
+        self.to_resolve.pop().map(Arc::unwrap_or_clone)
     }
 
     /// What is wrong with a proxy or server, in words, once until it works again.
@@ -440,7 +452,7 @@ impl SipDelivery {
             }
         }
         if self.flights.is_empty() && self.flights.capacity() > ROOM {
-            self.flights = HashMap::new();
+            self.flights = TransactionMap::default();
         }
     }
 
@@ -537,11 +549,10 @@ impl SipDelivery {
     }
 }
 
-/// A request, ready to be sent.
+/// What is known of the request in the draft.
 struct Written {
     method: Method,
     cseq: u32,
-    bytes: Vec<u8>,
     answered: Vec<Arc<Asker>>,
     asked: Duration,
 }
@@ -566,7 +577,7 @@ fn direct(general: &General) -> Notifier {
 /// What happened, in words that say whose fault it is.
 fn words(ending: &Ending, hop: &HostPort) -> String {
     match ending {
-        Ending::Final(response) => format!("{} {}", response.code, response.reason),
+        Ending::Final(response) => [&response.code.to_string(), " ", &response.reason].concat(),
         Ending::TimedOut => format!("no answer through {hop}"),
         Ending::Unreachable => format!("{hop} does not listen (ICMP)"),
         Ending::NotSent { why } => format!("it could not be sent: {why}"),

@@ -1,9 +1,8 @@
 //! The branch of a transaction: unique, and not to be guessed, so that nobody who did not see the
 //! request can forge its answer.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 const COOKIE: &str = "z9hG4bK";
@@ -81,32 +80,10 @@ fn hexadecimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Half of it is hash enough: see [`Branches`].
+/// Half of it will do: both are hashes under a secret of our own.
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.low);
-    }
-}
-
-/// A table by [`Key`].
-pub(super) type Table<T> = HashMap<Key, T, BuildHasherDefault<AsItIs>>;
-
-/// Takes a number for its own hash. Keys are hashes under our own secret, and none that came from the
-/// wire is put into a table: nobody can make them collide.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a key is one number");
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

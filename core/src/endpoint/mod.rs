@@ -7,21 +7,27 @@ mod deadlines;
 mod tests;
 mod types;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use branch::Branch;
-pub use types::{Completed, Ending, Received, StartError, Stats, TransactionId, Transmit};
+pub use types::{
+    Completed, Ending, Received, Spread, StartError, Stats, TransactionId, TransactionMap, Transmit,
+};
 
 use crate::message::{
-    CSeq, Message, MessageError, Method, Response, StartLine, is_keep_alive, method as method_by_name,
+    CSeq, Message, MessageError, Method, Response, StartLine, is_keep_alive,
+    method as method_by_name,
 };
 use crate::timers::Timers;
 use crate::transaction::{Fired, Heard, State, Transaction};
-use branch::{Branches, Key, Table};
+use branch::{Branches, Key};
 use deadlines::{Deadline, Deadlines};
+
+type Table<T> = HashMap<Key, T, BuildHasherDefault<Spread>>;
 
 /// Room for this many is kept when nobody is under way: a crowd gives its own back.
 const ROOM: usize = 1024;
@@ -197,8 +203,7 @@ impl Endpoint {
         let transaction = Transaction::new(now, &self.timers);
         let due = transaction.poll_timeout().expect("a new transaction runs Timer E");
         let (copies, queued) = (0, true);
-        let entry =
-            Entry { id, branch, cseq, method, to, bytes, copies, queued, due, transaction };
+        let entry = Entry { id, branch, cseq, method, to, bytes, copies, queued, due, transaction };
         self.in_flight.insert(key, entry);
         self.deadlines.insert(Deadline { at: due, id, key });
         self.transmits.push_back(key);

@@ -1,6 +1,8 @@
 //! What goes into and comes out of an [`Endpoint`](super::Endpoint): plain data.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,28 @@ pub struct TransactionId(pub(super) u64);
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A table by transaction.
+pub type TransactionMap<T> = HashMap<TransactionId, T, BuildHasherDefault<Spread>>;
+
+/// Makes a hash of a number by one multiplication. For what nobody chooses, ids that are counted and
+/// branches that are hashes under a secret of our own: nobody can make them collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("it is one number");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

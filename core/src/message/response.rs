@@ -88,12 +88,12 @@ impl Response {
 }
 
 fn challenges(message: &Message) -> Vec<Challenge> {
-    let fields = message.fields.iter().filter_map(|field| {
-        let proxy = field.is_named("Proxy-Authenticate", &message.head);
-        (proxy || field.is_named("WWW-Authenticate", &message.head))
-            .then(|| Challenge { proxy, value: field.value(&message.head).into() })
-    });
-    fields.collect()
+    let challenge = |(name, value): (&str, &str)| {
+        let proxy = name.eq_ignore_ascii_case("Proxy-Authenticate");
+        (proxy || name.eq_ignore_ascii_case("WWW-Authenticate"))
+            .then(|| Challenge { proxy, value: value.into() })
+    };
+    message.iter().filter_map(challenge).collect()
 }
 
 /// The seconds of `120 (in a meeting);duration=60` (RFC 3261 §20.33), and of the bare `120` of others. A number too large for the
