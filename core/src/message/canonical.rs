@@ -144,9 +144,7 @@ impl<'a> Lines<'a> {
             return Err(MessageError::LineTooLong { line: self.number, length: line.len() });
         }
         match memchr2(b'\r', 0, line) {
-            Some(at) => {
-                Err(MessageError::Character { line: self.number, found: line[at].into() })
-            }
+            Some(at) => Err(MessageError::Character { line: self.number, found: line[at].into() }),
             None => Ok(line),
         }
     }

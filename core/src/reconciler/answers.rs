@@ -7,7 +7,6 @@ use super::queue::Urgency;
 use super::state::{AccountState, Pause, Phase};
 use super::{Action, MAX_CHECKS, Reconciler, Verdict};
 use crate::dialog::{Dialog, RowId};
-use crate::few::Few;
 use crate::mailbox::Account;
 use crate::publication::Way;
 
@@ -171,20 +170,20 @@ impl Reconciler {
     /// Rows that are no longer there are forgotten, but for what is still under way.
     pub(super) fn forget_missing(&mut self, account: &Account, found: &[Dialog]) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        let before = std::mem::take(&mut state.dialogs);
-        let mut rows: Few<RowId> = found.iter().map(|dialog| dialog.row).collect();
+        let rows = found.iter().map(|dialog| dialog.row).collect();
+        let before = std::mem::replace(&mut state.dialogs, rows);
         for row in before.iter().copied() {
             let own = self.dialogs.get(&row).filter(|dialog| dialog.account == *account);
             match own.map(|dialog| dialog.phase.is_working()) {
                 Some(_) if found.iter().any(|dialog| dialog.row == row) => {}
                 // Forgotten by the next look-up, when its attempt has ended.
-                Some(true) => rows.push(row),
+                Some(true) => {
+                    let state = self.accounts.get_mut(account);
+                    state.into_iter().for_each(|state| state.dialogs.push(row));
+                }
                 Some(false) => self.forget(row),
                 None => {}
             }
-        }
-        if let Some(state) = self.accounts.get_mut(account) {
-            state.dialogs = rows;
         }
     }
 

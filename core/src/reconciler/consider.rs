@@ -27,8 +27,8 @@ impl Reconciler {
         }
         let remembered = &mut self.remembered;
         let mut recall = || match remembered.remove(&identity) {
-            Some(past) => DialogState::remembered(account.clone(), &dialog, &past),
-            None => DialogState::new(account.clone(), &dialog),
+            Some(past) => DialogState::remembered(account.clone(), &dialog, identity, &past),
+            None => DialogState::new(account.clone(), &dialog, identity, version),
         };
         let state = self.dialogs.entry(row).or_insert_with(&mut recall);
         if state.phase.is_working() {
@@ -56,7 +56,7 @@ impl Reconciler {
         }
         state.set_expires(dialog.expires);
         if state.version != version || state.ended != dialog.ended.is_some() {
-            state.refresh(&dialog);
+            state.refresh(&dialog, version);
             self.whys.remove(&row);
         }
         if state.is_due_again(&dialog) {

@@ -9,6 +9,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::dialog::{Dialog, Identity, RowId};
 use crate::mailbox::Account;
 use crate::pace::{Backoff, Jitter, Rate};
@@ -152,8 +154,8 @@ pub struct Reconciler {
     settings: Settings,
     rate: Rate,
     jitter: Jitter,
-    accounts: HashMap<Account, AccountState>,
-    dialogs: HashMap<RowId, DialogState>,
+    accounts: HashMap<Account, AccountState, RandomState>,
+    dialogs: HashMap<RowId, DialogState, RandomState>,
     /// Why the last attempt of a dialog came to nothing, of those that have not succeeded since.
     whys: HashMap<RowId, Arc<str>>,
     /// From before a restart; taken when the dialog is seen again.
@@ -180,8 +182,8 @@ impl Reconciler {
             rate: Rate::new(settings.rate),
             settings,
             jitter: Jitter::new(seed),
-            accounts: HashMap::new(),
-            dialogs: HashMap::new(),
+            accounts: HashMap::default(),
+            dialogs: HashMap::default(),
             whys: HashMap::new(),
             remembered: Memory::default(),
             lookups: Queue::new(),

@@ -174,11 +174,16 @@ impl AccountState {
 }
 
 impl DialogState {
-    pub(super) fn new(account: Account, dialog: &Dialog) -> Self {
+    pub(super) fn new(
+        account: Account,
+        dialog: &Dialog,
+        identity: Identity,
+        version: Version,
+    ) -> Self {
         Self {
             account,
-            identity: dialog.identity(),
-            version: dialog.version(),
+            identity,
+            version,
             expires: seconds(dialog.expires),
             shown: Summary::default(),
             is_shown: false,
@@ -220,8 +225,8 @@ impl DialogState {
 
     /// The server answered a refresh with an empty NOTIFY of its own, so the phone may have forgotten;
     /// a dead row lives again, a failing one gets another chance at once.
-    pub(super) fn refresh(&mut self, dialog: &Dialog) {
-        (self.version, self.ended) = (dialog.version(), dialog.ended.is_some());
+    pub(super) fn refresh(&mut self, dialog: &Dialog, version: Version) {
+        (self.version, self.ended) = (version, dialog.ended.is_some());
         self.phase = Phase::Idle;
         self.end_pause(|_| true);
         self.doubt();
@@ -266,15 +271,19 @@ impl DialogState {
     }
 
     /// A dialog that was known before.
-    pub(super) fn remembered(account: Account, dialog: &Dialog, past: &Remembered) -> Self {
+    pub(super) fn remembered(
+        account: Account,
+        dialog: &Dialog,
+        identity: Identity,
+        past: &Remembered,
+    ) -> Self {
         Self {
             shown: past.delivered.unwrap_or_default(),
             is_shown: past.delivered.is_some(),
             told: past.delivered.is_some(),
             high_water: past.high_water,
             phase: if past.dead { Phase::Dead } else { Phase::Idle },
-            version: past.version,
-            ..Self::new(account, dialog)
+            ..Self::new(account, dialog, identity, past.version)
         }
     }
 
