@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mwid::ledger::{Ledger, Member};
@@ -53,29 +54,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn notes() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let (ledger, _) = Ledger::open(&folder.path().join("ledger.db"), 0)?;
-    let dialogs: Vec<Dialog> = (0..NOTES).map(dialog).collect::<Result<_, _>>()?;
+    let dialogs: Vec<Arc<Dialog>> = (0..NOTES).map(dialog).collect::<Result<_, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut alone = Vec::new();
         for dialog in &dialogs {
             let start = Instant::now();
-            ledger.sending(dialog, 2).await;
+            ledger.sending(vec![(dialog.clone(), 2)]).await;
             alone.push(start.elapsed());
         }
         alone.sort_unstable();
         let (median, p99) = (alone[alone.len() / 2], alone[alone.len() * 99 / 100]);
         println!("a CSeq noted, alone: median {median:.1?}, p99 {p99:.1?}");
         let start = Instant::now();
-        let all: Vec<_> = dialogs.iter().map(|dialog| ledger.sending(dialog, 3)).collect();
-        for noted in all {
-            noted.await;
-        }
+        ledger.sending(dialogs.iter().map(|dialog| (dialog.clone(), 3)).collect()).await;
         println!("a CSeq noted, {NOTES} at once: {:.1?} each", start.elapsed() / NOTES);
     });
     Ok(())
 }
 
-fn dialog(number: u32) -> Result<Dialog, Box<dyn Error>> {
+fn dialog(number: u32) -> Result<Arc<Dialog>, Box<dyn Error>> {
     let text = |value: &str| Some(value.to_owned());
     let row = Row {
         id: number.into(),
@@ -94,5 +92,5 @@ fn dialog(number: u32) -> Result<Dialog, Box<dyn Error>> {
         local_contact: text("sip:192.0.2.1:5060"),
         ..Row::default()
     };
-    Ok(Dialog::from_row(&row)?)
+    Ok(Arc::new(Dialog::from_row(&row)?))
 }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mwid::ledger::{Given, Last, Ledger, Member, Memory};
@@ -36,8 +37,8 @@ impl Rig {
         Ledger::open(&self.path(), UNIX).unwrap()
     }
 
-    fn send(&self, ledger: &Ledger, dialog: &Dialog, cseq: u32) {
-        self.runtime.block_on(ledger.sending(dialog, cseq));
+    fn send(&self, ledger: &Ledger, dialog: &Arc<Dialog>, cseq: u32) {
+        self.runtime.block_on(ledger.sending(vec![(dialog.clone(), cseq)]));
     }
 
     /// What another start finds.
@@ -55,9 +56,9 @@ impl Rig {
     }
 }
 
-fn dialog(number: u32, expires: u64) -> Dialog {
+fn dialog(number: u32, expires: u64) -> Arc<Dialog> {
     let text = |value: &str| Some(value.to_owned());
-    Dialog::from_row(&Row {
+    let dialog = Dialog::from_row(&Row {
         id: i64::from(number),
         presentity_uri: text("sip:202@example.com"),
         from_user: text("202"),
@@ -73,8 +74,8 @@ fn dialog(number: u32, expires: u64) -> Dialog {
         expires: Some(i64::try_from(expires).unwrap()),
         local_contact: text("sip:192.0.2.1"),
         ..Row::default()
-    })
-    .unwrap()
+    });
+    Arc::new(dialog.unwrap())
 }
 
 fn new(count: u32) -> Summary {

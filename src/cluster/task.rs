@@ -1,5 +1,6 @@
 //! The task that keeps this node alive in the tables, writes what it counts and reads the rest.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(super) struct Task {
     beaten: bool,
     /// The view that was made known last.
     known_view: Option<i64>,
+    /// In which way it does not work, as far as that was said.
+    said: Option<Discriminant<ClusterError>>,
 }
 
 impl Task {
@@ -79,6 +82,7 @@ impl Task {
             next_beat: Instant::now(),
             beaten: false,
             known_view: None,
+            said: None,
         }
     }
 
@@ -391,18 +395,19 @@ impl Task {
         }
     }
 
-    /// Says what is wrong when it begins, and when it works again.
-    fn say(&self, error: Option<ClusterError>) {
-        let text = error.map(|error| error.to_string());
+    /// Says what is wrong when it begins, or is wrong in another way, and when it works again.
+    fn say(&mut self, error: Option<ClusterError>) {
+        let kind = error.as_ref().map(discriminant);
+        let before = std::mem::replace(&mut self.said, kind);
         let mut state = self.shared.lock();
-        match (&state.error, &text) {
-            (None, Some(text)) => tracing::error!(
+        match &error {
+            Some(error) if before != kind => tracing::error!(
                 unpublished = state.dirty.len(),
-                "{text}; nothing is told to any phone when the lease has ended, nothing is lost"
+                "{error}; nothing is told to any phone when the lease has ended, nothing is lost"
             ),
-            (Some(_), None) => tracing::info!("the cluster works again"),
+            None if before.is_some() => tracing::info!("the cluster works again"),
             _ => {}
         }
-        state.error = text;
+        state.error = error.map(|error| error.to_string());
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mwid_core::dialog::Dialog;
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::Mailboxes;
@@ -24,8 +25,8 @@ use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Config, DatabaseUrl, Scope, Way};
 use crate::control::{Answer, Request, server};
-use crate::delivery::Publishers;
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
+use crate::delivery::{Order, Publishers};
 use crate::dialogs::watch::{Change, Watch, Writer};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
@@ -53,6 +54,7 @@ mod health;
 mod http;
 mod intake;
 mod lasts;
+mod line;
 mod membership;
 mod metrics;
 mod publications;
@@ -71,6 +73,7 @@ use counters::Said;
 use debug::Debug;
 use http::Doorway;
 use intake::Heard;
+use line::Line;
 use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
@@ -79,8 +82,8 @@ const QUEUE: usize = 1024;
 /// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
 const CHANGES: usize = 16;
 
-/// Look-ups in the database at the same time.
-const MAX_LOOKUPS: usize = 64;
+/// Accounts that are looked up at the same time, many of them together.
+const MAX_LOOKUPS: usize = 256;
 
 /// Observations that are taken in before the loop looks at anything else: counting everything must not
 /// wait for the phones that are told meanwhile.
@@ -145,6 +148,10 @@ pub struct Daemon {
     past: Vec<Last>,
     /// As many questions to the database at once as make sense for its connections.
     places: Arc<Semaphore>,
+    /// What the reconciler asked for and has not been begun.
+    to_find: Line<Account>,
+    to_claim: Line<(Arc<Dialog>, u32)>,
+    to_note: Vec<Order>,
     work: JoinSet<Done>,
     /// With several mwid on one database.
     cluster: Option<Cluster>,
@@ -215,6 +222,9 @@ impl Daemon {
             publishers: Arc::new(Publishers::new(&config, None)?),
             webhook: Webhook::start(&config, random::number())?,
             places: Arc::new(Semaphore::new(places(&config))),
+            to_find: Line::new(),
+            to_claim: Line::new(),
+            to_note: Vec::new(),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
             capture: Capture::start(&config.capture),
@@ -319,6 +329,7 @@ impl Daemon {
                 self.act(action);
             }
         }
+        self.ask_together();
         while let Some(failure) = self.delivery.poll_failure() {
             let waiting = self.reconciler.census().waiting;
             tracing::warn!(waiting, "{failure}; what is to be sent waits or goes to the next one");
@@ -566,5 +577,6 @@ fn places(config: &Config) -> usize {
     if matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
         return SQLITE_PLACES;
     }
-    usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(4)
+    // Each has the next one waiting behind it.
+    usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(2)
 }

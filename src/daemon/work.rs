@@ -25,11 +25,11 @@ use crate::webhook::Event;
 
 /// Something that was waited for beside the loop.
 pub(super) enum Done {
-    Found(Account, Result<Found, StoreError>),
-    Claimed(Arc<Dialog>, Result<Option<u32>, StoreError>),
+    Found(Vec<(Account, Result<Found, StoreError>)>),
+    Claimed(Vec<(Arc<Dialog>, Result<Option<u32>, StoreError>)>),
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
-    /// The ledger has the CSeq: the NOTIFY may go out.
-    Noted(Order),
+    /// The ledger has the CSeqs: the NOTIFYs may go out.
+    Noted(Vec<Order>),
     /// The ledger has it that the publication is unknown: the step may be taken.
     Publishable(publication::Order),
     Published(publication::Order, Published, Duration),
@@ -45,37 +45,12 @@ pub(super) enum Done {
 impl Daemon {
     pub(super) fn act(&mut self, action: Action) {
         match action {
-            Action::Find(account) => {
-                self.counters.lookups += 1;
-                let ended_too = self.presence.is_some();
-                let (store, places) = (self.store.clone(), self.places.clone());
-                self.work.spawn(async move {
-                    let _place = places.acquire().await;
-                    let found = if ended_too {
-                        store.find_ended_too(&account, unix()).await
-                    } else {
-                        store.find(&account, unix()).await
-                    };
-                    Done::Found(account, found)
-                });
-            }
-            Action::Claim { dialog, above } => {
-                self.counters.claims += 1;
-                let (store, places) = (self.store.clone(), self.places.clone());
-                self.work.spawn(async move {
-                    let _place = places.acquire().await;
-                    let claimed = store.claim(&dialog, above).await;
-                    Done::Claimed(dialog, claimed)
-                });
-            }
+            Action::Find(account) => self.to_find.push(account),
+            Action::Claim { dialog, above } => self.to_claim.push((dialog, above)),
             Action::Notify { dialog, account, summary, cseq } => {
-                let noted = self.ledger.sending(&dialog, cseq);
                 let order = Order { dialog, account, summary, cseq };
                 self.watch_notify(&order);
-                self.work.spawn(async move {
-                    noted.await;
-                    Done::Noted(order)
-                });
+                self.to_note.push(order);
             }
             Action::Publish(order) => {
                 let noted = self.ledger.publishing(&order);
@@ -84,6 +59,38 @@ impl Daemon {
                     Done::Publishable(order)
                 });
             }
+        }
+    }
+
+    /// Has done together what [`act`](Self::act) has put in line.
+    pub(super) fn ask_together(&mut self) {
+        while let Some((claims, place)) = self.to_claim.next(&self.places) {
+            self.counters.claims += claims.len() as u64;
+            let store = self.store.clone();
+            self.work.spawn(async move {
+                let claimed = store.claim_all(&claims).await;
+                drop(place);
+                let dialogs = claims.into_iter().map(|(dialog, _)| dialog);
+                Done::Claimed(dialogs.zip(claimed).collect())
+            });
+        }
+        while let Some((accounts, place)) = self.to_find.next(&self.places) {
+            self.counters.lookups += accounts.len() as u64;
+            let (store, ended_too) = (self.store.clone(), self.presence.is_some());
+            self.work.spawn(async move {
+                let found = store.find_all(&accounts, unix(), ended_too).await;
+                drop(place);
+                Done::Found(accounts.into_iter().zip(found).collect())
+            });
+        }
+        if !self.to_note.is_empty() {
+            let orders = std::mem::take(&mut self.to_note);
+            let sending = orders.iter().map(|order| (order.dialog.clone(), order.cseq));
+            let noted = self.ledger.sending(sending.collect());
+            self.work.spawn(async move {
+                noted.await;
+                Done::Noted(orders)
+            });
         }
     }
 
@@ -125,22 +132,20 @@ impl Daemon {
             }
         };
         match done {
-            Done::Found(account, Ok(found)) => self.handle_found(&account, found, now),
-            Done::Found(account, Err(error)) => {
-                self.database_failed(&error);
-                self.reconciler.handle_lookup_failure(&account, now);
-            }
-            Done::Claimed(dialog, Ok(cseq)) => {
-                self.said.database_works();
-                self.said.writing_works();
-                let is_used = self.reconciler.handle_claim(dialog.row, cseq, now);
-                if let Some(cseq) = cseq.filter(|_| !is_used) {
-                    self.ledger.unused(&dialog, cseq);
+            Done::Found(found) => {
+                for (account, found) in found {
+                    self.handle_looked_up(&account, found, now);
                 }
             }
-            Done::Claimed(dialog, Err(error)) => {
-                self.claim_failed(dialog.row, &error);
-                self.reconciler.handle_claim_failure(dialog.row, now);
+            Done::Claimed(claimed) => {
+                for (dialog, claimed) in claimed {
+                    self.handle_claimed(&dialog, claimed, now);
+                }
+            }
+            Done::Noted(orders) => {
+                for order in orders {
+                    self.handle_noted(order, now);
+                }
             }
             Done::Deleted(dialog, deleted) => {
                 self.unfinished -= 1;
@@ -155,10 +160,6 @@ impl Daemon {
                     }
                 }
             }
-            // Its account was taken over while the ledger wrote.
-            Done::Noted(order) if !self.owns(&order.account) => {
-                self.reconciler.handle_verdict(order.dialog.row, Verdict::Later(None), now);
-            }
             Done::Publishable(order)
                 if order.wish != Wish::Remove && !self.owns(&order.account) =>
             {
@@ -170,13 +171,58 @@ impl Daemon {
                 self.unfinished -= 1;
                 self.handle_published(&order, published, elapsed, now);
             }
-            Done::Noted(order) => self.delivery.send(order, now, unix(), &self.transport),
             Done::Resolved(name, found) => {
                 self.delivery.handle_resolved(&name, found, now, unix(), &self.transport);
             }
             Done::Asked(account, source, found) => self.handle_asked(&account, source, found),
             Done::OfAgent(done) => self.handle_of_agent(done, now),
             Done::Answered => {}
+        }
+    }
+
+    fn handle_looked_up(
+        &mut self,
+        account: &Account,
+        found: Result<Found, StoreError>,
+        now: Instant,
+    ) {
+        match found {
+            Ok(found) => self.handle_found(account, found, now),
+            Err(error) => {
+                self.database_failed(&error);
+                self.reconciler.handle_lookup_failure(account, now);
+            }
+        }
+    }
+
+    fn handle_claimed(
+        &mut self,
+        dialog: &Arc<Dialog>,
+        claimed: Result<Option<u32>, StoreError>,
+        now: Instant,
+    ) {
+        match claimed {
+            Ok(cseq) => {
+                self.said.database_works();
+                self.said.writing_works();
+                let is_used = self.reconciler.handle_claim(dialog.row, cseq, now);
+                if let Some(cseq) = cseq.filter(|_| !is_used) {
+                    self.ledger.unused(dialog, cseq);
+                }
+            }
+            Err(error) => {
+                self.claim_failed(dialog.row, &error);
+                self.reconciler.handle_claim_failure(dialog.row, now);
+            }
+        }
+    }
+
+    fn handle_noted(&mut self, order: Order, now: Instant) {
+        if self.owns(&order.account) {
+            self.delivery.send(order, now, unix(), &self.transport);
+        } else {
+            // Its account was taken over while the ledger wrote.
+            self.reconciler.handle_verdict(order.dialog.row, Verdict::Later(None), now);
         }
     }
 

@@ -106,6 +106,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether every other question would meet it now, too: the database is not there.
+    pub(super) fn is_everybodys(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+    }
+
     /// Whether the same call may succeed later without anybody's help.
     #[must_use]
     pub fn is_transient(&self) -> bool {

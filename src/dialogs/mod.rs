@@ -25,18 +25,20 @@ mod script;
 pub(crate) mod session;
 mod sqlite;
 mod sqlite_thread;
+mod together;
 mod verbs;
 pub mod watch;
 
 pub use error::{Cause, StoreError};
 pub use script::Script;
+pub use together::together;
 
 use guard::guarded;
 use link::Link;
 use mysql::MySql;
 use postgres::Postgres;
 use sqlite::Sqlite;
-use verbs::{Claim, Claimed, Delete, Find, Identity, Inspect};
+use verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Identity, Inspect};
 use watch::sql::{Ask, ChangeRow, Changes, Number, Page, PageRow, Trim};
 
 /// What a look-up found.
@@ -109,30 +111,49 @@ impl DialogStore {
     /// # Errors
     /// [`StoreError`]; [`StoreError::is_transient`] tells whether to try again.
     pub async fn find(&self, account: &Account, unix: u64) -> Result<Found, StoreError> {
-        self.find_also(account, unix, ACTIVE).await
+        self.find_one(account, seconds(unix), ACTIVE).await
     }
 
-    /// [`DialogStore::find`], and those that have ended and whose phones may not know that yet:
-    /// the rows of mwid's own presence agent.
-    ///
-    /// # Errors
-    /// As for [`DialogStore::find`].
-    pub async fn find_ended_too(&self, account: &Account, unix: u64) -> Result<Found, StoreError> {
-        self.find_also(account, unix, TERMINATED).await
-    }
-
-    async fn find_also(
+    /// [`DialogStore::find`] for several accounts, in one question for as many as go
+    /// [`together`]; and, with `ended_too`, those that have ended and whose phones may not know that
+    /// yet: the rows of mwid's own presence agent. Each account has its own answer.
+    pub async fn find_all(
         &self,
-        account: &Account,
+        accounts: &[Account],
         unix: u64,
-        also: i64,
-    ) -> Result<Found, StoreError> {
-        let unix = i64::try_from(unix).unwrap_or(i64::MAX);
-        let mut rows = ask!(self, Find { account: account.clone(), unix, also })?;
+        ended_too: bool,
+    ) -> Vec<Result<Found, StoreError>> {
+        let (unix, also) = (seconds(unix), if ended_too { TERMINATED } else { ACTIVE });
+        let (mut all, mut rest) = (Vec::with_capacity(accounts.len()), accounts);
+        while !rest.is_empty() {
+            let (accounts, later) = rest.split_at(together(rest.len()));
+            let find = FindAll { accounts: accounts.to_vec(), unix, also };
+            match ask!(self, find) {
+                Ok(found) => all.extend(found.into_iter().map(|rows| Ok(self.found(rows)))),
+                Err(error) if accounts.len() == 1 || error.is_everybodys() => {
+                    all.extend(accounts.iter().map(|_| Err(error.clone())));
+                }
+                // One of them is what the server will not take: the others get their answer.
+                Err(_) => {
+                    for account in accounts {
+                        all.push(self.find_one(account, unix, also).await);
+                    }
+                }
+            }
+            rest = later;
+        }
+        all
+    }
+
+    async fn find_one(&self, account: &Account, unix: i64, also: i64) -> Result<Found, StoreError> {
+        ask!(self, Find { account: account.clone(), unix, also }).map(|rows| self.found(rows))
+    }
+
+    fn found(&self, mut rows: Vec<Row>) -> Found {
         let most = self.table().max_dialogs as usize;
         let capped = rows.len() > most;
         rows.truncate(most);
-        Ok(Found { rows, capped })
+        Found { rows, capped }
     }
 
     /// Takes the next CSeq of a dialog for the wire: higher than what the row says in its
@@ -143,18 +164,39 @@ impl DialogStore {
     /// [`StoreError::Exhausted`] when no CSeq is left below 2³¹; others as for
     /// [`DialogStore::find`].
     pub async fn claim(&self, dialog: &Dialog, above: u32) -> Result<Option<u32>, StoreError> {
-        let exhausted = || StoreError::Exhausted { row: dialog.row };
-        if above >= MAX_CSEQ {
-            return Err(exhausted());
+        let claimed = ask!(self, Claim::of(dialog, above))?;
+        settle(dialog, above, claimed)
+    }
+
+    /// [`DialogStore::claim`] for several dialogs, in one question for as many as go [`together`].
+    /// Each has its own answer.
+    pub async fn claim_all(
+        &self,
+        claims: &[(Arc<Dialog>, u32)],
+    ) -> Vec<Result<Option<u32>, StoreError>> {
+        let (mut all, mut rest) = (Vec::with_capacity(claims.len()), claims);
+        while !rest.is_empty() {
+            let (claims, later) = rest.split_at(together(rest.len()));
+            let each = claims.iter().map(|(dialog, above)| Claim::of(dialog, *above));
+            match ask!(self, ClaimAll { claims: each.clone().collect() }) {
+                Ok(claimed) => all.extend(
+                    claims
+                        .iter()
+                        .zip(claimed)
+                        .map(|((it, above), claimed)| settle(it, *above, claimed)),
+                ),
+                Err(error) if claims.len() == 1 || error.is_everybodys() => {
+                    all.extend(claims.iter().map(|_| Err(error.clone())));
+                }
+                Err(_) => {
+                    for (dialog, above) in claims {
+                        all.push(self.claim(dialog, *above).await);
+                    }
+                }
+            }
+            rest = later;
         }
-        match ask!(self, Claim { identity: Identity::of(dialog), above })? {
-            Claimed::Gone => Ok(None),
-            Claimed::Exhausted => Err(exhausted()),
-            Claimed::Wire(wire) => match u32::try_from(wire) {
-                Ok(wire) if wire > above && wire <= MAX_CSEQ => Ok(Some(wire)),
-                _ => Err(exhausted()),
-            },
-        }
+        all
     }
 
     /// Removes a dialog's row; `false` when it was not there any more.
@@ -189,8 +231,7 @@ impl DialogStore {
 
     /// The live rows after an id, with the watchers' columns.
     async fn page(&self, after: i64, unix: u64, limit: i64) -> Result<Vec<PageRow>, StoreError> {
-        let unix = i64::try_from(unix).unwrap_or(i64::MAX);
-        ask!(self, Ask(Page { after, unix, limit }))
+        ask!(self, Ask(Page { after, unix: seconds(unix), limit }))
     }
 
     /// The live rows after an id, in the order of their ids, each with the accounts that it is found
@@ -238,6 +279,21 @@ impl DialogStore {
             Self::Sqlite(file) => file.table(),
         }
     }
+}
+
+/// What a claim came to. A CSeq that cannot be is none.
+fn settle(dialog: &Dialog, above: u32, claimed: Claimed) -> Result<Option<u32>, StoreError> {
+    let wire = match claimed {
+        Claimed::Gone => return Ok(None),
+        Claimed::Exhausted => None,
+        Claimed::Wire(wire) => u32::try_from(wire).ok(),
+    };
+    let fits = |wire: &u32| *wire > above && *wire <= MAX_CSEQ;
+    wire.filter(fits).map(Some).ok_or(StoreError::Exhausted { row: dialog.row })
+}
+
+fn seconds(unix: u64) -> i64 {
+    i64::try_from(unix).unwrap_or(i64::MAX)
 }
 
 /// A server in words, without its password.

@@ -7,8 +7,8 @@ use mysql_async::{Conn, Error, OptsBuilder, Params, Pool, PoolConstraints, PoolO
 
 use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
-use super::schema::{Dialect, Schema, Table, Values, read_row};
-use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::schema::{ASK, Dialect, Schema, Table, Values, read_row};
+use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param, group};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 use mwid_core::dialog::Row;
@@ -110,6 +110,27 @@ impl Verb<MySql> for Find {
     }
 }
 
+impl Verb<MySql> for FindAll {
+    type Answer = Vec<Vec<Row>>;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
+        let count = self.accounts.len();
+        let Some(sql) = schema.find_all.get(count) else {
+            let mut found = Vec::with_capacity(count);
+            for find in self.each() {
+                found.push(Verb::<MySql>::ask(&find, connection, schema).await?);
+            }
+            return Ok(found);
+        };
+        let params = bind(schema.find_all_params(self));
+        let rows: Vec<mysql_async::Row> = connection.exec(sql, params).await?;
+        let asked = |row: &mysql_async::Row| {
+            (sure(row.number(ASK)).unwrap_or(-1), sure(read_row(row, schema.flavour)))
+        };
+        Ok(group(count, rows.iter().map(asked)))
+    }
+}
+
 impl<Q: Question> Verb<MySql> for Ask<Q> {
     type Answer = Vec<Q::Item>;
 
@@ -154,6 +175,27 @@ impl Verb<MySql> for Claim {
         let params = bind(schema.exhausted_params(&self.identity));
         let found: Option<i64> = connection.exec_first(schema.exhausted.as_str(), params).await?;
         Ok(if found.is_some() { Claimed::Exhausted } else { Claimed::Gone })
+    }
+}
+
+impl Verb<MySql> for ClaimAll {
+    type Answer = Vec<Claimed>;
+
+    async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
+        if let Some(sql) = schema.claim_all.get(self.claims.len())
+            && let Some((params, rows)) = schema.claim_all_params(&self.claims)
+        {
+            connection.exec_drop(sql, bind(params)).await?;
+            if connection.affected_rows() == rows.len() as u64 {
+                let wire = |row| Claimed::Wire(schema.flavour.wire(row));
+                return Ok(rows.into_iter().map(wire).collect());
+            }
+        }
+        let mut claimed = Vec::with_capacity(self.claims.len());
+        for claim in &self.claims {
+            claimed.push(Verb::<MySql>::ask(claim, connection, schema).await?);
+        }
+        Ok(claimed)
     }
 }
 

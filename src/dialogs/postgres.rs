@@ -11,8 +11,8 @@ use tokio_postgres::{Error, NoTls};
 
 use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
-use super::schema::{Dialect, Schema, Table, Values, read_row};
-use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::schema::{ASK, Dialect, Schema, Table, Values, read_row};
+use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param, group};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
@@ -145,6 +145,31 @@ impl Verb<Postgres> for Find {
     }
 }
 
+impl Verb<Postgres> for FindAll {
+    type Answer = Vec<Vec<Row>>;
+
+    async fn ask(
+        &self,
+        connection: &mut Client,
+        schema: &Schema,
+    ) -> Result<Self::Answer, PoolError> {
+        let count = self.accounts.len();
+        let Some(sql) = schema.find_all.get(count) else {
+            let mut found = Vec::with_capacity(count);
+            for find in self.each() {
+                found.push(Verb::<Postgres>::ask(&find, connection, schema).await?);
+            }
+            return Ok(found);
+        };
+        let rows = query(connection, sql, &schema.find_all_params(self)).await?;
+        let asked = |row: &tokio_postgres::Row| {
+            Ok((row.number(ASK)?.unwrap_or(-1), read_row(row, schema.flavour)?))
+        };
+        let rows = rows.iter().map(asked).collect::<Result<Vec<_>, Error>>()?;
+        Ok(group(count, rows))
+    }
+}
+
 impl<Q: Question> Verb<Postgres> for Ask<Q> {
     type Answer = Vec<Q::Item>;
 
@@ -179,6 +204,31 @@ impl Verb<Postgres> for Claim {
         let params = schema.exhausted_params(&self.identity);
         let found = query(connection, &schema.exhausted, &params).await?;
         Ok(if found.is_empty() { Claimed::Gone } else { Claimed::Exhausted })
+    }
+}
+
+impl Verb<Postgres> for ClaimAll {
+    type Answer = Vec<Claimed>;
+
+    async fn ask(
+        &self,
+        connection: &mut Client,
+        schema: &Schema,
+    ) -> Result<Self::Answer, PoolError> {
+        if let Some(sql) = schema.claim_all.get(self.claims.len())
+            && let Some((params, rows)) = schema.claim_all_params(&self.claims)
+        {
+            let statement = connection.prepare_cached(sql).await?;
+            if connection.execute(&statement, &bind(&params)).await? == rows.len() as u64 {
+                let wire = |row| Claimed::Wire(schema.flavour.wire(row));
+                return Ok(rows.into_iter().map(wire).collect());
+            }
+        }
+        let mut claimed = Vec::with_capacity(self.claims.len());
+        for claim in &self.claims {
+            claimed.push(Verb::<Postgres>::ask(claim, connection, schema).await?);
+        }
+        Ok(claimed)
     }
 }
 

@@ -6,10 +6,12 @@
 use std::time::Instant;
 
 use mwid_core::dialog::{Flavour, MAX_CSEQ, Row};
+use mwid_core::mailbox::Account;
 
 use super::agent;
 use super::error::StoreError;
-use super::verbs::{Claim, Find, Identity, Param};
+use super::together::Sizes;
+use super::verbs::{Claim, Find, FindAll, Identity, Param};
 use super::watch::sql::Sql;
 use crate::config::FindBy;
 
@@ -162,7 +164,11 @@ pub(super) struct Schema {
     /// When the columns were looked at.
     pub(super) seen: Instant,
     pub(super) find: String,
+    /// [`Schema::find`] for several accounts; the last column says which one found the row.
+    pub(super) find_all: Sizes,
     pub(super) claim: String,
+    /// Raises the numbers of several rows, each if it is what was read.
+    pub(super) claim_all: Sizes,
     /// Finds the row of a claim that changed nothing because no CSeq is left.
     pub(super) exhausted: String,
     pub(super) delete: String,
@@ -198,16 +204,25 @@ impl Schema {
             dialect.same("from_tag"),
             dialect.same("to_tag")
         );
+        let columns = select_list(dialect, flavour);
+        let find = |columns: &str| {
+            let who = who(table.find_by);
+            format!(
+                "SELECT {columns} FROM {name} WHERE {who} AND event = 'message-summary' \
+                 AND status IN (1, #) AND expires > # ORDER BY id DESC LIMIT #"
+            )
+        };
+        let find_all = |count| {
+            let one = |ask| format!("({})", find(&format!("{columns}, {ask} AS ask")));
+            sql((0..count).map(one).collect::<Vec<_>>().join(" UNION ALL "))
+        };
         Ok(Self {
             flavour,
             seen: Instant::now(),
-            find: sql(format!(
-                "SELECT {} FROM {name} WHERE {} AND event = 'message-summary' \
-                 AND status IN (1, #) AND expires > # ORDER BY id DESC LIMIT #",
-                select_list(dialect, flavour),
-                who(table.find_by)
-            )),
+            find: sql(find(&columns)),
+            find_all: Sizes::new(find_all),
             claim: sql(claim(dialect, &name, &same)),
+            claim_all: Sizes::new(|count| sql(claim_all(&name, &same, count))),
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
             watch: Sql::new(dialect, &table.name, flavour),
@@ -219,7 +234,16 @@ impl Schema {
 
     /// What [`Schema::find`] binds.
     pub(super) fn find_params<'a>(&self, find: &'a Find) -> Vec<Param<'a>> {
-        let account = &find.account;
+        self.params_of(&find.account, find.also, find.unix)
+    }
+
+    /// What [`Schema::find_all`] binds.
+    pub(super) fn find_all_params<'a>(&self, find: &'a FindAll) -> Vec<Param<'a>> {
+        let FindAll { accounts, unix, also } = find;
+        accounts.iter().flat_map(|account| self.params_of(account, *also, *unix)).collect()
+    }
+
+    fn params_of<'a>(&self, account: &'a Account, also: i64, unix: i64) -> Vec<Param<'a>> {
         let uri = Param::Text(account.as_str());
         let watcher = [Param::Text(account.user()), Param::Text(account.domain())];
         let mut params = match self.find_by {
@@ -227,17 +251,40 @@ impl Schema {
             FindBy::Watcher => watcher.to_vec(),
             FindBy::Either => [&[uri], &watcher[..]].concat(),
         };
-        let numbers = [find.also, find.unix, self.limit];
+        let numbers = [also, unix, self.limit];
         params.extend(numbers.map(Param::Number));
         params
     }
 
     /// What [`Schema::claim`] binds.
     pub(super) fn claim_params<'a>(&self, claim: &'a Claim) -> Vec<Param<'a>> {
-        let floor = self.flavour.row(i64::from(claim.above) + 1);
-        let mut params = vec![Param::Number(floor)];
+        // Never beyond the highest: who had that already learns that none is left.
+        let floor = (i64::from(claim.above) + 1).min(i64::from(MAX_CSEQ));
+        let mut params = vec![Param::Number(self.flavour.row(floor))];
         params.extend(self.exhausted_params(&claim.identity));
         params
+    }
+
+    /// What [`Schema::claim_all`] binds, and the numbers that the rows have then. `None` when one of
+    /// them can count no further.
+    pub(super) fn claim_all_params<'a>(
+        &self,
+        claims: &'a [Claim],
+    ) -> Option<(Vec<Param<'a>>, Vec<i64>)> {
+        let (mut set, mut who, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for Claim { identity, above, read } in claims {
+            let read = read.map_or(0, |wire| self.flavour.row(wire.into()));
+            let next = (read + 1).max(self.flavour.row(i64::from(*above) + 1));
+            if next > self.flavour.row(i64::from(MAX_CSEQ)) {
+                return None;
+            }
+            set.extend([identity.row(), Param::Number(next)]);
+            who.extend(identity.params());
+            who.push(Param::Number(read));
+            rows.push(next);
+        }
+        set.extend(who);
+        Some((set, rows))
     }
 
     /// What [`Schema::exhausted`] binds: the row, and the highest number it can hold.
@@ -267,6 +314,18 @@ fn claim(dialect: Dialect, table: &str, same: &str) -> String {
     format!(
         "UPDATE {table} SET local_cseq = {set} WHERE {same} \
          AND COALESCE(local_cseq, 0) < #{answer}"
+    )
+}
+
+/// Sets each row to a number of its own if it still has the one that was read. When as many rows
+/// changed as were asked for, all are claimed; when fewer did, nobody knows which, and each is claimed
+/// alone: that leaves a gap.
+fn claim_all(table: &str, same: &str, count: usize) -> String {
+    let cases = "WHEN # THEN # ".repeat(count);
+    let row = format!("({same} AND COALESCE(local_cseq, 0) = #)");
+    format!(
+        "UPDATE {table} SET local_cseq = CASE id {cases}END WHERE {}",
+        vec![row; count].join(" OR ")
     )
 }
 
@@ -310,6 +369,9 @@ pub(super) trait Values {
     /// An integer; `None` for NULL.
     fn number(&self, place: usize) -> Result<Option<i64>, Self::Error>;
 }
+
+/// Where [`Schema::find_all`] says which account found the row.
+pub(super) const ASK: usize = 19;
 
 /// Reads what [`Schema::find`] selected.
 pub(super) fn read_row<V: Values>(values: &V, flavour: Flavour) -> Result<Row, V::Error> {

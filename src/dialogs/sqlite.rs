@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::{Cause, StoreError};
 use super::schema::{Dialect, Schema, Table, Values, read_row};
 use super::sqlite_thread::{self, Job};
-use super::verbs::{Claim, Claimed, Delete, Find, Inspect, Param};
+use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
@@ -90,6 +90,16 @@ impl Verb for Find {
     }
 }
 
+/// Nothing is sent anywhere: one after the other.
+impl Verb for FindAll {
+    type Answer = Vec<Vec<Row>>;
+    const WRITES: bool = false;
+
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
+        self.each().map(|find| find.ask(file, schema)).collect()
+    }
+}
+
 impl<Q: Question> Verb for Ask<Q> {
     type Answer = Vec<Q::Item>;
     const WRITES: bool = false;
@@ -126,6 +136,15 @@ impl Verb for Claim {
         let params = params_from_iter(schema.exhausted_params(&self.identity));
         let exhausted = file.prepare_cached(&schema.exhausted)?.exists(params)?;
         Ok(if exhausted { Claimed::Exhausted } else { Claimed::Gone })
+    }
+}
+
+impl Verb for ClaimAll {
+    type Answer = Vec<Claimed>;
+    const WRITES: bool = true;
+
+    fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
+        self.claims.iter().map(|claim| claim.ask(file, schema)).collect()
     }
 }
 

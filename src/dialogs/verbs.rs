@@ -1,6 +1,6 @@
 //! What a store is asked, whichever database answers.
 
-use mwid_core::dialog::{Dialog, RowId};
+use mwid_core::dialog::{Dialog, Row, RowId};
 use mwid_core::mailbox::Account;
 
 /// A value that is bound to a statement.
@@ -20,12 +20,60 @@ pub(super) struct Find {
     pub(super) also: i64,
 }
 
+/// The live rows of several accounts. Answer: what [`Find`] finds of each, in their order.
+#[derive(Clone, Debug)]
+pub(super) struct FindAll {
+    /// As many as `together` says.
+    pub(super) accounts: Vec<Account>,
+    /// As in [`Find`].
+    pub(super) unix: i64,
+    /// As in [`Find`].
+    pub(super) also: i64,
+}
+
+impl FindAll {
+    /// One after the other.
+    pub(super) fn each(&self) -> impl Iterator<Item = Find> {
+        let Self { unix, also, .. } = *self;
+        self.accounts.iter().map(move |account| Find { account: account.clone(), unix, also })
+    }
+}
+
+/// Sorts rows by which of `count` questions found them, newest first.
+pub(super) fn group(count: usize, rows: impl IntoIterator<Item = (i64, Row)>) -> Vec<Vec<Row>> {
+    let mut found = vec![Vec::new(); count];
+    for (ask, row) in rows {
+        if let Some(rows) = usize::try_from(ask).ok().and_then(|ask| found.get_mut(ask)) {
+            rows.push(row);
+        }
+    }
+    for rows in &mut found {
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
+    }
+    found
+}
+
 /// The next CSeq of a dialog. Answer: [`Claimed`].
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) identity: Identity,
     /// The highest CSeq that mwid itself has sent, 0 if none.
     pub(super) above: u32,
+    /// The row's CSeq on the wire, as it was when the dialog was read.
+    pub(super) read: Option<u32>,
+}
+
+impl Claim {
+    pub(super) fn of(dialog: &Dialog, above: u32) -> Self {
+        Self { identity: Identity::of(dialog), above, read: dialog.sent_cseq }
+    }
+}
+
+/// The next CSeqs of several dialogs. Answer: a [`Claimed`] for each, in their order.
+#[derive(Clone, Debug)]
+pub(super) struct ClaimAll {
+    /// As many as `together` says.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// What came of a [`Claim`].
@@ -69,10 +117,14 @@ impl Identity {
         }
     }
 
+    pub(super) fn row(&self) -> Param<'_> {
+        Param::Number(self.row.0)
+    }
+
     /// In the order of the placeholders: `id`, `callid`, `from_tag`, `to_tag`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         vec![
-            Param::Number(self.row.0),
+            self.row(),
             Param::Text(&self.call_id),
             Param::Text(&self.from_tag),
             Param::Text(&self.to_tag),

@@ -114,11 +114,11 @@ impl Ledger {
         Ok((Self { health, lasts, thread, _lock: lock }, memory))
     }
 
-    /// A NOTIFY with this CSeq is about to be sent: from now on it is not known what the phone
-    /// shows. Ready when that is written, so that a CSeq that was sent is never sent again.
-    pub fn sending(&self, dialog: &Dialog, cseq: u32) -> impl Future<Output = ()> + use<> {
+    /// NOTIFYs with these CSeqs are about to be sent: from now on it is not known what their phones
+    /// show. Ready when that is written, so that a CSeq that was sent is never sent again.
+    pub fn sending(&self, notifies: Vec<(Arc<Dialog>, u32)>) -> impl Future<Output = ()> + use<> {
         let (done, written) = oneshot::channel();
-        self.order(Order::Sending { dialog: order::Facts::of(dialog), cseq, done });
+        self.order(Order::Sending { notifies, done });
         self.wait(written)
     }
 
@@ -147,18 +147,18 @@ impl Ledger {
     }
 
     /// This CSeq was claimed and no NOTIFY carries it: the phone still shows what it did.
-    pub fn unused(&self, dialog: &Dialog, cseq: u32) {
-        self.order(Order::Unused { dialog: order::Facts::of(dialog), cseq });
+    pub fn unused(&self, dialog: &Arc<Dialog>, cseq: u32) {
+        self.order(Order::Unused { dialog: dialog.clone(), cseq });
     }
 
     /// The phone acknowledged the NOTIFY with this CSeq.
-    pub fn delivered(&self, dialog: &Dialog, cseq: u32, summary: Summary) {
-        self.order(Order::Delivered { dialog: order::Facts::of(dialog), cseq, summary });
+    pub fn delivered(&self, dialog: &Arc<Dialog>, cseq: u32, summary: Summary) {
+        self.order(Order::Delivered { dialog: dialog.clone(), cseq, summary });
     }
 
     /// The phone said that the subscription is gone.
-    pub fn dead(&self, dialog: &Dialog) {
-        self.order(Order::Dead { dialog: order::Facts::of(dialog) });
+    pub fn dead(&self, dialog: &Arc<Dialog>) {
+        self.order(Order::Dead { dialog: dialog.clone() });
     }
 
     /// A call gave counts, which are the truth unless the spool has the mailbox. The receipt is

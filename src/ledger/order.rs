@@ -14,49 +14,24 @@ use super::last::Member;
 use super::{Given, publications};
 use crate::source::Receipt;
 
-/// What the ledger keeps of a dialog.
-#[derive(Debug)]
-pub(super) struct Facts {
-    call_id: Box<str>,
-    local_tag: Box<str>,
-    remote_tag: Box<str>,
-    remote_cseq: u32,
-    expires: u64,
-    contact: Box<str>,
-}
-
-impl Facts {
-    pub(super) fn of(dialog: &Dialog) -> Self {
-        Self {
-            call_id: dialog.call_id.clone(),
-            local_tag: dialog.local_tag.clone(),
-            remote_tag: dialog.remote_tag.clone(),
-            remote_cseq: dialog.remote_cseq,
-            expires: dialog.expires,
-            contact: dialog.remote_target.clone(),
-        }
-    }
-}
-
 /// Something to be written.
 #[derive(Debug)]
 pub(super) enum Order {
     Sending {
-        dialog: Facts,
-        cseq: u32,
+        notifies: Vec<(Arc<Dialog>, u32)>,
         done: oneshot::Sender<()>,
     },
     Unused {
-        dialog: Facts,
+        dialog: Arc<Dialog>,
         cseq: u32,
     },
     Delivered {
-        dialog: Facts,
+        dialog: Arc<Dialog>,
         cseq: u32,
         summary: Summary,
     },
     Dead {
-        dialog: Facts,
+        dialog: Arc<Dialog>,
     },
     Given {
         given: Given,
@@ -119,7 +94,11 @@ impl Order {
 /// Writes one order.
 pub(super) fn apply(connection: &Connection, order: &Order) -> Result<(), rusqlite::Error> {
     match order {
-        Order::Sending { dialog, cseq, .. } => upsert(connection, dialog, *cseq)?,
+        Order::Sending { notifies, .. } => {
+            return notifies
+                .iter()
+                .try_for_each(|(dialog, cseq)| upsert(connection, dialog, *cseq));
+        }
         Order::Unused { dialog, cseq } => connection
             .prepare_cached(
                 "UPDATE dialogs SET high_water = max(high_water, ?4)
@@ -198,7 +177,7 @@ pub(super) fn give(connection: &Connection, given: &Given) -> Result<(), rusqlit
     Ok(())
 }
 
-fn upsert(connection: &Connection, dialog: &Facts, cseq: u32) -> Result<usize, rusqlite::Error> {
+fn upsert(connection: &Connection, dialog: &Dialog, cseq: u32) -> Result<(), rusqlite::Error> {
     connection
         .prepare_cached(
             "INSERT INTO dialogs (call_id, local_tag, remote_tag, high_water, remote_cseq, expires, contact)
@@ -209,8 +188,9 @@ fn upsert(connection: &Connection, dialog: &Facts, cseq: u32) -> Result<usize, r
         )?
         .execute(params![
             dialog.call_id, dialog.local_tag, dialog.remote_tag, cseq, dialog.remote_cseq,
-            i64::try_from(dialog.expires).unwrap_or(i64::MAX), dialog.contact
-        ])
+            i64::try_from(dialog.expires).unwrap_or(i64::MAX), dialog.remote_target
+        ])?;
+    Ok(())
 }
 
 /// Writes the last summary of an account, and which mailboxes light it if those are others now.

@@ -13,6 +13,7 @@ mod errors;
 mod finding;
 mod outage;
 mod subscriptions;
+mod together;
 
 /// Each behaviour, on one kind of database, with each presence server's table.
 macro_rules! behaviours {
@@ -43,6 +44,13 @@ macro_rules! behaviours {
                 claiming::fifty_claimers_never_get_the_same_cseq
                 claiming::hostile_dialog_text_is_only_data
                 claiming::delete_removes_that_dialog_only
+                together::each_account_finds_its_own_rows
+                together::each_account_is_found_by_its_watcher_too
+                together::each_dialog_gets_a_cseq_of_its_own
+                together::one_that_cannot_be_claimed_is_no_harm_to_the_others
+                together::one_that_is_refused_is_no_harm_to_the_others
+                together::crowds_never_get_the_same_cseq
+                together::a_database_that_is_silent_is_silent_for_all
                 errors::a_probe_tells_server_flavour_and_table
                 errors::a_missing_table_is_named
                 errors::a_missing_column_is_named
