@@ -129,7 +129,8 @@ pub async fn one_that_is_refused_is_no_harm_to_the_others(bed: Bed) {
     let dialogs = read(&store, &accounts).await;
     bed.sql(match bed.kind {
         Kind::MariaDb | Kind::Postgres => {
-            "ALTER TABLE active_watchers ADD CONSTRAINT not_this_one CHECK (id <> 20 OR local_cseq = 20)"
+            "ALTER TABLE active_watchers ADD CONSTRAINT not_this_one \
+             CHECK (presentity_uri <> 'sip:20@example.com' OR local_cseq = 20)"
         }
         Kind::Sqlite => {
             "CREATE TRIGGER no BEFORE UPDATE ON active_watchers WHEN NEW.id = 20 \
