@@ -92,7 +92,9 @@ impl Daemon {
     /// An answer came, or there are no phones: forgets an account whose phones all show that there
     /// is no message.
     pub(super) fn forget_told(&self, account: &Account) {
-        if self.ledger.is_darkening(account) && self.reconciler.is_told(account) {
+        let has_messages =
+            self.reconciler.desired(account).is_some_and(|it| it != Summary::default());
+        if !has_messages && self.ledger.is_darkening(account) && self.reconciler.is_told(account) {
             self.ledger.told_dark(account);
         }
     }

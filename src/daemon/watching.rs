@@ -53,7 +53,11 @@ impl Daemon {
         is_fresh: bool,
     ) {
         let is_news = is_fresh || before.is_some_and(|before| before != now);
-        if !self.control.feed().is_read() || !is_news {
+        if !is_news {
+            return;
+        }
+        tracing::debug!(%mailbox, source, "counted: {now}");
+        if !self.control.feed().is_read() {
             return;
         }
         for account in self.mailboxes.accounts(mailbox) {

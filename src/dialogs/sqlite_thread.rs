@@ -23,6 +23,9 @@ use super::sqlite::Verb;
 /// Jobs that are done together at most, so that no answer waits for a whole crowd.
 const BATCH: usize = 128;
 
+/// More than there are statements in `schema`: SQLite parses one anew unless it is kept.
+const STATEMENTS: usize = 64;
+
 /// One call on its way through the thread.
 pub(super) trait Job: Send {
     /// Whether it needs a transaction.
@@ -180,8 +183,8 @@ impl File {
     fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
         self.opened()?;
         let open = self.open.as_ref().expect("it was opened just now");
-        let done = open.connection.execute_batch(sql);
-        done.map_err(|error| self.explain(error))
+        let done = open.connection.prepare_cached(sql).and_then(|mut it| it.execute([]));
+        done.map(drop).map_err(|error| self.explain(error))
     }
 
     fn in_transaction(&self) -> bool {
@@ -217,6 +220,7 @@ impl File {
         let connection =
             Connection::open_with_flags(&self.path, flags).map_err(|error| self.explain(error))?;
         connection.busy_timeout(self.timeout).map_err(|error| self.explain(error))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     }
 

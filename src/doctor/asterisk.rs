@@ -14,14 +14,18 @@ const CHECK: &str = "externnotify";
 /// Where the helper belongs.
 const HELPER: &str = "/usr/bin/mwid-externnotify";
 
+/// Files that include each other, at most.
+const MAX_DEPTH: usize = 8;
+
 pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     let beside = || options.config.with_file_name("voicemail.conf");
     let path = options.voicemail.clone().unwrap_or_else(beside);
     let command = externnotify_command(&config.control);
     let command = command.replacen("mwid-externnotify", HELPER, 1);
     let line = format!("write into [general] of {}: externnotify = {command}", path.display());
-    let text = match fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let mut unread = Vec::new();
+    let text = match whole(&path, &mut unread, 0) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.voicemail.is_none() => {
             return without(config, &format!("there is no {}", path.display()), &line, report);
         }
@@ -32,12 +36,11 @@ pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     };
     match externnotify(&text) {
         None => {
-            let included = if text.contains("#include") {
-                " (what it includes was not looked at)"
-            } else {
-                ""
+            let unread = match unread.is_empty() {
+                true => String::new(),
+                false => format!(" (what it includes was not read: {})", unread.join("; ")),
             };
-            let what = format!("{} has no externnotify{included}", path.display());
+            let what = format!("{} has no externnotify{unread}", path.display());
             without(config, &what, &line, report);
         }
         Some(found) => named(&found, &config.control, &path, &line, report),
@@ -107,6 +110,36 @@ fn helper(line: &str) -> String {
     format!("install -m 0755 {} {HELPER}", beside.display())
 }
 
+/// A file with what it includes in its place, as Asterisk reads it; names of files are relative to
+/// the folder of the first.
+fn whole(path: &Path, unread: &mut Vec<String>, depth: usize) -> io::Result<String> {
+    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+    let mut all = String::new();
+    for line in without_comments(&text).lines() {
+        let Some(name) = included(line) else {
+            all.extend([line, "\n"]);
+            continue;
+        };
+        let file = path.with_file_name(name);
+        let text = match depth < MAX_DEPTH {
+            true => whole(&file, unread, depth + 1),
+            false => Err(io::Error::other("too many include each other")),
+        };
+        match text {
+            Ok(text) => all.push_str(&text),
+            Err(error) => unread.push(format!("{}: {error}", file.display())),
+        }
+    }
+    Ok(all)
+}
+
+/// The file that `#include "NAME"`, `#include <NAME>` or `#tryinclude NAME` names.
+fn included(line: &str) -> Option<&str> {
+    let line = line.trim().strip_prefix('#')?;
+    let name = line.strip_prefix("include").or_else(|| line.strip_prefix("tryinclude"))?;
+    name.starts_with([' ', '\t', '"', '<']).then(|| name.trim().trim_matches(['"', '<', '>']))
+}
+
 /// The value in `[general]`; `;` begins a comment unless it is escaped, `=>` is `=`. Names of
 /// sections are compared as Asterisk does, without case.
 fn externnotify(text: &str) -> Option<String> {
@@ -170,5 +203,26 @@ mod tests {
         let line = "[general]\n;--- a line --- \nexternnotify=x ;--- and --- one\n";
         assert_eq!(found(line).as_deref(), Some("x"));
         assert!(found(include_str!("../../etc/asterisk/voicemail.conf")).is_some());
+    }
+
+    /// FreePBX writes `[general]` into a file of its own.
+    #[test]
+    fn included_files_are_read_in_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let first =
+            "[general]\n#include vm_general.inc\n#include \"gone.inc\"\n;#include x\n[default]\n";
+        let path = write("voicemail.conf", first);
+        write("vm_general.inc", "format=wav\n#include <more.inc>\n");
+        write("more.inc", "externnotify=x ; ours\n#tryinclude more.inc\n");
+        let mut unread = Vec::new();
+        let text = whole(&path, &mut unread, 0).unwrap();
+        assert_eq!(externnotify(&text).as_deref(), Some("x"));
+        assert_eq!(unread.len(), 2, "{unread:?}");
+        assert!(unread[0].contains("too many") && unread[1].contains("gone.inc"), "{unread:?}");
     }
 }

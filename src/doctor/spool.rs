@@ -117,7 +117,7 @@ pub(super) fn look(config: &Config, report: &mut Report) -> Option<Vec<Mailbox>>
 fn said(root: &Path, walk: &Walk, report: &mut Report) {
     let at = root.display();
     let mut counted =
-        format!("{at}: {} contexts, {} mailboxes", walk.contexts, walk.mailboxes.len());
+        format!("{at}: contexts {}, mailboxes {}", walk.contexts, walk.mailboxes.len());
     if walk.skipped > 0 {
         let skipped =
             format!(", {} folders skipped: no mailbox can have their names", walk.skipped);

@@ -16,6 +16,9 @@ use thiserror::Error;
 
 use super::{Given, Last, Member, Memory, publications};
 
+/// More than there are statements in `order` and `publications`.
+const STATEMENTS: usize = 32;
+
 /// "mwid" in ASCII: marks the file as ours (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x6d77_6964;
 
@@ -164,6 +167,7 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
         .execute("DELETE FROM contexts WHERE context NOT IN (SELECT context FROM members)", [])?;
     let memory = load(&connection)?;
     connection.busy_timeout(RUNNING)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok((connection, memory))
 }
 

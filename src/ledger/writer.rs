@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -123,19 +123,20 @@ impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Order>) {
         let mut batch = Vec::new();
         while let Ok(first) = inbox.recv() {
+            let mut is_waited_for = first.is_waited_for();
             batch.push(first);
             let until = Instant::now() + BATCH;
             while batch.len() < MAX_BATCH {
                 // Whoever waits is not kept waiting; but whatever is there already comes along.
-                let patience = if batch.iter().any(Order::is_waited_for) {
-                    Duration::ZERO
-                } else {
-                    until.saturating_duration_since(Instant::now())
+                let next = match is_waited_for {
+                    true => inbox.try_recv().ok(),
+                    false => {
+                        inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+                    }
                 };
-                match inbox.recv_timeout(patience) {
-                    Ok(order) => batch.push(order),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
+                let Some(order) = next else { break };
+                is_waited_for |= order.is_waited_for();
+                batch.push(order);
             }
             self.write(&mut batch);
             let count = batch.len();
@@ -149,7 +150,7 @@ impl Writer {
                 self.come_back(inbox);
             }
         }
-        if let Some(connection) = &mut self.connection
+        if let Some(connection) = &self.connection
             && let Err(error) = commit(connection, true, |to| file::end(to).map(drop))
         {
             tracing::warn!(%error, "the ledger could not be closed cleanly");
@@ -180,7 +181,7 @@ impl Writer {
         if self.connection.is_none() && Instant::now() >= self.retry {
             self.renew(clock::unix());
         }
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &self.connection else { return };
         let pruning = self.pruned.elapsed() >= PRUNE;
         if pruning {
             self.pruned = Instant::now();
@@ -230,7 +231,7 @@ impl Writer {
     /// Brings all that was given and what all accounts show into the file. What was moved away has
     /// done its work then.
     fn fill(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
+        let Some(connection) = &self.connection else { return };
         // Copied: the daemon's loop must not wait for the disk.
         let (lasts, contexts) = self.lasts.lock().all();
         let given = &self.given;
@@ -311,12 +312,20 @@ fn take_over(away: &Path, memory: &mut Memory, unix: u64) {
 
 /// One transaction. `forced`: it is on the disk when this returns, which takes its time.
 fn commit(
-    connection: &mut Connection,
+    connection: &Connection,
     forced: bool,
     work: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>,
 ) -> Result<(), rusqlite::Error> {
-    connection.pragma_update(None, "synchronous", if forced { "FULL" } else { "NORMAL" })?;
-    let transaction = connection.transaction()?;
-    work(&transaction)?;
-    transaction.commit()
+    // SQLite parses a statement anew unless it is kept. A transaction that fails ends with the file.
+    let run = |sql| connection.prepare_cached(sql)?.execute([]).map(drop);
+    if forced {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+    }
+    run("BEGIN")?;
+    work(connection)?;
+    run("COMMIT")?;
+    if forced {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+    }
+    Ok(())
 }

@@ -193,7 +193,7 @@ fn a_spool_that_is_not_there_or_empty_is_told_apart() {
     seen.says(
         "spool",
         "failed",
-        "1 contexts, 1 mailboxes; 1 folders cannot be read",
+        "contexts 1, mailboxes 1; 1 folders cannot be read",
         "lost+found -prune",
     );
     fs::remove_file(house.path("spool/example.com/202/INBOX")).unwrap();
