@@ -146,7 +146,7 @@ fn check_row(row: &Row) -> Result<(), TestCaseError> {
 fn serve(agent: &mut Agent) -> Result<(), TestCaseError> {
     while let Some(action) = agent.poll_action() {
         match action {
-            Action::User { ticket, .. } => agent.handle_user(ticket, Ok(None), UNIX),
+            Action::User { ticket, .. } => drop(agent.handle_user(ticket, Ok(None), UNIX)),
             Action::Insert { ticket, row, .. } => {
                 check_row(&row)?;
                 let account = row.presentity_uri.as_deref().unwrap().parse().unwrap();

@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
                     assert!(!trusted);
                     mwid_fuzz::one_line(&user);
                     mwid_fuzz::one_line(&domain);
-                    agent.handle_user(ticket, Ok(None), mwid_fuzz::UNIX);
+                    drop(agent.handle_user(ticket, Ok(None), mwid_fuzz::UNIX));
                 }
                 Action::Insert { ticket, row, status } => {
                     assert!(trusted, "nobody knows the password");

@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mwid_core::agent::Impostor;
 use mwid_core::dialog::{RowError, RowId};
 use mwid_core::mailbox::{Account, Mailbox, NameError};
 use mwid_core::message::MessageError;
@@ -65,6 +67,9 @@ const MEMORY: usize = 10_000;
 /// A minute between two words about garbage on the socket, or about what it does not take.
 const SOCKET_PAUSE: Duration = Duration::from_secs(60);
 
+/// Between two lines about wrong passwords.
+const IMPOSTOR_PAUSE: Duration = Duration::from_secs(1);
+
 /// Remembers what was said, so that a failing thing says so once and then counts.
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -73,8 +78,8 @@ pub(super) struct Said {
     capped: HashSet<Account>,
     /// Dialogs whose phone did not take the last NOTIFYs, and how many.
     untold: HashMap<RowId, u32>,
-    /// The error of the database, while it fails.
-    database: Option<String>,
+    /// The error of the database, while it fails, and which it is if it is not just away.
+    database: Option<(Option<Discriminant<StoreError>>, String)>,
     /// The error of a claim, while rows can be read and not written.
     writing: Option<String>,
     /// Passwords of phones that subscribe to the agent, and their subscriptions.
@@ -85,6 +90,8 @@ pub(super) struct Said {
     /// When those who watch are told next how far a start is, and whether it was on its way.
     pub(super) progress: Option<(Instant, bool)>,
     hasty: Option<Instant>,
+    /// When a wrong password was said, and how many were not since.
+    impostor: Option<(Instant, u32)>,
     flood: Option<Instant>,
     not_sent: Option<Instant>,
     /// The last reload: the configuration that stands in the file is not the one in force.
@@ -123,11 +130,12 @@ impl Outage {
 impl Said {
     /// The database failed: said when it begins, and when it fails in another way.
     pub(super) fn database_failed(&mut self, error: &StoreError, waiting: impl FnOnce() -> usize) {
+        let kind = (!error.is_transient()).then(|| discriminant(error));
         let text = error.to_string();
-        if self.database.is_none() {
+        if self.database.as_ref().is_none_or(|(before, _)| *before != kind) {
             tracing::error!(waiting = waiting(), "{text}; mwid keeps trying, nothing is lost");
         }
-        self.database = Some(text);
+        self.database = Some((kind, text));
     }
 
     pub(super) fn database_works(&mut self) {
@@ -157,7 +165,7 @@ impl Said {
 
     /// What is wrong with the database now.
     pub(super) fn database(&self) -> Option<&str> {
-        self.database.as_deref().or(self.writing.as_deref())
+        self.database.as_ref().map(|(_, text)| &**text).or(self.writing.as_deref())
     }
 
     /// Whether rows can be read.
@@ -240,6 +248,22 @@ impl Said {
                 "{from:?} subscribes more often than [agent] rate allows a subscriber: answered 500 and counted"
             );
         }
+    }
+
+    /// Somebody tried a password that is wrong. One line a second at most: they may be many, and whoever
+    /// guesses comes again.
+    pub(super) fn impostor(&mut self, impostor: &Impostor, now: Instant) {
+        let unsaid = match &mut self.impostor {
+            Some((said, unsaid)) if now < *said + IMPOSTOR_PAUSE => {
+                *unsaid = unsaid.saturating_add(1);
+                return;
+            }
+            said => said.replace((now, 0)).map_or(0, |(_, unsaid)| unsaid),
+        };
+        let Impostor { from, user } = impostor;
+        let user: String = user.chars().take(100).collect();
+        let unsaid = Some(unsaid).filter(|it| *it > 0);
+        tracing::warn!(%from, unsaid, "wrong password of {user:?}, or no such user, in a SUBSCRIBE from {from}");
     }
 
     /// The kernel does not take a datagram: too long for it, or forbidden by a firewall.

@@ -3,9 +3,30 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mwid_core::dialog::Dialog;
+use mwid_core::mailbox::Account;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::delivery::Order;
 use crate::dialogs::together;
+
+/// What the reconciler asked for and has not been begun.
+pub(super) struct Lines {
+    /// As many questions to the database at once as make sense for its connections.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) finds: Line<Account>,
+    /// Dialogs, and above which CSeq.
+    pub(super) claims: Line<(Arc<Dialog>, u32)>,
+    /// Those whose CSeq the ledger is to have first.
+    pub(super) notifies: Vec<Order>,
+}
+
+impl Lines {
+    pub(super) fn new(places: usize) -> Self {
+        let places = Arc::new(Semaphore::new(places));
+        Self { places, finds: Line::new(), claims: Line::new(), notifies: Vec::new() }
+    }
+}
 
 /// Those of one kind. Who is alone goes at once; the more wait, the fewer questions each of them costs.
 pub(super) struct Line<T>(VecDeque<T>);

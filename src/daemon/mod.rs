@@ -10,14 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mwid_core::dialog::Dialog;
 use mwid_core::endpoint::{Received, Transmit};
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::mailboxes::Mailboxes;
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::capture::{Capture, Direction};
@@ -25,8 +24,8 @@ use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
 use crate::config::{Config, DatabaseUrl, Scope, Way};
 use crate::control::{Answer, Request, server};
+use crate::delivery::Publishers;
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
-use crate::delivery::{Order, Publishers};
 use crate::dialogs::watch::{Change, Watch, Writer};
 use crate::dialogs::{DialogStore, StoreError};
 use crate::http_client::ClientError;
@@ -73,7 +72,7 @@ use counters::Said;
 use debug::Debug;
 use http::Doorway;
 use intake::Heard;
-use line::Line;
+use line::Lines;
 use work::Done;
 
 /// Observations and calls that wait for the loop; their senders wait when it is full.
@@ -146,12 +145,7 @@ pub struct Daemon {
     given: HashMap<Mailbox, Heard>,
     /// What phones may have shown before a restart: taken when all is known that lights an account.
     past: Vec<Last>,
-    /// As many questions to the database at once as make sense for its connections.
-    places: Arc<Semaphore>,
-    /// What the reconciler asked for and has not been begun.
-    to_find: Line<Account>,
-    to_claim: Line<(Arc<Dialog>, u32)>,
-    to_note: Vec<Order>,
+    lines: Lines,
     work: JoinSet<Done>,
     /// With several mwid on one database.
     cluster: Option<Cluster>,
@@ -221,10 +215,7 @@ impl Daemon {
             asker: Asker::new(&config)?,
             publishers: Arc::new(Publishers::new(&config, None)?),
             webhook: Webhook::start(&config, random::number())?,
-            places: Arc::new(Semaphore::new(places(&config))),
-            to_find: Line::new(),
-            to_claim: Line::new(),
-            to_note: Vec::new(),
+            lines: Lines::new(places(&config)),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
             capture: Capture::start(&config.capture),

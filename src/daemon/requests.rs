@@ -315,7 +315,7 @@ impl Daemon {
         }
         if let Some(store) = store {
             changed.push("[database]");
-            self.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
+            self.lines.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
             self.watch = watch(&new, &store, &self.change);
             self.store = store;
             let read = |config: &Config| {

@@ -23,10 +23,13 @@ use crate::source::ask;
 use crate::transport;
 use crate::webhook::Event;
 
+/// The CSeq of a claim; `None` when the row is gone.
+type Claimed = Result<Option<u32>, StoreError>;
+
 /// Something that was waited for beside the loop.
 pub(super) enum Done {
     Found(Vec<(Account, Result<Found, StoreError>)>),
-    Claimed(Vec<(Arc<Dialog>, Result<Option<u32>, StoreError>)>),
+    Claimed(Vec<(Arc<Dialog>, Claimed)>),
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
     /// The ledger has the CSeqs: the NOTIFYs may go out.
     Noted(Vec<Order>),
@@ -45,12 +48,12 @@ pub(super) enum Done {
 impl Daemon {
     pub(super) fn act(&mut self, action: Action) {
         match action {
-            Action::Find(account) => self.to_find.push(account),
-            Action::Claim { dialog, above } => self.to_claim.push((dialog, above)),
+            Action::Find(account) => self.lines.finds.push(account),
+            Action::Claim { dialog, above } => self.lines.claims.push((dialog, above)),
             Action::Notify { dialog, account, summary, cseq } => {
                 let order = Order { dialog, account, summary, cseq };
                 self.watch_notify(&order);
-                self.to_note.push(order);
+                self.lines.notifies.push(order);
             }
             Action::Publish(order) => {
                 let noted = self.ledger.publishing(&order);
@@ -64,7 +67,7 @@ impl Daemon {
 
     /// Has done together what [`act`](Self::act) has put in line.
     pub(super) fn ask_together(&mut self) {
-        while let Some((claims, place)) = self.to_claim.next(&self.places) {
+        while let Some((claims, place)) = self.lines.claims.next(&self.lines.places) {
             self.counters.claims += claims.len() as u64;
             let store = self.store.clone();
             self.work.spawn(async move {
@@ -74,7 +77,7 @@ impl Daemon {
                 Done::Claimed(dialogs.zip(claimed).collect())
             });
         }
-        while let Some((accounts, place)) = self.to_find.next(&self.places) {
+        while let Some((accounts, place)) = self.lines.finds.next(&self.lines.places) {
             self.counters.lookups += accounts.len() as u64;
             let (store, ended_too) = (self.store.clone(), self.presence.is_some());
             self.work.spawn(async move {
@@ -83,8 +86,8 @@ impl Daemon {
                 Done::Found(accounts.into_iter().zip(found).collect())
             });
         }
-        if !self.to_note.is_empty() {
-            let orders = std::mem::take(&mut self.to_note);
+        if !self.lines.notifies.is_empty() {
+            let orders = std::mem::take(&mut self.lines.notifies);
             let sending = orders.iter().map(|order| (order.dialog.clone(), order.cseq));
             let noted = self.ledger.sending(sending.collect());
             self.work.spawn(async move {
@@ -104,7 +107,7 @@ impl Daemon {
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
         self.unfinished += 1;
-        let (store, places) = (self.store.clone(), self.places.clone());
+        let (store, places) = (self.store.clone(), self.lines.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
             let deleted = store.delete(&dialog).await;
@@ -195,12 +198,7 @@ impl Daemon {
         }
     }
 
-    fn handle_claimed(
-        &mut self,
-        dialog: &Arc<Dialog>,
-        claimed: Result<Option<u32>, StoreError>,
-        now: Instant,
-    ) {
+    fn handle_claimed(&mut self, dialog: &Arc<Dialog>, claimed: Claimed, now: Instant) {
         match claimed {
             Ok(cseq) => {
                 self.said.database_works();

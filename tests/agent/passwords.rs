@@ -88,6 +88,7 @@ fn everybody_is_let_in_by_password(bed: &Bed, algorithms: &[Algorithm]) {
     refresh.notify();
     let again = refresh.ask("600", "");
     assert_eq!(again.status(), Some(401), "a refresh is asked for, too");
+    assert!(mwid.logged().contains("wrong password of \"202\""), "{}", mwid.logged());
     assert!(!mwid.logged().contains("s3cret"), "no password is logged");
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mwid::clock::unix;
@@ -14,6 +15,7 @@ use mwid::demo::phone::Subscription;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use rusqlite::Connection;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use super::peer::{Peer, SOON};
@@ -167,10 +169,10 @@ impl House {
             .spawn()
             .unwrap();
         let stderr = child.stderr.take().unwrap();
-        let log = Arc::new(Log::default());
+        let log = Arc::new(Log::of(stderr));
         std::thread::spawn({
             let log = log.clone();
-            move || log.fill(BufReader::new(stderr))
+            move || log.fill()
         });
         Mwid { child, log, config: self.config(), control: self.path("run/control.sock") }
     }
@@ -218,20 +220,66 @@ pub struct Mwid {
     control: PathBuf,
 }
 
-#[derive(Default)]
+/// What mwid says. A thread reads it, so that mwid never waits; and so does whoever asks, so that what
+/// was said before is known then.
 struct Log {
-    lines: Mutex<(Vec<String>, bool)>,
+    lines: Mutex<Lines>,
     more: Condvar,
+    /// The same pipe as that of the lines, to wait for.
+    pipe: OwnedFd,
+}
+
+struct Lines {
+    lines: Vec<String>,
+    pipe: ChildStderr,
+    /// The begin of a line.
+    rest: Vec<u8>,
+    ended: bool,
 }
 
 impl Log {
-    fn fill(&self, stderr: impl BufRead) {
-        for line in stderr.lines() {
-            self.lines.lock().unwrap().0.push(line.unwrap());
-            self.more.notify_all();
+    fn of(stderr: ChildStderr) -> Self {
+        rustix::io::ioctl_fionbio(&stderr, true).unwrap();
+        let pipe = stderr.as_fd().try_clone_to_owned().unwrap();
+        let lines = Lines { lines: Vec::new(), pipe: stderr, rest: Vec::new(), ended: false };
+        Self { lines: Mutex::new(lines), more: Condvar::new(), pipe }
+    }
+
+    fn fill(&self) {
+        while !self.lock().ended {
+            let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
+            // A signal may come in between.
+            let _ = poll(&mut pipe, None);
         }
-        self.lines.lock().unwrap().1 = true;
+    }
+
+    /// All that was said until now.
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.read();
         self.more.notify_all();
+        lines
+    }
+}
+
+impl Lines {
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        while !self.ended {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => self.ended = true,
+                Ok(length) => self.rest.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                    break;
+                }
+            }
+        }
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.lines.push(String::from_utf8(line).unwrap().trim_end_matches('\n').to_owned());
+        }
     }
 }
 
@@ -252,26 +300,25 @@ impl Mwid {
         mut ask: impl FnMut(&[String], bool) -> Option<T>,
     ) -> T {
         let deadline = Instant::now() + limit;
-        let mut lines = self.log.lines.lock().unwrap();
+        let mut lines = self.log.lock();
         loop {
-            if let Some(answer) = ask(&lines.0, lines.1) {
+            if let Some(answer) = ask(&lines.lines, lines.ended) {
                 return answer;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited {limit:?} in vain for {what}: {:#?}", lines.0);
+            assert!(!left.is_zero(), "waited {limit:?} in vain for {what}: {:#?}", lines.lines);
             lines = self.log.more.wait_timeout(lines, left).unwrap().0;
         }
     }
 
     /// The whole log so far.
     pub fn logged(&self) -> String {
-        let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.0.join("\n")
+        self.log.lock().lines.join("\n")
     }
 
     /// How many lines of the log so far contain this text.
     pub fn count(&self, text: &str) -> usize {
-        self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(text)).count()
+        self.log.lock().lines.iter().filter(|line| line.contains(text)).count()
     }
 
     /// Where its UDP socket is.

@@ -44,6 +44,11 @@ pub(super) struct Words<'a> {
 }
 
 impl Envelope {
+    /// Where the answer goes.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.to
+    }
+
     /// Takes the address of a request that came from `from`.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub use access::Permissions;
 pub use digest::{Algorithm, Secrets};
 pub use envelope::Reply;
 pub use subscribe::Expiry;
-pub use types::{Action, Begun, Changed, InDialog, Settings, Stats, Stored, Ticket};
+pub use types::{Action, Begun, Changed, Impostor, InDialog, Settings, Stats, Stored, Ticket};
 
 use digest::{Credentials, Nonces, NotChecked};
 use envelope::{Envelope, Words};
@@ -250,18 +250,27 @@ impl Agent {
     }
 
     /// What is known of the user that [`Action::User`] named; `None` when there is no such user,
-    /// an error when that could not be found out.
-    pub fn handle_user(&mut self, ticket: Ticket, found: Result<Option<Secrets>, ()>, unix: u64) {
-        let Some(mut pending) = self.pending.remove(&ticket) else { return };
-        let Some(credentials) = pending.credentials.take() else { return };
+    /// an error when that could not be found out. Gives who has shown a wrong password.
+    pub fn handle_user(
+        &mut self,
+        ticket: Ticket,
+        found: Result<Option<Secrets>, ()>,
+        unix: u64,
+    ) -> Option<Impostor> {
+        let mut pending = self.pending.remove(&ticket)?;
+        let credentials = pending.credentials.take()?;
+        let before = self.stats.wrong_credentials;
         let refusal = match found {
             Err(()) => Err(unavailable()),
             Ok(secrets) => self.check(&pending.subscribe, &credentials, secrets.as_ref(), unix),
         };
+        let from = pending.envelope.peer();
         match refusal {
             Ok(()) => self.store(pending, unix),
             Err(refusal) => self.refuse(pending.key, &pending.envelope, &pending.tag, &refusal),
         }
+        let is_wrong = self.stats.wrong_credentials > before;
+        is_wrong.then_some(Impostor { from, user: credentials.user })
     }
 
     fn check(

@@ -360,9 +360,9 @@ fn secrets(password: &str) -> Secrets {
 }
 
 /// Answers the question for the user.
-fn user(bed: &mut Bed, found: Result<Option<Secrets>, ()>) {
+fn user(bed: &mut Bed, found: Result<Option<Secrets>, ()>) -> Option<Impostor> {
     let Some(Action::User { ticket, .. }) = bed.agent.poll_action() else { panic!() };
-    bed.agent.handle_user(ticket, found, UNIX);
+    bed.agent.handle_user(ticket, found, UNIX)
 }
 
 #[test]
@@ -395,7 +395,8 @@ fn a_wrong_password_and_a_user_that_is_not_there_get_the_same_answer() {
         let challenge = bed.send(STRANGER, &SUBSCRIBE).unwrap();
         let more = authorization(nonce(&challenge), "202", "secret", 1);
         bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE });
-        user(&mut bed, Ok(found));
+        let impostor = user(&mut bed, Ok(found)).unwrap();
+        assert_eq!((impostor.from.to_string().as_str(), &*impostor.user), (STRANGER, "202"));
         let reply = bed.reply().unwrap();
         assert_eq!(code(&reply), 401);
         assert!(!reply.contains("stale"), "{reply}");

@@ -1,5 +1,6 @@
 //! What goes into and comes out of an [`Agent`](super::Agent): plain data.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -128,6 +129,15 @@ pub struct Begun {
     pub call_id: String,
     /// Its seconds, 0 for a phone that only fetches the state.
     pub expires: u32,
+}
+
+/// Who has shown a wrong password, or one of a user that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impostor {
+    /// Where the answer went.
+    pub from: SocketAddr,
+    /// The name, as it was given: anything may be in it.
+    pub user: String,
 }
 
 /// Counters since the start. They only grow.

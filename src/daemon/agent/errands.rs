@@ -1,6 +1,6 @@
 //! What the agent asks of the database, and what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mwid_core::agent::{Action, Secrets, Stored, Ticket};
 use tokio::sync::Semaphore;
@@ -80,8 +80,11 @@ impl Daemon {
             Err(error) => self.users_failed(error),
         }
         let Some(presence) = &mut self.presence else { return };
-        presence.agent.handle_user(ticket, found.map_err(drop), unix());
+        let impostor = presence.agent.handle_user(ticket, found.map_err(drop), unix());
         presence.learn(&self.config);
+        if let Some(impostor) = impostor {
+            self.said.impostor(&impostor, Instant::now());
+        }
     }
 
     pub(super) fn handle_stored(&mut self, ticket: Ticket, stored: Result<Stored, StoreError>) {

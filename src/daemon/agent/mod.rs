@@ -82,7 +82,8 @@ impl Presence {
             agent: Agent::new(settings, random::secret().map_err(StartError::Random)?),
             users,
             algorithms,
-            places: Arc::new(Semaphore::new(places(config))),
+            // It asks one thing at a time, so more of them wait at each connection.
+            places: Arc::new(Semaphore::new(2 * places(config))),
             unsent: None,
             rows: 0,
             sweeps: 0,
