@@ -198,7 +198,7 @@ fn a_spool_that_is_not_there_or_empty_is_told_apart() {
     );
     fs::remove_file(house.path("spool/example.com/202/INBOX")).unwrap();
     fs::create_dir_all(house.path("spool/example.com/a@b")).unwrap();
-    doctor(&house).says("spool", "ok", "1 mailboxes, 1 folders skipped", "");
+    doctor(&house).says("spool", "ok", "mailboxes 1, 1 folders skipped", "");
     fs::remove_dir_all(house.path("spool")).unwrap();
     doctor(&house).says("spool", "failed", "No such file", "[spool] path");
     house.set("spool", "enabled", "no");
