@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr3};
 
 use super::error::{Excerpt, MessageError};
 use super::params::split;
@@ -77,7 +77,7 @@ pub fn canonical(datagram: &[u8]) -> Result<Canonical<'_>, MessageError> {
     // RFC 3261 §7.5: CRLFs before the start line are ignored.
     let start = datagram.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let mut lines = Lines { rest: &datagram[start.unwrap_or(datagram.len())..], number: 0 };
-    let mut head = Head::for_datagram(datagram);
+    let mut head = Head::of(lines.rest);
 
     let first = lines.next_raw()?;
     head.push_text(first);
@@ -134,18 +134,30 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn next_raw(&mut self) -> Result<&'a [u8], MessageError> {
-        let end = memchr(b'\n', self.rest);
-        let end = end.ok_or(MessageError::NoBlankLine { lines: self.number })?;
-        let (line, rest) = (&self.rest[..end], &self.rest[end + 1..]);
+        let end = memchr3(b'\n', b'\r', 0, self.rest).unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at(end);
+        let rest = rest.strip_prefix(b"\r\n").or_else(|| rest.strip_prefix(b"\n"));
+        let rest = rest.ok_or_else(|| self.why_no_line())?;
         self.rest = rest;
         self.number += 1;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > MAX_LINE {
             return Err(MessageError::LineTooLong { line: self.number, length: line.len() });
         }
-        match memchr2(b'\r', 0, line) {
-            Some(at) => Err(MessageError::Character { line: self.number, found: line[at].into() }),
-            None => Ok(line),
+        Ok(line)
+    }
+
+    /// What is wrong where CR or NUL, or the end of the datagram, stands before the end of a line.
+    fn why_no_line(&self) -> MessageError {
+        let Some(end) = memchr(b'\n', self.rest) else {
+            return MessageError::NoBlankLine { lines: self.number };
+        };
+        let line = self.rest[..end].strip_suffix(b"\r").unwrap_or(&self.rest[..end]);
+        let (number, length) = (self.number + 1, line.len());
+        match line.iter().find(|byte| matches!(byte, b'\r' | 0)) {
+            Some(found) if length <= MAX_LINE => {
+                MessageError::Character { line: number, found: char::from(*found) }
+            }
+            _ => MessageError::LineTooLong { line: number, length },
         }
     }
 
@@ -168,21 +180,25 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether a line is nothing but visible ASCII and spaces, as nearly all are. Every byte is looked
-/// at, because a loop that may stop early is not vectorized.
-fn is_plain(line: &[u8]) -> bool {
-    line.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+/// Whether a text is nothing but visible ASCII, spaces and ends of lines, as nearly all are. Every byte
+/// is looked at, because a loop that may stop early is not vectorized.
+fn is_plain(text: &[u8]) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) | (byte == b'\r') | (byte == b'\n');
+    text.iter().fold(true, |plain, byte| plain & is_plain(*byte))
 }
 
 /// The head as it is being written.
 struct Head {
     text: Vec<u8>,
     fields: Vec<Field>,
+    /// The whole datagram is plain: its lines go in as they are.
+    is_plain: bool,
 }
 
 impl Head {
-    fn for_datagram(datagram: &[u8]) -> Self {
-        Self { text: Vec::with_capacity(datagram.len() + 64), fields: Vec::with_capacity(16) }
+    fn of(datagram: &[u8]) -> Self {
+        let text = Vec::with_capacity(datagram.len() + 64);
+        Self { text, fields: Vec::with_capacity(16), is_plain: is_plain(datagram) }
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), MessageError> {
@@ -202,7 +218,7 @@ impl Head {
     /// UTF-8 as it is, anything else as Latin-1: what an old phone means by `Büro`. Control
     /// characters but for the tab become U+FFFD.
     fn push_text(&mut self, bytes: &[u8]) {
-        if is_plain(bytes) {
+        if self.is_plain || is_plain(bytes) {
             return self.text.extend_from_slice(bytes);
         }
         let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
@@ -220,10 +236,10 @@ impl Head {
 
 /// Splits a line at its colon; the name is a token, in its long form.
 fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr(b':', line)?;
-    let name = line[..colon].trim_ascii_end();
-    let is_token = !name.is_empty() && name.iter().copied().all(is_token_byte);
-    is_token.then(|| (long_name(name), line[colon + 1..].trim_ascii()))
+    let end = line.iter().position(|byte| !is_token_byte(*byte)).filter(|end| *end > 0)?;
+    let (name, rest) = line.split_at(end);
+    let value = rest.trim_ascii_start().strip_prefix(b":")?;
+    Some((long_name(name), value.trim_ascii()))
 }
 
 /// Whether this is a `token` of RFC 3261 §25.1: a header name, a method.
@@ -238,7 +254,19 @@ pub(crate) fn is_token_char(c: char) -> bool {
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+    const TOKEN: [bool; 256] = {
+        let (mut table, mut byte) = ([false; 256], 0_u8);
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+                );
+            byte += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(byte)]
 }
 
 /// The long form of a compact name (the IANA registry of SIP header fields); others stay.

@@ -118,7 +118,8 @@ impl Message {
     /// The first value of this header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers(name).next()
+        let field = self.fields.iter().find(|field| field.is_named(name, &self.head))?;
+        Some(field.value(&self.head))
     }
 
     /// The body, as long as Content-Length says.
@@ -129,12 +130,12 @@ impl Message {
 
     /// The only value of this header; `None` when it is not there.
     fn at_most_one(&self, name: &'static str) -> Result<Option<&str>, MessageError> {
-        let mut values = self.headers(name);
-        let first = values.next();
-        match values.next() {
-            Some(_) => Err(MessageError::Repeated { name }),
-            None => Ok(first),
+        let is_named = |field: &Field| field.is_named(name, &self.head);
+        let Some(first) = self.fields.iter().position(is_named) else { return Ok(None) };
+        if self.fields[first + 1..].iter().any(is_named) {
+            return Err(MessageError::Repeated { name });
         }
+        Ok(Some(self.fields[first].value(&self.head)))
     }
 
     pub(crate) fn exactly_one(&self, name: &'static str) -> Result<&str, MessageError> {

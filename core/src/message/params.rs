@@ -68,7 +68,7 @@ fn find_outside(value: &[u8], separator: u8) -> Option<usize> {
 pub(super) fn param<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     pieces(value, b';').skip(1).find_map(|piece| {
         let (found, value) = piece.split_once('=')?;
-        let value = found.trim().eq_ignore_ascii_case(name).then(|| value.trim())?;
-        (!value.is_empty()).then_some(value)
+        let is_it = found.trim_ascii().eq_ignore_ascii_case(name);
+        Some(value.trim_ascii()).filter(|value| is_it && !value.is_empty())
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rsip::Method;
 
-use super::canonical::is_token;
+use super::canonical::{Field, is_token};
 use super::error::{Excerpt, MessageError};
 use super::{Challenge, Message, StartLine};
 
@@ -41,7 +41,7 @@ impl<'a> CSeq<'a> {
     pub(super) fn read(value: &'a str) -> Result<Self, MessageError> {
         let bad = || MessageError::Value { name: "CSeq", value: Excerpt::of(value.as_bytes()) };
         let (number, method) = value.split_once([' ', '\t']).ok_or_else(bad)?;
-        let method = method.trim();
+        let method = method.trim_ascii();
         // `parse` alone would take "+7".
         if !number.bytes().all(|byte| byte.is_ascii_digit()) || !is_token(method) {
             return Err(bad());
@@ -54,10 +54,13 @@ impl<'a> CSeq<'a> {
 /// extension that `rsip` does not know is `None` too.
 #[must_use]
 pub fn method(name: &str) -> Option<Method> {
-    if !name.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return None;
+    match name {
+        // What mwid itself sends, and is answered all day long.
+        "NOTIFY" => Some(Method::Notify),
+        "PUBLISH" => Some(Method::Publish),
+        _ if name.bytes().all(|byte| byte.is_ascii_uppercase()) => name.parse().ok(),
+        _ => None,
     }
-    name.parse().ok()
 }
 
 impl Response {
@@ -88,12 +91,12 @@ impl Response {
 }
 
 fn challenges(message: &Message) -> Vec<Challenge> {
-    let challenge = |(name, value): (&str, &str)| {
-        let proxy = name.eq_ignore_ascii_case("Proxy-Authenticate");
-        (proxy || name.eq_ignore_ascii_case("WWW-Authenticate"))
-            .then(|| Challenge { proxy, value: value.into() })
+    let challenge = |field: &Field| {
+        let proxy = field.is_named("Proxy-Authenticate", &message.head);
+        (proxy || field.is_named("WWW-Authenticate", &message.head))
+            .then(|| Challenge { proxy, value: field.value(&message.head).into() })
     };
-    message.iter().filter_map(challenge).collect()
+    message.fields.iter().filter_map(challenge).collect()
 }
 
 /// The seconds of `120 (in a meeting);duration=60` (RFC 3261 §20.33), and of the bare `120` of others. A number too large for the
