@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use mwid_core::dialog::Dialog;
 use mwid_core::notify::{Hop, route_uri};
 
@@ -51,7 +52,7 @@ pub(super) struct Hops {
     /// Where PUBLISH goes.
     servers: Vec<Arc<HostPort>>,
     next_hop: NextHop,
-    states: HashMap<Arc<HostPort>, State>,
+    states: HashMap<Arc<HostPort>, State, RandomState>,
     /// What is wrong with one of them, to be said.
     failures: VecDeque<String>,
 }
@@ -60,7 +61,7 @@ impl Hops {
     pub(super) fn new(proxies: Vec<HostPort>, servers: Vec<HostPort>, next_hop: NextHop) -> Self {
         let [proxies, servers] =
             [proxies, servers].map(|names| names.into_iter().map(Arc::new).collect());
-        let (states, failures) = (HashMap::new(), VecDeque::new());
+        let (states, failures) = (HashMap::default(), VecDeque::new());
         Self { proxies, servers, next_hop, states, failures }
     }
 

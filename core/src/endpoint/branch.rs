@@ -4,6 +4,8 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use memchr::memchr2_iter;
+
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 const COOKIE: &str = "z9hG4bK";
 const DIGITS: usize = 32;
@@ -62,8 +64,8 @@ pub(super) struct Key {
 impl Key {
     /// The key in a branch from the wire; `None` when it cannot be one of ours. A branch is a
     /// token, so its case does not matter (RFC 3261 §7.3.1).
-    pub(super) fn parse(branch: &str) -> Option<Self> {
-        let (cookie, digits) = branch.as_bytes().split_at_checked(COOKIE.len())?;
+    pub(super) fn parse(branch: &[u8]) -> Option<Self> {
+        let (cookie, digits) = branch.split_at_checked(COOKIE.len())?;
         if !cookie.eq_ignore_ascii_case(COOKIE.as_bytes()) || digits.len() != DIGITS {
             return None;
         }
@@ -90,11 +92,8 @@ impl Hash for Key {
 /// The keys of everything in an answer that looks like a branch of ours; none in a request.
 pub(super) fn keys(datagram: &[u8]) -> impl Iterator<Item = Key> {
     let is_answer = datagram.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
-    let windows = if is_answer { datagram.windows(LENGTH) } else { [].windows(LENGTH) };
-    let likely = windows.filter(|window| {
-        window[0].eq_ignore_ascii_case(&b'z') && window[..7].eq_ignore_ascii_case(COOKIE.as_bytes())
-    });
-    likely.filter_map(|window| Key::parse(str::from_utf8(window).ok()?))
+    let likely = memchr2_iter(b'z', b'Z', if is_answer { datagram } else { &[] });
+    likely.filter_map(|at| Key::parse(datagram.get(at..at + LENGTH)?))
 }
 
 /// Makes branches: a keyed hash (SipHash) of a counter, under the secret of this process.
@@ -147,14 +146,15 @@ mod tests {
     fn a_branch_is_read_back_in_any_case_and_nothing_else_is() {
         let branch = Branches::new(3).next();
         let key = branch.key();
-        assert_eq!(Key::parse(&branch.to_string().to_uppercase()), Some(key));
+        assert_eq!(Key::parse(branch.to_string().to_uppercase().as_bytes()), Some(key));
         assert_eq!(Branch::new(key), branch);
         let text = branch.as_str();
         for bad in
             ["", "z9hG4bK", &text[1..], &text[..38], "z9hG4bK+1", "é9hG4bK", &[text, "0"].concat()]
         {
-            assert_eq!(Key::parse(bad), None, "{bad:?}");
+            assert_eq!(Key::parse(bad.as_bytes()), None, "{bad:?}");
         }
-        assert_eq!(Key::parse(&format!("z9hG4bK+{}", &text[8..])), None, "a sign is no digit");
+        let signed = format!("z9hG4bK+{}", &text[8..]);
+        assert_eq!(Key::parse(signed.as_bytes()), None, "a sign is no digit");
     }
 }

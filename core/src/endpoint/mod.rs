@@ -251,7 +251,8 @@ impl Endpoint {
         let (via, cseq) = (message.via()?, message.cseq()?);
         // RFC 3261 §8.1.3.3: a second Via means that the answer is not for us.
         let misrouted = message.headers("Via").nth(1).is_some();
-        let Some(key) = via.branch().and_then(Key::parse).filter(|_| !misrouted) else {
+        let key = via.branch().and_then(|branch| Key::parse(branch.as_bytes()));
+        let Some(key) = key.filter(|_| !misrouted) else {
             return Ok(Received::Stray { code });
         };
         let is_own = |entry: &&mut Entry| answers(cseq, entry.cseq, entry.method);
