@@ -56,6 +56,29 @@ impl Rig {
     }
 }
 
+/// The journal grows for as long as it is written; a checkpoint beside the writer brings it into the
+/// file, so that no CSeq waits for one.
+#[test]
+fn what_is_written_comes_into_the_file_while_it_is_written() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    let size = || fs::metadata(rig.path()).unwrap().len();
+    let before = size();
+    let summary = Summary { new: 1, ..Summary::default() };
+    for number in 0..2500 {
+        let mailbox = Mailbox::new(&number.to_string(), "default").unwrap();
+        ledger.given(Given { mailbox, summary, stamp: 1 }, None);
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while size() == before {
+        assert!(std::time::Instant::now() < deadline, "nothing came into the file");
+        rig.send(&ledger, &dialog(1, UNIX + 600), 7);
+    }
+    drop(ledger);
+    assert!(!rig.path().with_extension("db-wal").exists(), "the last one to close it removed it");
+    assert_eq!(rig.memory().mailboxes.len(), 2500);
+}
+
 fn dialog(number: u32, expires: u64) -> Arc<Dialog> {
     let text = |value: &str| Some(value.to_owned());
     let dialog = Dialog::from_row(&Row {

@@ -14,6 +14,7 @@ use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use thiserror::Error;
 
+use super::checkpoint::MOST_PAGES;
 use super::{Given, Last, Member, Memory, publications};
 
 /// More than there are statements in `order` and `publications`.
@@ -159,6 +160,7 @@ pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileE
     // A commit survives the end of the process at once, that of the machine after a checkpoint:
     // then the database and a 500 tell the CSeq.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", MOST_PAGES)?;
     check(&connection)?;
     migrate(&connection)?;
     begin(&connection)?;

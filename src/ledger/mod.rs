@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use crate::lock::{self, Lock, LockError};
 use crate::source::Receipt;
 
+mod checkpoint;
 mod file;
 mod given;
 mod health;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::checkpoint::Checkpoints;
 use super::file::FileError;
 use super::given::AllGiven;
 use super::health::Health;
@@ -33,6 +34,7 @@ pub(super) struct Writer {
     health: Arc<Health>,
     /// `None` while there is no file that can be written.
     connection: Option<Connection>,
+    checkpoints: Checkpoints,
     given: AllGiven,
     lasts: Lasts,
     /// The file has all that was given until its last commit.
@@ -44,7 +46,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(path: PathBuf, health: Arc<Health>, lasts: Lasts) -> Self {
         let (given, retry) = (AllGiven::default(), Instant::now());
-        Self { path, health, connection: None, given, lasts, whole: false, retry, pruned: retry }
+        let checkpoints = Checkpoints::start(path.clone());
+        let (connection, whole, pruned) = (None, false, retry);
+        Self { path, health, connection, checkpoints, given, lasts, whole, retry, pruned }
     }
 
     /// Opens the file; one that cannot be used is put aside and a new one is made. Takes over what
@@ -150,6 +154,7 @@ impl Writer {
                 self.come_back(inbox);
             }
         }
+        self.checkpoints.end();
         if let Some(connection) = &self.connection
             && let Err(error) = commit(connection, true, |to| file::end(to).map(drop))
         {
@@ -194,7 +199,10 @@ impl Writer {
             batch.iter().try_for_each(|order| apply(to, order))
         };
         match commit(connection, forced, write) {
-            Ok(()) => self.given.written(),
+            Ok(()) => {
+                self.given.written();
+                self.checkpoints.written(batch.len());
+            }
             Err(error) => self.give_up(&error.to_string()),
         }
     }
@@ -203,6 +211,8 @@ impl Writer {
     /// is worse than none. It is moved away, which needs no room on the disk; or removed when it
     /// never got all that was given, as then one that did is there already.
     fn give_up(&mut self, error: &str) {
+        let gate = self.checkpoints.gate();
+        let _held = gate.lock();
         self.connection = None;
         self.retry = Instant::now() + RETRY;
         let path = self.path.display();
@@ -258,7 +268,11 @@ impl Writer {
     /// what it does next is written.
     fn renew(&mut self, unix: u64) {
         self.retry = Instant::now() + RETRY;
-        match file::open(&self.path, unix) {
+        let gate = self.checkpoints.gate();
+        let held = gate.lock();
+        let opened = file::open(&self.path, unix);
+        drop(held);
+        match opened {
             Ok((connection, _)) => {
                 let was_broken = self.health.say(None);
                 if was_broken {
