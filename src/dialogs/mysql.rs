@@ -106,7 +106,7 @@ impl Verb<MySql> for Find {
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Vec<Row>, Error> {
         let params = bind(schema.find_params(self));
         let rows: Vec<mysql_async::Row> = connection.exec(schema.find.as_str(), params).await?;
-        Ok(rows.iter().map(|row| sure(read_row(row, schema.flavour))).collect())
+        Ok(rows.into_iter().map(|mut row| sure(read_row(&mut row, schema.flavour))).collect())
     }
 }
 
@@ -124,10 +124,10 @@ impl Verb<MySql> for FindAll {
         };
         let params = bind(schema.find_all_params(self));
         let rows: Vec<mysql_async::Row> = connection.exec(sql, params).await?;
-        let asked = |row: &mysql_async::Row| {
-            (sure(row.number(ASK)).unwrap_or(-1), sure(read_row(row, schema.flavour)))
+        let asked = |mut row: mysql_async::Row| {
+            (sure(row.number(ASK)).unwrap_or(-1), sure(read_row(&mut row, schema.flavour)))
         };
-        Ok(group(count, rows.iter().map(asked)))
+        Ok(group(count, rows.into_iter().map(asked)))
     }
 }
 
@@ -137,7 +137,7 @@ impl<Q: Question> Verb<MySql> for Ask<Q> {
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Vec<Q::Item>, Error> {
         let (sql, params) = (self.0.sql(schema), bind(self.0.params()));
         let rows: Vec<mysql_async::Row> = connection.exec(sql, params).await?;
-        Ok(rows.iter().map(|row| sure(Q::read(row, schema))).collect())
+        Ok(rows.into_iter().map(|mut row| sure(Q::read(&mut row, schema))).collect())
     }
 }
 
@@ -226,15 +226,19 @@ impl Verb<MySql> for Inspect {
 impl Values for mysql_async::Row {
     type Error = std::convert::Infallible;
 
-    fn text(&self, place: usize) -> Result<Option<String>, Self::Error> {
-        Ok(self.as_ref(place).and_then(|value| match value {
-            Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+    fn text(&mut self, place: usize) -> Result<Option<String>, Self::Error> {
+        let lossy = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        };
+        Ok(self.take::<Value, _>(place).and_then(|value| match value {
+            Value::Bytes(bytes) => Some(lossy(bytes)),
             Value::NULL => None,
             other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
         }))
     }
 
-    fn number(&self, place: usize) -> Result<Option<i64>, Self::Error> {
+    fn number(&mut self, place: usize) -> Result<Option<i64>, Self::Error> {
         Ok(self.as_ref(place).and_then(|value| match value {
             Value::Int(number) => Some(*number),
             Value::UInt(number) => i64::try_from(*number).ok(),

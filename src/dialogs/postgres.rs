@@ -141,7 +141,10 @@ impl Verb<Postgres> for Find {
 
     async fn ask(&self, connection: &mut Client, schema: &Schema) -> Result<Vec<Row>, PoolError> {
         let rows = query(connection, &schema.find, &schema.find_params(self)).await?;
-        Ok(rows.iter().map(|row| read_row(row, schema.flavour)).collect::<Result<_, _>>()?)
+        Ok(rows
+            .iter()
+            .map(|mut row| read_row(&mut row, schema.flavour))
+            .collect::<Result<_, _>>()?)
     }
 }
 
@@ -162,8 +165,8 @@ impl Verb<Postgres> for FindAll {
             return Ok(found);
         };
         let rows = query(connection, sql, &schema.find_all_params(self)).await?;
-        let asked = |row: &tokio_postgres::Row| {
-            Ok((row.number(ASK)?.unwrap_or(-1), read_row(row, schema.flavour)?))
+        let asked = |mut row: &tokio_postgres::Row| {
+            Ok((row.number(ASK)?.unwrap_or(-1), read_row(&mut row, schema.flavour)?))
         };
         let rows = rows.iter().map(asked).collect::<Result<Vec<_>, Error>>()?;
         Ok(group(count, rows))
@@ -179,7 +182,7 @@ impl<Q: Question> Verb<Postgres> for Ask<Q> {
         schema: &Schema,
     ) -> Result<Vec<Q::Item>, PoolError> {
         let rows = query(connection, self.0.sql(schema), &self.0.params()).await?;
-        Ok(rows.iter().map(|row| Q::read(row, schema)).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|mut row| Q::read(&mut row, schema)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -259,14 +262,14 @@ impl Verb<Postgres> for Inspect {
     }
 }
 
-impl Values for tokio_postgres::Row {
+impl Values for &tokio_postgres::Row {
     type Error = Error;
 
-    fn text(&self, place: usize) -> Result<Option<String>, Error> {
+    fn text(&mut self, place: usize) -> Result<Option<String>, Error> {
         Ok(self.try_get::<_, Option<Lossy>>(place)?.map(|text| text.0))
     }
 
-    fn number(&self, place: usize) -> Result<Option<i64>, Error> {
+    fn number(&mut self, place: usize) -> Result<Option<i64>, Error> {
         self.try_get(place)
     }
 }

@@ -361,20 +361,20 @@ pub(super) fn select_list(dialect: Dialect, flavour: Flavour) -> String {
     .join(", ")
 }
 
-/// The values of one row as a driver has them, taken by their place.
+/// The values of one row as a driver has them, each taken once, by its place.
 pub(super) trait Values {
     type Error;
     /// A text, U+FFFD where it is no UTF-8; `None` for NULL.
-    fn text(&self, place: usize) -> Result<Option<String>, Self::Error>;
+    fn text(&mut self, place: usize) -> Result<Option<String>, Self::Error>;
     /// An integer; `None` for NULL.
-    fn number(&self, place: usize) -> Result<Option<i64>, Self::Error>;
+    fn number(&mut self, place: usize) -> Result<Option<i64>, Self::Error>;
 }
 
 /// Where [`Schema::find_all`] says which account found the row.
 pub(super) const ASK: usize = 19;
 
 /// Reads what [`Schema::find`] selected.
-pub(super) fn read_row<V: Values>(values: &V, flavour: Flavour) -> Result<Row, V::Error> {
+pub(super) fn read_row<V: Values>(values: &mut V, flavour: Flavour) -> Result<Row, V::Error> {
     let local_cseq = values.number(9)?;
     Ok(Row {
         id: values.number(0)?.unwrap_or_default(),

@@ -86,7 +86,7 @@ impl Verb for Find {
     fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Vec<Row>> {
         let mut statement = file.prepare_cached(&schema.find)?;
         let params = params_from_iter(schema.find_params(self));
-        statement.query_map(params, |row| read_row(row, schema.flavour))?.collect()
+        statement.query_map(params, |mut row| read_row(&mut row, schema.flavour))?.collect()
     }
 }
 
@@ -107,7 +107,7 @@ impl<Q: Question> Verb for Ask<Q> {
     fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Vec<Q::Item>> {
         let mut statement = file.prepare_cached(self.0.sql(schema))?;
         let params = params_from_iter(self.0.params());
-        statement.query_map(params, |row| Q::read(row, schema))?.collect()
+        statement.query_map(params, |mut row| Q::read(&mut row, schema))?.collect()
     }
 }
 
@@ -169,10 +169,10 @@ impl Verb for Inspect {
 }
 
 /// SQLite keeps any type in any column: what does not fit is read as what it comes closest to.
-impl Values for rusqlite::Row<'_> {
+impl Values for &rusqlite::Row<'_> {
     type Error = rusqlite::Error;
 
-    fn text(&self, place: usize) -> rusqlite::Result<Option<String>> {
+    fn text(&mut self, place: usize) -> rusqlite::Result<Option<String>> {
         Ok(match self.get_ref(place)? {
             ValueRef::Null => None,
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
@@ -183,7 +183,7 @@ impl Values for rusqlite::Row<'_> {
         })
     }
 
-    fn number(&self, place: usize) -> rusqlite::Result<Option<i64>> {
+    fn number(&mut self, place: usize) -> rusqlite::Result<Option<i64>> {
         Ok(match self.get_ref(place)? {
             ValueRef::Integer(number) => Some(number),
             ValueRef::Text(bytes) => str::from_utf8(bytes).ok().and_then(|t| t.trim().parse().ok()),

@@ -86,7 +86,7 @@ pub(in crate::dialogs) trait Question: Send + Sync + 'static {
 
     fn sql<'a>(&self, schema: &'a Schema) -> &'a str;
     fn params(&self) -> Vec<Param<'_>>;
-    fn read<V: Values>(values: &V, schema: &Schema) -> Result<Self::Item, V::Error>;
+    fn read<V: Values>(values: &mut V, schema: &Schema) -> Result<Self::Item, V::Error>;
 }
 
 /// Asks a [`Question`]. Answer: a list of its items.
@@ -117,7 +117,7 @@ impl Question for Page {
         [self.after, self.unix, self.limit].map(Param::Number).to_vec()
     }
 
-    fn read<V: Values>(values: &V, schema: &Schema) -> Result<PageRow, V::Error> {
+    fn read<V: Values>(values: &mut V, schema: &Schema) -> Result<PageRow, V::Error> {
         Ok(PageRow {
             row: read_row(values, schema.flavour)?,
             watcher_user: values.text(19)?,
@@ -155,7 +155,7 @@ impl Question for Number {
         Vec::new()
     }
 
-    fn read<V: Values>(values: &V, _: &Schema) -> Result<Option<i64>, V::Error> {
+    fn read<V: Values>(values: &mut V, _: &Schema) -> Result<Option<i64>, V::Error> {
         values.number(0)
     }
 }
@@ -185,7 +185,7 @@ impl Question for Changes {
         [self.after, self.limit].map(Param::Number).to_vec()
     }
 
-    fn read<V: Values>(values: &V, _: &Schema) -> Result<ChangeRow, V::Error> {
+    fn read<V: Values>(values: &mut V, _: &Schema) -> Result<ChangeRow, V::Error> {
         Ok(ChangeRow {
             id: values.number(0)?.unwrap_or(i64::MAX),
             presentity: values.text(1)?,
