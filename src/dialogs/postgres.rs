@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod};
 use mwid_core::dialog::{Flavour, Row};
+use mwid_core::mailbox::Account;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Error, NoTls};
@@ -12,7 +13,9 @@ use tokio_postgres::{Error, NoTls};
 use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
 use super::schema::{ASK, Dialect, Schema, Table, Values, read_row};
-use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param, group};
+use super::verbs::{
+    Claim, ClaimAll, Claimed, Delete, Find, FindAll, Identity, Inspect, Param, group,
+};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
@@ -156,20 +159,24 @@ impl Verb<Postgres> for FindAll {
         connection: &mut Client,
         schema: &Schema,
     ) -> Result<Self::Answer, PoolError> {
-        let count = self.accounts.len();
-        let Some(sql) = schema.find_all.get(count) else {
-            let mut found = Vec::with_capacity(count);
+        let Self { accounts, unix, also } = self;
+        let Some(sql) = schema.find_all.get(accounts.len()) else {
+            let mut found = Vec::with_capacity(accounts.len());
             for find in self.each() {
                 found.push(Verb::<Postgres>::ask(&find, connection, schema).await?);
             }
             return Ok(found);
         };
-        let rows = query(connection, sql, &schema.find_all_params(self)).await?;
+        let each = |part: fn(&Account) -> &str| accounts.iter().map(part).collect::<Vec<_>>();
+        let [uris, users, domains] = [Account::as_str, Account::user, Account::domain].map(each);
+        let statement = connection.prepare_cached(sql).await?;
+        let params: [&(dyn ToSql + Sync); 6] = [&uris, &users, &domains, also, unix, &schema.limit];
+        let rows = connection.query(&statement, &params).await?;
         let asked = |mut row: &tokio_postgres::Row| {
             Ok((row.number(ASK)?.unwrap_or(-1), read_row(&mut row, schema.flavour)?))
         };
         let rows = rows.iter().map(asked).collect::<Result<Vec<_>, Error>>()?;
-        Ok(group(count, rows))
+        Ok(group(accounts.len(), rows))
     }
 }
 
@@ -218,18 +225,37 @@ impl Verb<Postgres> for ClaimAll {
         connection: &mut Client,
         schema: &Schema,
     ) -> Result<Self::Answer, PoolError> {
-        if let Some(sql) = schema.claim_all.get(self.claims.len())
-            && let Some((params, rows)) = schema.claim_all_params(&self.claims)
-        {
+        let count = self.claims.len();
+        let mut all = vec![None; count];
+        if let Some(sql) = schema.claim_all.get(count) {
+            // In the order of their ids: two crowds that meet do not wait for each other.
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_unstable_by_key(|place| self.claims[*place].identity.id());
+            let claims = || order.iter().map(|place| &self.claims[*place]);
+            let text = |part: fn(&Identity) -> &str| {
+                claims().map(|claim| part(&claim.identity)).collect::<Vec<_>>()
+            };
+            let ids: Vec<i64> = claims().map(|claim| claim.identity.id()).collect();
+            let [call_ids, from_tags, to_tags] =
+                [Identity::call_id, Identity::from_tag, Identity::to_tag].map(text);
+            let floors: Vec<i64> = claims().map(|claim| schema.floor(claim.above)).collect();
             let statement = connection.prepare_cached(sql).await?;
-            if connection.execute(&statement, &bind(&params)).await? == rows.len() as u64 {
-                let wire = |row| Claimed::Wire(schema.flavour.wire(row));
-                return Ok(rows.into_iter().map(wire).collect());
+            let params: [&(dyn ToSql + Sync); 6] =
+                [&ids, &call_ids, &from_tags, &to_tags, &floors, &schema.highest()];
+            for row in connection.query(&statement, &params).await? {
+                let (place, number): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                let place = usize::try_from(place).ok().and_then(|place| order.get(place));
+                if let Some(claimed) = place.and_then(|place| all.get_mut(*place)) {
+                    *claimed = Some(Claimed::Wire(schema.flavour.wire(number)));
+                }
             }
         }
-        let mut claimed = Vec::with_capacity(self.claims.len());
-        for claim in &self.claims {
-            claimed.push(Verb::<Postgres>::ask(claim, connection, schema).await?);
+        let mut claimed = Vec::with_capacity(count);
+        for (claim, done) in self.claims.iter().zip(all) {
+            claimed.push(match done {
+                Some(done) => done,
+                None => Verb::<Postgres>::ask(claim, connection, schema).await?,
+            });
         }
         Ok(claimed)
     }

@@ -167,7 +167,8 @@ pub(super) struct Schema {
     /// [`Schema::find`] for several accounts; the last column says which one found the row.
     pub(super) find_all: Sizes,
     pub(super) claim: String,
-    /// Raises the numbers of several rows, each if it is what was read.
+    /// [`Schema::claim`] for several rows; MySQL cannot say what they became, so there each is raised if
+    /// it is what was read.
     pub(super) claim_all: Sizes,
     /// Finds the row of a claim that changed nothing because no CSeq is left.
     pub(super) exhausted: String,
@@ -177,7 +178,7 @@ pub(super) struct Schema {
     /// For mwid's own presence agent.
     pub(super) agent: agent::sql::Sql,
     find_by: FindBy,
-    limit: i64,
+    pub(super) limit: i64,
 }
 
 impl Schema {
@@ -205,24 +206,33 @@ impl Schema {
             dialect.same("to_tag")
         );
         let columns = select_list(dialect, flavour);
+        let who = who(table.find_by, "?", "?", "?");
         let find = |columns: &str| {
-            let who = who(table.find_by);
             format!(
                 "SELECT {columns} FROM {name} WHERE {who} AND event = 'message-summary' \
                  AND status IN (1, #) AND expires > # ORDER BY id DESC LIMIT #"
             )
         };
-        let find_all = |count| {
-            let one = |ask| format!("({})", find(&format!("{columns}, {ask} AS ask")));
-            sql((0..count).map(one).collect::<Vec<_>>().join(" UNION ALL "))
+        let find_all = match dialect {
+            Dialect::MySql => Sizes::each(|count| {
+                let one = |ask| format!("({})", find(&format!("{columns}, {ask} AS ask")));
+                sql((0..count).map(one).collect::<Vec<_>>().join(" UNION ALL "))
+            }),
+            Dialect::Postgres => Sizes::Any(find_arrays(&columns, &name, table.find_by)),
+            Dialect::Sqlite => Sizes::None,
+        };
+        let claim_all = match dialect {
+            Dialect::MySql => Sizes::each(|count| sql(claim_if_read(&name, &same, count))),
+            Dialect::Postgres => Sizes::Any(claim_arrays(&name)),
+            Dialect::Sqlite => Sizes::None,
         };
         Ok(Self {
             flavour,
             seen: Instant::now(),
             find: sql(find(&columns)),
-            find_all: Sizes::new(find_all),
+            find_all,
             claim: sql(claim(dialect, &name, &same)),
-            claim_all: Sizes::new(|count| sql(claim_all(&name, &same, count))),
+            claim_all,
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
             watch: Sql::new(dialect, &table.name, flavour),
@@ -237,7 +247,7 @@ impl Schema {
         self.params_of(&find.account, find.also, find.unix)
     }
 
-    /// What [`Schema::find_all`] binds.
+    /// What [`Schema::find_all`] of MySQL binds.
     pub(super) fn find_all_params<'a>(&self, find: &'a FindAll) -> Vec<Param<'a>> {
         let FindAll { accounts, unix, also } = find;
         accounts.iter().flat_map(|account| self.params_of(account, *also, *unix)).collect()
@@ -258,14 +268,23 @@ impl Schema {
 
     /// What [`Schema::claim`] binds.
     pub(super) fn claim_params<'a>(&self, claim: &'a Claim) -> Vec<Param<'a>> {
-        // Never beyond the highest: who had that already learns that none is left.
-        let floor = (i64::from(claim.above) + 1).min(i64::from(MAX_CSEQ));
-        let mut params = vec![Param::Number(self.flavour.row(floor))];
+        let mut params = vec![Param::Number(self.floor(claim.above))];
         params.extend(self.exhausted_params(&claim.identity));
         params
     }
 
-    /// What [`Schema::claim_all`] binds, and the numbers that the rows have then. `None` when one of
+    /// The least that a row becomes by a claim. Never beyond the highest: who had that already learns
+    /// that none is left.
+    pub(super) fn floor(&self, above: u32) -> i64 {
+        self.flavour.row((i64::from(above) + 1).min(i64::from(MAX_CSEQ)))
+    }
+
+    /// The highest that a row can have.
+    pub(super) fn highest(&self) -> i64 {
+        self.flavour.row(i64::from(MAX_CSEQ))
+    }
+
+    /// What [`Schema::claim_all`] of MySQL binds, and the numbers that the rows have then. `None` when one of
     /// them can count no further.
     pub(super) fn claim_all_params<'a>(
         &self,
@@ -275,10 +294,10 @@ impl Schema {
         for Claim { identity, above, read } in claims {
             let read = read.map_or(0, |wire| self.flavour.row(wire.into()));
             let next = (read + 1).max(self.flavour.row(i64::from(*above) + 1));
-            if next > self.flavour.row(i64::from(MAX_CSEQ)) {
+            if next > self.highest() {
                 return None;
             }
-            set.extend([identity.row(), Param::Number(next)]);
+            set.extend([identity.id(), next].map(Param::Number));
             who.extend(identity.params());
             who.push(Param::Number(read));
             rows.push(next);
@@ -290,17 +309,31 @@ impl Schema {
     /// What [`Schema::exhausted`] binds: the row, and the highest number it can hold.
     pub(super) fn exhausted_params<'a>(&self, identity: &'a Identity) -> Vec<Param<'a>> {
         let mut params = identity.params();
-        params.push(Param::Number(self.flavour.row(i64::from(MAX_CSEQ))));
+        params.push(Param::Number(self.highest()));
         params
     }
 }
 
-fn who(find_by: FindBy) -> &'static str {
+fn who(find_by: FindBy, uri: &str, user: &str, domain: &str) -> String {
+    let presentity = format!("presentity_uri = {uri}");
+    let watcher = format!("watcher_username = {user} AND watcher_domain = {domain}");
     match find_by {
-        FindBy::Presentity => "presentity_uri = ?",
-        FindBy::Watcher => "watcher_username = ? AND watcher_domain = ?",
-        FindBy::Either => "(presentity_uri = ? OR (watcher_username = ? AND watcher_domain = ?))",
+        FindBy::Presentity => presentity,
+        FindBy::Watcher => watcher,
+        FindBy::Either => format!("({presentity} OR ({watcher}))"),
     }
+}
+
+/// `$1` to `$3`: the URIs, users and domains of the accounts. A subquery for each of them: PostgreSQL
+/// takes far longer to plan one statement that has as many.
+fn find_arrays(columns: &str, table: &str, find_by: FindBy) -> String {
+    let who = who(find_by, "q.uri", "q.username", "q.domain");
+    format!(
+        "SELECT w.*, q.ask - 1 FROM unnest($1::text[], $2::text[], $3::text[]) \
+         WITH ORDINALITY AS q(uri, username, domain, ask) CROSS JOIN LATERAL \
+         (SELECT {columns} FROM {table} WHERE {who} AND event = 'message-summary' \
+         AND status IN (1, $4::int8) AND expires > $5::int8 ORDER BY id DESC LIMIT $6::int8) w"
+    )
 }
 
 /// One statement raises the number and says what it became, so that no two claims get the same.
@@ -317,10 +350,23 @@ fn claim(dialect: Dialect, table: &str, same: &str) -> String {
     )
 }
 
+/// `$1` to `$5`: the rows and the least that each becomes; `$6`: the highest that one can have. A row
+/// that is no longer there, or can count no further, is left out of the answer.
+fn claim_arrays(table: &str) -> String {
+    format!(
+        "UPDATE {table} AS t SET local_cseq = GREATEST(COALESCE(t.local_cseq::int8, 0) + 1, q.floor) \
+         FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::int8[]) \
+         WITH ORDINALITY AS q(id, callid, from_tag, to_tag, floor, ask) \
+         WHERE t.id = q.id AND t.event = 'message-summary' AND t.callid = q.callid \
+         AND t.from_tag = q.from_tag AND t.to_tag = q.to_tag \
+         AND COALESCE(t.local_cseq, 0) < $6::int8 RETURNING q.ask - 1, t.local_cseq::int8"
+    )
+}
+
 /// Sets each row to a number of its own if it still has the one that was read. When as many rows
 /// changed as were asked for, all are claimed; when fewer did, nobody knows which, and each is claimed
 /// alone: that leaves a gap.
-fn claim_all(table: &str, same: &str, count: usize) -> String {
+fn claim_if_read(table: &str, same: &str, count: usize) -> String {
     let cases = "WHEN # THEN # ".repeat(count);
     let row = format!("({same} AND COALESCE(local_cseq, 0) = #)");
     format!(

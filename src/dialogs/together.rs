@@ -12,19 +12,33 @@ pub fn together(waiting: usize) -> usize {
     1 << waiting.clamp(1, MOST).ilog2()
 }
 
-/// One statement for each number of questions above one.
+/// The statements for several questions.
 #[derive(Debug)]
-pub(super) struct Sizes(Vec<String>);
+pub(super) enum Sizes {
+    /// One for each number that goes together.
+    Each(Vec<String>),
+    /// One for any number: it takes arrays.
+    Any(String),
+    /// None is needed: nothing is sent anywhere.
+    None,
+}
 
 impl Sizes {
-    pub(super) fn new(write: impl Fn(usize) -> String) -> Self {
-        Self((1..=SIZES).map(|size| write(1 << size)).collect())
+    pub(super) fn each(write: impl Fn(usize) -> String) -> Self {
+        Self::Each((1..=SIZES).map(|size| write(1 << size)).collect())
     }
 
     /// The statement for so many; `None` for one, and for a number that does not go together.
     pub(super) fn get(&self, count: usize) -> Option<&str> {
-        let size = count.checked_ilog2()?.checked_sub(1)?;
-        self.0.get(size as usize).filter(|_| count.is_power_of_two()).map(String::as_str)
+        match self {
+            Self::Each(statements) => {
+                let size = count.checked_ilog2()?.checked_sub(1)?;
+                let statement = statements.get(size as usize).filter(|_| count.is_power_of_two());
+                statement.map(String::as_str)
+            }
+            Self::Any(statement) => Some(statement.as_str()).filter(|_| count > 1),
+            Self::None => None,
+        }
     }
 }
 
@@ -40,12 +54,14 @@ mod tests {
 
     #[test]
     fn there_is_a_statement_for_each_size() {
-        let sizes = Sizes::new(|count| count.to_string());
+        let sizes = Sizes::each(|count| count.to_string());
         for count in [2, 4, 8, 16, 32] {
             assert_eq!(sizes.get(count), Some(count.to_string().as_str()));
         }
         for count in [0, 1, 3, 33, 64] {
             assert_eq!(sizes.get(count), None, "{count}");
         }
+        assert_eq!(Sizes::Any("it".to_owned()).get(33), Some("it"));
+        assert_eq!(Sizes::Any("it".to_owned()).get(1), None);
     }
 }

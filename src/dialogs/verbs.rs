@@ -117,14 +117,26 @@ impl Identity {
         }
     }
 
-    pub(super) fn row(&self) -> Param<'_> {
-        Param::Number(self.row.0)
+    pub(super) fn id(&self) -> i64 {
+        self.row.0
+    }
+
+    pub(super) fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    pub(super) fn from_tag(&self) -> &str {
+        &self.from_tag
+    }
+
+    pub(super) fn to_tag(&self) -> &str {
+        &self.to_tag
     }
 
     /// In the order of the placeholders: `id`, `callid`, `from_tag`, `to_tag`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
         vec![
-            self.row(),
+            Param::Number(self.row.0),
             Param::Text(&self.call_id),
             Param::Text(&self.from_tag),
             Param::Text(&self.to_tag),

@@ -182,9 +182,7 @@ pub async fn crowds_never_get_the_same_cseq(bed: Bed) {
 pub async fn a_database_that_is_silent_is_silent_for_all(bed: Bed) {
     let accounts = crowd(&bed);
     let dialogs = read(&bed.store(), &accounts).await;
-    let store = bed.store_with(|database| database.timeout = Duration::from_millis(300));
-    // Kept from the first question on.
-    assert_eq!(read(&store, &accounts).await.len(), accounts.len());
+    let store = bed.store_with(|database| database.timeout = Duration::from_secs(2));
     let lock = bed.lock();
     let claims: Vec<_> = dialogs.into_iter().map(|dialog| (dialog, 0)).collect();
     for claimed in store.claim_all(&claims[..32]).await {
