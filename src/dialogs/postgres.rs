@@ -13,9 +13,7 @@ use tokio_postgres::{Error, NoTls};
 use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
 use super::schema::{ASK, Dialect, Schema, Table, Values, read_row};
-use super::verbs::{
-    Claim, ClaimAll, Claimed, Delete, Find, FindAll, Identity, Inspect, Param, group,
-};
+use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param, group};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 
@@ -232,12 +230,10 @@ impl Verb<Postgres> for ClaimAll {
             let mut order: Vec<usize> = (0..count).collect();
             order.sort_unstable_by_key(|place| self.claims[*place].identity.id());
             let claims = || order.iter().map(|place| &self.claims[*place]);
-            let text = |part: fn(&Identity) -> &str| {
-                claims().map(|claim| part(&claim.identity)).collect::<Vec<_>>()
-            };
+            let text = |place: usize| claims().map(move |claim| claim.identity.texts()[place]);
             let ids: Vec<i64> = claims().map(|claim| claim.identity.id()).collect();
             let [call_ids, from_tags, to_tags] =
-                [Identity::call_id, Identity::from_tag, Identity::to_tag].map(text);
+                [0, 1, 2].map(|place| text(place).collect::<Vec<_>>());
             let floors: Vec<i64> = claims().map(|claim| schema.floor(claim.above)).collect();
             let statement = connection.prepare_cached(sql).await?;
             let params: [&(dyn ToSql + Sync); 6] =

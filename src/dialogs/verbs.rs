@@ -121,25 +121,14 @@ impl Identity {
         self.row.0
     }
 
-    pub(super) fn call_id(&self) -> &str {
-        &self.call_id
-    }
-
-    pub(super) fn from_tag(&self) -> &str {
-        &self.from_tag
-    }
-
-    pub(super) fn to_tag(&self) -> &str {
-        &self.to_tag
+    /// `callid`, `from_tag`, `to_tag`.
+    pub(super) fn texts(&self) -> [&str; 3] {
+        [&self.call_id, &self.from_tag, &self.to_tag]
     }
 
     /// In the order of the placeholders: `id`, `callid`, `from_tag`, `to_tag`.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        vec![
-            Param::Number(self.row.0),
-            Param::Text(&self.call_id),
-            Param::Text(&self.from_tag),
-            Param::Text(&self.to_tag),
-        ]
+        let id = [Param::Number(self.id())];
+        id.into_iter().chain(self.texts().map(Param::Text)).collect()
     }
 }
