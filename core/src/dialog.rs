@@ -372,7 +372,7 @@ impl Columns {
     /// A Call-ID, a tag, a socket: visible ASCII without the marks that end a header parameter.
     fn word(&self, column: &'static str, value: Option<&str>) -> Result<Box<str>, RowError> {
         let value = self.required(column, value)?;
-        self.only(column, value, |c| c.is_ascii_graphic() && !",;\"".contains(c))?;
+        self.only(column, value, |c| c.is_ascii_graphic() && !matches!(c, ',' | ';' | '"'))?;
         Ok(value.into())
     }
 
@@ -383,9 +383,9 @@ impl Columns {
     ) -> Result<Box<str>, RowError> {
         let domain = self.required(domain_column, domain)?;
         self.only(domain_column, domain, is_host_char)?;
-        let Some(user) = present(user) else { return Ok(format!("sip:{domain}").into()) };
+        let Some(user) = present(user) else { return Ok(["sip:", domain].concat().into()) };
         self.only(user_column, user, is_user_char)?;
-        Ok(format!("sip:{user}@{domain}").into())
+        Ok(["sip:", user, "@", domain].concat().into())
     }
 
     /// A SIP or SIPS URI, bare or in angle brackets.
@@ -428,7 +428,7 @@ impl Columns {
 
 /// What may stand in a URI: visible ASCII but for the marks that would end it.
 fn is_uri_char(c: char) -> bool {
-    c.is_ascii_graphic() && !"<>\"\\^`{|}".contains(c)
+    c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}')
 }
 
 fn is_sip_uri(uri: &str) -> bool {

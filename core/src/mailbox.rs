@@ -125,7 +125,7 @@ impl Account {
     pub fn new(user: &str, domain: &str) -> Result<Self, NameError> {
         check("user", user, is_user_char)?;
         check("domain", domain, is_host_char)?;
-        Ok(Self(format!("{SCHEME}{user}@{domain}").into()))
+        Ok(Self([SCHEME, user, "@", domain].concat().into()))
     }
 
     /// The user part: `202`.
@@ -212,12 +212,13 @@ fn check(part: &'static str, value: &str, allowed: fn(char) -> bool) -> Result<(
 
 /// `unreserved`, `escaped` and `user-unreserved` of RFC 3261 §25.1.
 pub(crate) fn is_user_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.!~*'()%&=+$,;?/".contains(c)
+    const MARKS: &[u8] = b"-_.!~*'()%&=+$,;?/";
+    c.is_ascii_alphanumeric() || u8::try_from(c).is_ok_and(|c| MARKS.contains(&c))
 }
 
 /// A host name (underscores tolerated, contexts have them), an IPv4 address or an IPv6 reference.
 pub(crate) fn is_host_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.:[]".contains(c)
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '[' | ']')
 }
 
 #[cfg(test)]
