@@ -100,7 +100,9 @@ impl Site {
         let spool = folder.path().join("voicemail");
         site::one_message_each(&spool, size);
         let configuration = site::configuration(&address, &spool, &rows.url());
-        let mwid = Daemon::new(folder.path(), &configuration);
+        let mut mwid = Daemon::new(folder.path(), &configuration);
+        // As the unit has it.
+        mwid.run_under(["env", "MALLOC_MMAP_THRESHOLD_=131072"].map(str::to_owned).into());
         let mut apply = Command::new(env!("CARGO_BIN_EXE_mwid"));
         let applied =
             apply.arg("--config").arg(mwid.config()).args(["sql", "--apply"]).output().unwrap();

@@ -4,6 +4,7 @@
 //! An account stands here from its first message until all its phones were told that there is none.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mwid_core::mailbox::{Account, Mailbox};
@@ -36,10 +37,44 @@ pub struct Last {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lasts(Arc<Mutex<Known>>);
 
+/// The members of an account. One, as most have, takes no memory of its own: there may be 100,000 of them.
+#[derive(Clone, Debug)]
+enum Members {
+    One(Member),
+    Many(Arc<[Member]>),
+}
+
+impl Members {
+    fn new(members: &Arc<[Member]>) -> Self {
+        match &**members {
+            [one] => Self::One(one.clone()),
+            _ => Self::Many(members.clone()),
+        }
+    }
+
+    fn share(&self) -> Arc<[Member]> {
+        match self {
+            Self::One(one) => [one.clone()].into(),
+            Self::Many(many) => many.clone(),
+        }
+    }
+}
+
+impl Deref for Members {
+    type Target = [Member];
+
+    fn deref(&self) -> &[Member] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
 /// Everything that is remembered of accounts and of the folders of contexts.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    accounts: HashMap<Account, (Summary, Arc<[Member]>)>,
+    accounts: HashMap<Account, (Summary, Members)>,
     contexts: HashMap<Box<str>, u64>,
 }
 
@@ -54,17 +89,17 @@ impl Known {
     /// From before a restart.
     pub(super) fn remember(&mut self, memory: &Memory) {
         for Last { account, summary, members } in &memory.accounts {
-            self.accounts.insert(account.clone(), (*summary, members.clone()));
+            self.accounts.insert(account.clone(), (*summary, Members::new(members)));
         }
         self.contexts.extend(memory.contexts.iter().cloned());
     }
 
     /// All of it, to fill a file with.
     pub(super) fn all(&self) -> (Vec<Last>, Vec<(Box<str>, u64)>) {
-        let last = |(account, (summary, members)): (&Account, &(Summary, Arc<[Member]>))| Last {
+        let last = |(account, (summary, members)): (&Account, &(Summary, Members))| Last {
             account: account.clone(),
             summary: *summary,
-            members: members.clone(),
+            members: members.share(),
         };
         (self.accounts.iter().map(last).collect(), self.contexts())
     }
@@ -96,14 +131,18 @@ impl Known {
                 found.is_ok_and(|index| before[index].here)
             });
         }
-        let same = before.filter(|(_, before)| **before == *members);
-        if same.is_some_and(|(before, _)| *before == summary) {
-            return None;
+        let account = account.clone();
+        match self.accounts.get_mut(&account) {
+            Some((before, same)) if **same == *members => {
+                let is_news = std::mem::replace(before, summary) != summary;
+                is_news.then_some(Order::Last { account, summary, members: None })
+            }
+            _ => {
+                let members = Arc::from(members);
+                self.accounts.insert(account.clone(), (summary, Members::new(&members)));
+                Some(Order::Last { account, summary, members: Some(members) })
+            }
         }
-        let others = same.is_none();
-        let members = same.map_or_else(|| Arc::from(members), |(_, before)| before.clone());
-        self.accounts.insert(account.clone(), (summary, members.clone()));
-        Some(Order::Last { account: account.clone(), summary, members: others.then_some(members) })
     }
 
     /// The account has no messages any more. Gives what is to be written, if it had some.
