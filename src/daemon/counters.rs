@@ -85,6 +85,8 @@ pub(super) struct Said {
     /// Passwords of phones that subscribe to the agent, and their subscriptions.
     pub(super) users: Outage,
     pub(super) storing: Outage,
+    /// In the last full count.
+    mailboxes_counted: Option<usize>,
     garbage: Option<Instant>,
     floods: HashSet<IpAddr>,
     /// When those who watch are told next how far a start is, and whether it was on its way.
@@ -160,6 +162,17 @@ impl Said {
     pub(super) fn writing_works(&mut self) {
         if self.writing.take().is_some() {
             tracing::info!("the rows of subscriptions can be written again");
+        }
+    }
+
+    /// A full count, which comes round every few minutes: news when it is the first, or finds more or
+    /// fewer mailboxes.
+    pub(super) fn counted(&mut self, mailboxes: usize) {
+        let before = self.mailboxes_counted.replace(mailboxes);
+        if before == Some(mailboxes) {
+            tracing::debug!(mailboxes, "the spool has been counted");
+        } else {
+            tracing::info!(mailboxes, "the spool has been counted");
         }
     }
 

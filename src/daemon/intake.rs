@@ -75,7 +75,7 @@ impl Daemon {
             Observation::Listed { context, inode } => self.ledger.context(&context, inode),
             Observation::Complete => {
                 if self.spool.is_some() {
-                    tracing::info!(mailboxes = self.mailboxes.len(), "the spool has been counted");
+                    self.said.counted(self.mailboxes.len());
                 }
                 match &self.cluster {
                     None => {

@@ -155,11 +155,11 @@ impl Daemon {
                 match deleted {
                     Ok(was_there) => {
                         self.count_deleted(was_there);
-                        tracing::info!(row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
+                        tracing::info!(account = %dialog.account, row = %dialog.row, call_id = %dialog.call_id, "the row was deleted");
                     }
                     Err(error) => {
                         self.counters.database_errors += 1;
-                        tracing::warn!(row = %dialog.row, "the row could not be deleted, it stays until it ends: {error}");
+                        tracing::warn!(account = %dialog.account, row = %dialog.row, "the row could not be deleted, it stays until it ends: {error}");
                     }
                 }
             }
