@@ -78,8 +78,10 @@ pub(super) struct Said {
     capped: HashSet<Account>,
     /// Dialogs whose phone did not take the last NOTIFYs, and how many.
     untold: HashMap<RowId, u32>,
-    /// The error of the database, while it fails, and which it is if it is not just away.
-    database: Option<(Option<Discriminant<StoreError>>, String)>,
+    /// The error of the database, while it fails.
+    database: Option<String>,
+    /// In which ways it has failed since it worked: it is just away (`None`), or says no.
+    failures: HashSet<Option<Discriminant<StoreError>>>,
     /// The error of a claim, while rows can be read and not written.
     writing: Option<String>,
     /// Passwords of phones that subscribe to the agent, and their subscriptions.
@@ -134,13 +136,14 @@ impl Said {
     pub(super) fn database_failed(&mut self, error: &StoreError, waiting: impl FnOnce() -> usize) {
         let kind = (!error.is_transient()).then(|| discriminant(error));
         let text = error.to_string();
-        if self.database.as_ref().is_none_or(|(before, _)| *before != kind) {
+        if self.failures.insert(kind) {
             tracing::error!(waiting = waiting(), "{text}; mwid keeps trying, nothing is lost");
         }
-        self.database = Some((kind, text));
+        self.database = Some(text);
     }
 
     pub(super) fn database_works(&mut self) {
+        self.failures.clear();
         if self.database.take().is_some() {
             tracing::info!("the database answers again");
         }
@@ -178,7 +181,7 @@ impl Said {
 
     /// What is wrong with the database now.
     pub(super) fn database(&self) -> Option<&str> {
-        self.database.as_ref().map(|(_, text)| &**text).or(self.writing.as_deref())
+        self.database.as_deref().or(self.writing.as_deref())
     }
 
     /// Whether rows can be read.

@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mwid_core::dialog::Dialog;
 use mwid_core::mailbox::Account;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::delivery::Order;
-use crate::dialogs::together;
+use crate::dialogs::{StoreError, together};
 
 /// What the reconciler asked for and has not been begun.
 pub(super) struct Lines {
-    /// As many questions to the database at once as make sense for its connections.
-    pub(super) places: Arc<Semaphore>,
     pub(super) finds: Line<Account>,
     /// Dialogs, and above which CSeq.
     pub(super) claims: Line<(Arc<Dialog>, u32)>,
@@ -22,35 +21,92 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(places: usize) -> Self {
-        let places = Arc::new(Semaphore::new(places));
-        Self { places, finds: Line::new(), claims: Line::new(), notifies: Vec::new() }
+    /// `places`: as many questions of each kind at once. `timeout`: of the database.
+    pub(super) fn new(places: usize, timeout: Duration) -> Self {
+        Self {
+            finds: Line::new(places, timeout),
+            claims: Line::new(places, timeout),
+            notifies: Vec::new(),
+        }
+    }
+
+    /// Another database. Who waits keeps waiting, who is under way ends by himself.
+    pub(super) fn configure(&mut self, places: usize, timeout: Duration) {
+        self.finds.configure(places, timeout);
+        self.claims.configure(places, timeout);
     }
 }
 
+/// So many go together at first.
+const CAREFUL: usize = 4;
+
 /// Those of one kind. Who is alone goes at once; the more wait, the fewer questions each of them costs.
-pub(super) struct Line<T>(VecDeque<T>);
+/// As many go together as the database answers well within its time: where it reads the whole table
+/// for each of them, few do.
+pub(super) struct Line<T> {
+    waiting: VecDeque<T>,
+    places: Arc<Semaphore>,
+    most: usize,
+    timeout: Duration,
+}
+
+/// A question under way. Its place is free when this is gone.
+pub(super) struct Turn {
+    begun: Instant,
+    size: usize,
+    _place: OwnedSemaphorePermit,
+}
+
+/// How a question went.
+pub(super) struct Went {
+    took: Duration,
+    size: usize,
+    in_time: bool,
+}
+
+impl Turn {
+    /// Frees the place.
+    pub(super) fn end<'a>(self, mut errors: impl Iterator<Item = &'a StoreError>) -> Went {
+        let in_time = !errors.any(|error| matches!(error, StoreError::Timeout { .. }));
+        Went { took: self.begun.elapsed(), size: self.size, in_time }
+    }
+}
 
 impl<T> Line<T> {
-    pub(super) fn new() -> Self {
-        Self(VecDeque::new())
+    fn new(places: usize, timeout: Duration) -> Self {
+        let places = Arc::new(Semaphore::new(places));
+        Self { waiting: VecDeque::new(), places, most: CAREFUL, timeout }
+    }
+
+    fn configure(&mut self, places: usize, timeout: Duration) {
+        let waiting = std::mem::take(&mut self.waiting);
+        *self = Self { waiting, ..Self::new(places, timeout) };
     }
 
     pub(super) fn push(&mut self, question: T) {
-        self.0.push_back(question);
+        self.waiting.push_back(question);
     }
 
-    /// Those whose turn it is, with their place, if there is one.
-    pub(super) fn next(
-        &mut self,
-        places: &Arc<Semaphore>,
-    ) -> Option<(Vec<T>, OwnedSemaphorePermit)> {
-        if self.0.is_empty() {
+    /// Those whose turn it is, if there is a place.
+    pub(super) fn next(&mut self) -> Option<(Vec<T>, Turn)> {
+        if self.waiting.is_empty() {
             return None;
         }
         // Whoever has a place gives it back before the loop hears from him, and looks here again.
-        let place = places.clone().try_acquire_owned().ok()?;
-        Some((self.0.drain(..together(self.0.len())).collect(), place))
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let size = together(self.waiting.len().min(self.most));
+        let turn = Turn { begun: Instant::now(), size, _place: place };
+        Some((self.waiting.drain(..size).collect(), turn))
+    }
+
+    /// Learns how many may go together.
+    pub(super) fn learn(&mut self, went: &Went) {
+        let Went { took, size, in_time } = *went;
+        if !in_time {
+            self.most = (size / 2).max(1);
+        } else if size >= self.most && took < self.timeout / 8 {
+            self.most = together(size * 2);
+        }
     }
 }
 
@@ -58,20 +114,46 @@ impl<T> Line<T> {
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn late() -> StoreError {
+        StoreError::Timeout { at: "here".into(), after: TIMEOUT }
+    }
+
     #[test]
     fn those_that_wait_for_a_place_go_together_in_their_order() {
-        let places = Arc::new(Semaphore::new(1));
-        let mut line = Line::new();
-        assert!(line.next(&places).is_none(), "nobody waits");
+        let mut line = Line::new(1, TIMEOUT);
+        assert!(line.next().is_none(), "nobody waits");
         line.push(0);
-        let (first, place) = line.next(&places).unwrap();
+        let (first, turn) = line.next().unwrap();
         assert_eq!(first, [0], "who is alone waits for nobody");
         (1..=6).for_each(|number| line.push(number));
-        assert!(line.next(&places).is_none(), "there is no place");
-        drop(place);
-        let (second, place) = line.next(&places).unwrap();
+        assert!(line.next().is_none(), "there is no place");
+        line.learn(&turn.end([].iter()));
+        let (second, turn) = line.next().unwrap();
         assert_eq!(second, [1, 2, 3, 4]);
-        drop(place);
-        assert_eq!(line.next(&places).unwrap().0, [5, 6]);
+        drop(turn);
+        assert_eq!(line.next().unwrap().0, [5, 6]);
+    }
+
+    #[test]
+    fn more_go_together_while_the_database_is_quick_and_fewer_when_it_is_not() {
+        let mut line = Line::new(1, TIMEOUT);
+        (0..1000).for_each(|number| line.push(number));
+        let mut sizes = Vec::new();
+        let mut turn = |line: &mut Line<i32>, error: Option<StoreError>, took: Duration| {
+            let (questions, turn) = line.next().unwrap();
+            sizes.push(questions.len());
+            line.learn(&Went { took, ..turn.end(error.iter()) });
+        };
+        for _ in 0..5 {
+            turn(&mut line, None, Duration::ZERO);
+        }
+        turn(&mut line, Some(late()), TIMEOUT);
+        turn(&mut line, Some(late()), TIMEOUT);
+        turn(&mut line, None, TIMEOUT / 2);
+        turn(&mut line, None, Duration::ZERO);
+        turn(&mut line, None, Duration::ZERO);
+        assert_eq!(sizes, [4, 8, 16, 32, 32, 32, 16, 8, 8, 16]);
     }
 }

@@ -16,13 +16,13 @@ use mwid_core::mailboxes::Mailboxes;
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::capture::{Capture, Direction};
 use crate::clock::{self, Jump, Jumps};
 use crate::cluster::{self, Cluster, Event, JoinError};
-use crate::config::{Config, DatabaseUrl, Scope, Way};
+use crate::config::{Config, Scope, Way};
 use crate::control::{Answer, Request, server};
 use crate::delivery::Publishers;
 use crate::delivery::sip::{MAX_IN_FLIGHT, SipDelivery};
@@ -81,8 +81,8 @@ const QUEUE: usize = 1024;
 /// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
 const CHANGES: usize = 16;
 
-/// Accounts that are looked up at the same time, many of them together.
-const MAX_LOOKUPS: usize = 256;
+/// Accounts that are looked up at the same time, many of them together. A fresh one waits for them.
+const MAX_LOOKUPS: usize = 128;
 
 /// Observations that are taken in before the loop looks at anything else: counting everything must not
 /// wait for the phones that are told meanwhile.
@@ -146,6 +146,8 @@ pub struct Daemon {
     /// What phones may have shown before a restart: taken when all is known that lights an account.
     past: Vec<Last>,
     lines: Lines,
+    /// As many other questions to the database at once as make sense for its connections.
+    places: Arc<Semaphore>,
     work: JoinSet<Done>,
     /// With several mwid on one database.
     cluster: Option<Cluster>,
@@ -215,7 +217,8 @@ impl Daemon {
             asker: Asker::new(&config)?,
             publishers: Arc::new(Publishers::new(&config, None)?),
             webhook: Webhook::start(&config, random::number())?,
-            lines: Lines::new(places(&config)),
+            lines: Lines::new(connections(&config), config.database.timeout),
+            places: Arc::new(Semaphore::new(connections(&config))),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
             capture: Capture::start(&config.capture),
@@ -561,13 +564,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// SQLite has one connection, whose thread commits whatever waits as one: the more, the fewer syncs.
-const SQLITE_PLACES: usize = 128;
-
-fn places(config: &Config) -> usize {
-    if matches!(config.database.url, DatabaseUrl::Sqlite(_)) {
-        return SQLITE_PLACES;
-    }
-    // Each has the next one waiting behind it.
-    usize::try_from(config.database.connections).unwrap_or(1).saturating_mul(2)
+/// SQLite has one, and its thread takes in what waits.
+fn connections(config: &Config) -> usize {
+    usize::try_from(config.database.connections).unwrap_or(1).max(1)
 }

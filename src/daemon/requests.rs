@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::clients::Clients;
 use super::publications::PublishedResult;
 use super::work::Done;
-use super::{Daemon, places, settings, status, watch};
+use super::{Daemon, connections, settings, status, watch};
 use crate::cluster::{self, Cluster};
 use crate::config::{self, Config, Way};
 use crate::control::{Answer, Command, Request};
@@ -315,7 +315,8 @@ impl Daemon {
         }
         if let Some(store) = store {
             changed.push("[database]");
-            self.lines.places = Arc::new(tokio::sync::Semaphore::new(places(&new)));
+            self.lines.configure(connections(&new), new.database.timeout);
+            self.places = Arc::new(tokio::sync::Semaphore::new(connections(&new)));
             self.watch = watch(&new, &store, &self.change);
             self.store = store;
             let read = |config: &Config| {

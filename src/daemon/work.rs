@@ -13,6 +13,7 @@ use mwid_core::summary::Summary;
 use tokio::task::JoinError;
 
 use super::agent::OfAgent;
+use super::line::Went;
 use super::{DONE_BATCH, Daemon};
 use crate::clock::unix;
 use crate::config::{Cleanup, FindBy, HostPort};
@@ -28,8 +29,8 @@ type Claimed = Result<Option<u32>, StoreError>;
 
 /// Something that was waited for beside the loop.
 pub(super) enum Done {
-    Found(Vec<(Account, Result<Found, StoreError>)>),
-    Claimed(Vec<(Arc<Dialog>, Claimed)>),
+    Found(Vec<(Account, Result<Found, StoreError>)>, Went),
+    Claimed(Vec<(Arc<Dialog>, Claimed)>, Went),
     Deleted(Arc<Dialog>, Result<bool, StoreError>),
     /// The ledger has the CSeqs: the NOTIFYs may go out.
     Noted(Vec<Order>),
@@ -67,23 +68,23 @@ impl Daemon {
 
     /// Has done together what [`act`](Self::act) has put in line.
     pub(super) fn ask_together(&mut self) {
-        while let Some((claims, place)) = self.lines.claims.next(&self.lines.places) {
+        while let Some((claims, turn)) = self.lines.claims.next() {
             self.counters.claims += claims.len() as u64;
             let store = self.store.clone();
             self.work.spawn(async move {
                 let claimed = store.claim_all(&claims).await;
-                drop(place);
+                let went = turn.end(claimed.iter().filter_map(|it| it.as_ref().err()));
                 let dialogs = claims.into_iter().map(|(dialog, _)| dialog);
-                Done::Claimed(dialogs.zip(claimed).collect())
+                Done::Claimed(dialogs.zip(claimed).collect(), went)
             });
         }
-        while let Some((accounts, place)) = self.lines.finds.next(&self.lines.places) {
+        while let Some((accounts, turn)) = self.lines.finds.next() {
             self.counters.lookups += accounts.len() as u64;
             let (store, ended_too) = (self.store.clone(), self.presence.is_some());
             self.work.spawn(async move {
                 let found = store.find_all(&accounts, unix(), ended_too).await;
-                drop(place);
-                Done::Found(accounts.into_iter().zip(found).collect())
+                let went = turn.end(found.iter().filter_map(|it| it.as_ref().err()));
+                Done::Found(accounts.into_iter().zip(found).collect(), went)
             });
         }
         if !self.lines.notifies.is_empty() {
@@ -107,7 +108,7 @@ impl Daemon {
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
         self.unfinished += 1;
-        let (store, places) = (self.store.clone(), self.lines.places.clone());
+        let (store, places) = (self.store.clone(), self.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
             let deleted = store.delete(&dialog).await;
@@ -135,12 +136,14 @@ impl Daemon {
             }
         };
         match done {
-            Done::Found(found) => {
+            Done::Found(found, went) => {
+                self.lines.finds.learn(&went);
                 for (account, found) in found {
                     self.handle_looked_up(&account, found, now);
                 }
             }
-            Done::Claimed(claimed) => {
+            Done::Claimed(claimed, went) => {
+                self.lines.claims.learn(&went);
                 for (dialog, claimed) in claimed {
                     self.handle_claimed(&dialog, claimed, now);
                 }

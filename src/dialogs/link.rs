@@ -20,7 +20,8 @@ use super::schema::{Schema, Table};
 /// presence server without any of our statements failing.
 pub(super) const SCHEMA_LIFE: Duration = Duration::from_secs(60);
 
-/// How often a call is repeated that met a conflict or a changed table.
+/// How often a call is repeated that met a changed table. One that met a conflict is repeated until its
+/// time is over.
 const REPEATS: u32 = 3;
 
 /// A kind of database server, through its driver.
@@ -95,6 +96,14 @@ pub struct Link<S> {
 struct Failed {
     error: StoreError,
     again: bool,
+    /// Another transaction was in the way: that takes as long as it takes.
+    conflict: bool,
+}
+
+impl Failed {
+    fn for_good(error: StoreError) -> Self {
+        Self { error, again: false, conflict: false }
+    }
 }
 
 impl<S: Server> Link<S> {
@@ -131,6 +140,7 @@ impl<S: Server> Link<S> {
         loop {
             match self.try_once(verb, deadline).await {
                 Ok(answer) => return Ok(answer),
+                Err(failed) if failed.conflict => {}
                 Err(failed) if failed.again && repeats > 0 => repeats -= 1,
                 Err(failed) => return Err(failed.error),
             }
@@ -158,6 +168,7 @@ impl<S: Server> Link<S> {
             };
             match talked.await {
                 Ok(answer) => return Ok(answer),
+                Err(Failed { conflict: true, .. }) => {}
                 Err(Failed { again: true, .. }) if repeats > 0 => repeats -= 1,
                 Err(failed) => return Err(failed.error),
             }
@@ -182,14 +193,14 @@ impl<S: Server> Link<S> {
     async fn connect(&self, deadline: Instant) -> Result<Lease<S>, Failed> {
         let refusal = lock(&self.backoff).refusal(std::time::Instant::now());
         if let Some(error) = refusal {
-            return Err(Failed { error, again: false });
+            return Err(Failed::for_good(error));
         }
         let failed = match timeout_at(deadline, self.server.connect()).await {
             Ok(Ok(connection)) => {
                 lock(&self.backoff).succeeded();
                 return Ok(Lease(Some(connection)));
             }
-            Ok(Err(error)) => Failed { error: self.unreachable(error), again: false },
+            Ok(Err(error)) => Failed::for_good(self.unreachable(error)),
             Err(_) => self.late(),
         };
         self.forget();
@@ -219,7 +230,7 @@ impl<S: Server> Link<S> {
             }
             Err(error) => {
                 lease.keep();
-                Err(Failed { error, again: false })
+                Err(Failed::for_good(error))
             }
         }
     }
@@ -236,6 +247,7 @@ impl<S: Server> Link<S> {
 
     fn sorted(&self, verdict: Verdict, error: S::Error) -> Failed {
         let again = !matches!(verdict, Verdict::Refused(_));
+        let conflict = verdict == Verdict::Conflict;
         let (at, table) = (self.table.at.clone(), self.table.name().to_owned());
         let error = match verdict {
             Verdict::Lost => self.unreachable(error),
@@ -247,7 +259,7 @@ impl<S: Server> Link<S> {
                 StoreError::Refused { at, table, column, cause: Cause::new(error) }
             }
         };
-        Failed { error, again }
+        Failed { error, again, conflict }
     }
 
     fn unreachable(&self, error: S::Error) -> StoreError {
@@ -256,7 +268,7 @@ impl<S: Server> Link<S> {
 
     fn late(&self) -> Failed {
         let error = StoreError::Timeout { at: self.table.at.clone(), after: self.timeout };
-        Failed { error, again: false }
+        Failed::for_good(error)
     }
 }
 

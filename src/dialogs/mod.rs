@@ -134,9 +134,15 @@ impl DialogStore {
                     all.extend(accounts.iter().map(|_| Err(error.clone())));
                 }
                 // One of them is what the server will not take: the others get their answer.
-                Err(_) => {
+                Err(error) => {
+                    tracing::debug!(
+                        "{} accounts are looked up one by one: {error}",
+                        accounts.len()
+                    );
+                    let mut alone = Alone::default();
                     for account in accounts {
-                        all.push(self.find_one(account, unix, also).await);
+                        let find = self.find_one(account, unix, also);
+                        all.push(alone.ask(find).await);
                     }
                 }
             }
@@ -178,21 +184,24 @@ impl DialogStore {
         while !rest.is_empty() {
             let (claims, later) = rest.split_at(together(rest.len()));
             let each = claims.iter().map(|(dialog, above)| Claim::of(dialog, *above));
-            match ask!(self, ClaimAll { claims: each.clone().collect() }) {
-                Ok(claimed) => all.extend(
-                    claims
-                        .iter()
-                        .zip(claimed)
-                        .map(|((it, above), claimed)| settle(it, *above, claimed)),
-                ),
+            let claimed = match ask!(self, ClaimAll { claims: each.clone().collect() }) {
+                Ok(claimed) => claimed,
                 Err(error) if claims.len() == 1 || error.is_everybodys() => {
                     all.extend(claims.iter().map(|_| Err(error.clone())));
+                    rest = later;
+                    continue;
                 }
-                Err(_) => {
-                    for (dialog, above) in claims {
-                        all.push(self.claim(dialog, *above).await);
-                    }
+                Err(error) => {
+                    tracing::debug!("{} CSeqs are claimed one by one: {error}", claims.len());
+                    vec![None; claims.len()]
                 }
+            };
+            let mut alone = Alone::default();
+            for ((dialog, above), claimed) in claims.iter().zip(claimed) {
+                all.push(match claimed {
+                    Some(claimed) => settle(dialog, *above, claimed),
+                    None => alone.ask(self.claim(dialog, *above)).await,
+                });
             }
             rest = later;
         }
@@ -278,6 +287,34 @@ impl DialogStore {
             Self::Postgres(link) => link.table(),
             Self::Sqlite(file) => file.table(),
         }
+    }
+}
+
+/// Asks one after the other what did not go together, until the database is not there: one row may be
+/// locked, three that are not answered in time are no accident.
+#[derive(Default)]
+struct Alone {
+    late: u32,
+    error: Option<StoreError>,
+}
+
+impl Alone {
+    async fn ask<T>(
+        &mut self,
+        question: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let answer = question.await;
+        if let Err(error) = &answer
+            && error.is_everybodys()
+        {
+            self.late += 1;
+            let is_away = matches!(error, StoreError::Unreachable { .. });
+            self.error = Some(error.clone()).filter(|_| is_away || self.late > 2);
+        }
+        answer
     }
 }
 

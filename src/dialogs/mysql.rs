@@ -13,6 +13,9 @@ use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
 use mwid_core::dialog::Row;
 
+/// Statements that a connection keeps prepared: more than there are in `schema`.
+const STATEMENTS: usize = 64;
+
 /// A MariaDB or MySQL server, through its pool.
 pub struct MySql {
     pool: Pool,
@@ -45,6 +48,9 @@ impl MySql {
             .pass(server.password.as_ref().map(|password| password.reveal().to_owned()))
             .db_name(Some(server.database.clone()))
             .tcp_keepalive(Some(Duration::from_secs(30)))
+            // Whoever gives up waiting for a row must not keep others locked meanwhile.
+            .init(vec!["SET SESSION innodb_lock_wait_timeout = 1"])
+            .stmt_cache_size(STATEMENTS)
             .pool_opts(PoolOpts::new().with_constraints(bounds).with_reset_connection(false))
     }
 }
@@ -179,23 +185,22 @@ impl Verb<MySql> for Claim {
 }
 
 impl Verb<MySql> for ClaimAll {
-    type Answer = Vec<Claimed>;
+    type Answer = Vec<Option<Claimed>>;
 
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
-        if let Some(sql) = schema.claim_all.get(self.claims.len())
-            && let Some((params, rows)) = schema.claim_all_params(&self.claims)
-        {
-            connection.exec_drop(sql, bind(params)).await?;
-            if connection.affected_rows() == rows.len() as u64 {
-                let wire = |row| Claimed::Wire(schema.flavour.wire(row));
-                return Ok(rows.into_iter().map(wire).collect());
+        let none = vec![None; self.claims.len()];
+        let Some(sql) = schema.claim_all.get(self.claims.len()) else { return Ok(none) };
+        let Some((params, rows)) = schema.claim_all_params(&self.claims) else { return Ok(none) };
+        match connection.exec_drop(sql, bind(params)).await {
+            Ok(()) if connection.affected_rows() == rows.len() as u64 => {
+                let wire = |row| Some(Claimed::Wire(schema.flavour.wire(row)));
+                Ok(rows.into_iter().map(wire).collect())
             }
+            Ok(()) => Ok(none),
+            // One of the rows is locked: that is no business of the others.
+            Err(error) if MySql::verdict(&error) == Verdict::Conflict => Ok(none),
+            Err(error) => Err(error),
         }
-        let mut claimed = Vec::with_capacity(self.claims.len());
-        for claim in &self.claims {
-            claimed.push(Verb::<MySql>::ask(claim, connection, schema).await?);
-        }
-        Ok(claimed)
     }
 }
 

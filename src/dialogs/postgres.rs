@@ -3,7 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod};
+use deadpool_postgres::{
+    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError,
+    RecyclingMethod,
+};
 use mwid_core::dialog::{Flavour, Row};
 use mwid_core::mailbox::Account;
 use tokio_postgres::error::SqlState;
@@ -33,6 +36,7 @@ impl Postgres {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = Pool::builder(Manager::from_config(opts, NoTls, recycling))
             .max_size(settings.connections.max(1) as usize)
+            .post_create(Hook::async_fn(|client, _| Box::pin(patience(client))))
             .build()
             .expect("a pool without timeouts of its own needs no runtime");
         Ok(Link::new(Self { pool }, table, settings))
@@ -61,6 +65,12 @@ impl Postgres {
         }
         opts
     }
+}
+
+/// Whoever gives up waiting for a row must not keep others locked meanwhile; and before the server looks
+/// for a deadlock, after a second, so that it is never the presence server that loses one.
+async fn patience(client: &ClientWrapper) -> Result<(), HookError> {
+    client.batch_execute("SET lock_timeout = '500ms'").await.map_err(HookError::Backend)
 }
 
 impl Server for Postgres {
@@ -216,44 +226,39 @@ impl Verb<Postgres> for Claim {
 }
 
 impl Verb<Postgres> for ClaimAll {
-    type Answer = Vec<Claimed>;
+    type Answer = Vec<Option<Claimed>>;
 
     async fn ask(
         &self,
         connection: &mut Client,
         schema: &Schema,
     ) -> Result<Self::Answer, PoolError> {
-        let count = self.claims.len();
-        let mut all = vec![None; count];
-        if let Some(sql) = schema.claim_all.get(count) {
-            // In the order of their ids: two crowds that meet do not wait for each other.
-            let mut order: Vec<usize> = (0..count).collect();
-            order.sort_unstable_by_key(|place| self.claims[*place].identity.id());
-            let claims = || order.iter().map(|place| &self.claims[*place]);
-            let text = |place: usize| claims().map(move |claim| claim.identity.texts()[place]);
-            let ids: Vec<i64> = claims().map(|claim| claim.identity.id()).collect();
-            let [call_ids, from_tags, to_tags] =
-                [0, 1, 2].map(|place| text(place).collect::<Vec<_>>());
-            let floors: Vec<i64> = claims().map(|claim| schema.floor(claim.above)).collect();
-            let statement = connection.prepare_cached(sql).await?;
-            let params: [&(dyn ToSql + Sync); 6] =
-                [&ids, &call_ids, &from_tags, &to_tags, &floors, &schema.highest()];
-            for row in connection.query(&statement, &params).await? {
-                let (place, number): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                let place = usize::try_from(place).ok().and_then(|place| order.get(place));
-                if let Some(claimed) = place.and_then(|place| all.get_mut(*place)) {
-                    *claimed = Some(Claimed::Wire(schema.flavour.wire(number)));
-                }
+        let mut all = vec![None; self.claims.len()];
+        let Some(sql) = schema.claim_all.get(self.claims.len()) else { return Ok(all) };
+        // In the order of their ids: two crowds that meet do not wait for each other.
+        let mut order: Vec<usize> = (0..self.claims.len()).collect();
+        order.sort_unstable_by_key(|place| self.claims[*place].identity.id());
+        let claims = || order.iter().map(|place| &self.claims[*place]);
+        let text = |place: usize| claims().map(move |claim| claim.identity.texts()[place]);
+        let ids: Vec<i64> = claims().map(|claim| claim.identity.id()).collect();
+        let [call_ids, from_tags, to_tags] = [0, 1, 2].map(|place| text(place).collect::<Vec<_>>());
+        let floors: Vec<i64> = claims().map(|claim| schema.floor(claim.above)).collect();
+        let statement = connection.prepare_cached(sql).await?;
+        let params: [&(dyn ToSql + Sync); 6] =
+            [&ids, &call_ids, &from_tags, &to_tags, &floors, &schema.highest()];
+        let rows = match connection.query(&statement, &params).await.map_err(PoolError::from) {
+            // One of the rows is locked: that is no business of the others.
+            Err(error) if Postgres::verdict(&error) == Verdict::Conflict => return Ok(all),
+            rows => rows?,
+        };
+        for row in rows {
+            let (place, number): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let place = usize::try_from(place).ok().and_then(|place| order.get(place));
+            if let Some(claimed) = place.and_then(|place| all.get_mut(*place)) {
+                *claimed = Some(Claimed::Wire(schema.flavour.wire(number)));
             }
         }
-        let mut claimed = Vec::with_capacity(count);
-        for (claim, done) in self.claims.iter().zip(all) {
-            claimed.push(match done {
-                Some(done) => done,
-                None => Verb::<Postgres>::ask(claim, connection, schema).await?,
-            });
-        }
-        Ok(claimed)
+        Ok(all)
     }
 }
 

@@ -140,11 +140,11 @@ impl Verb for Claim {
 }
 
 impl Verb for ClaimAll {
-    type Answer = Vec<Claimed>;
+    type Answer = Vec<Option<Claimed>>;
     const WRITES: bool = true;
 
     fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
-        self.claims.iter().map(|claim| claim.ask(file, schema)).collect()
+        self.claims.iter().map(|claim| claim.ask(file, schema).map(Some)).collect()
     }
 }
 

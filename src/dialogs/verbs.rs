@@ -69,7 +69,8 @@ impl Claim {
     }
 }
 
-/// The next CSeqs of several dialogs. Answer: a [`Claimed`] for each, in their order.
+/// The next CSeqs of several dialogs. Answer: a [`Claimed`] for each, in their order; `None` for those that
+/// have to be claimed alone.
 #[derive(Clone, Debug)]
 pub(super) struct ClaimAll {
     /// As many as `together` says.

@@ -14,8 +14,9 @@ const CHECK: &str = "externnotify";
 /// Where the helper belongs.
 const HELPER: &str = "/usr/bin/mwid-externnotify";
 
-/// Files that include each other, at most.
-const MAX_DEPTH: usize = 8;
+/// Files that are read at most, and bytes of each.
+const MAX_FILES: usize = 32;
+const MAX_LENGTH: u64 = 1 << 20;
 
 pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     let beside = || options.config.with_file_name("voicemail.conf");
@@ -23,8 +24,8 @@ pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     let command = externnotify_command(&config.control);
     let command = command.replacen("mwid-externnotify", HELPER, 1);
     let line = format!("write into [general] of {}: externnotify = {command}", path.display());
-    let mut unread = Vec::new();
-    let text = match whole(&path, &mut unread, 0) {
+    let mut reader = Reader::of(&path);
+    let text = match reader.read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.voicemail.is_none() => {
             return without(config, &format!("there is no {}", path.display()), &line, report);
@@ -36,9 +37,9 @@ pub(super) fn look(config: &Config, options: &Options, report: &mut Report) {
     };
     match externnotify(&text) {
         None => {
-            let unread = match unread.is_empty() {
+            let unread = match reader.unread.is_empty() {
                 true => String::new(),
-                false => format!(" (what it includes was not read: {})", unread.join("; ")),
+                false => format!(" (what it includes was not read: {})", reader.unread.join("; ")),
             };
             let what = format!("{} has no externnotify{unread}", path.display());
             without(config, &what, &line, report);
@@ -110,27 +111,45 @@ fn helper(line: &str) -> String {
     format!("install -m 0755 {} {HELPER}", beside.display())
 }
 
-/// A file with what it includes in its place, as Asterisk reads it; names of files are relative to
-/// the folder of the first.
-fn whole(path: &Path, unread: &mut Vec<String>, depth: usize) -> io::Result<String> {
-    let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
-    let mut all = String::new();
-    for line in without_comments(&text).lines() {
-        let Some(name) = included(line) else {
-            all.extend([line, "\n"]);
-            continue;
-        };
-        let file = path.with_file_name(name);
-        let text = match depth < MAX_DEPTH {
-            true => whole(&file, unread, depth + 1),
-            false => Err(io::Error::other("too many include each other")),
-        };
-        match text {
-            Ok(text) => all.push_str(&text),
-            Err(error) => unread.push(format!("{}: {error}", file.display())),
-        }
+/// A file with what it includes in its place, as Asterisk reads it: names are relative to the folder
+/// of the first.
+struct Reader<'a> {
+    folder: &'a Path,
+    seen: Vec<PathBuf>,
+    /// What could not be read, and why.
+    unread: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn of(first: &'a Path) -> Self {
+        let folder = first.parent().unwrap_or(Path::new(""));
+        Self { folder, seen: Vec::new(), unread: Vec::new() }
     }
-    Ok(all)
+
+    fn read(&mut self, path: &Path) -> io::Result<String> {
+        if self.seen.len() >= MAX_FILES || self.seen.iter().any(|seen| seen == path) {
+            return Err(io::Error::other("it is included again, or too many are"));
+        }
+        self.seen.push(path.to_owned());
+        let about = fs::metadata(path)?;
+        if !about.is_file() || about.len() > MAX_LENGTH {
+            return Err(io::Error::other("it is no file, or too long for a configuration"));
+        }
+        let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
+        let mut whole = String::new();
+        for line in without_comments(&text).lines() {
+            let Some(name) = included(line) else {
+                whole.extend([line, "\n"]);
+                continue;
+            };
+            let file = self.folder.join(name);
+            match self.read(&file) {
+                Ok(text) => whole.push_str(&text),
+                Err(error) => self.unread.push(format!("{}: {error}", file.display())),
+            }
+        }
+        Ok(whole)
+    }
 }
 
 /// The file that `#include "NAME"`, `#include <NAME>` or `#tryinclude NAME` names.
@@ -215,14 +234,18 @@ mod tests {
             path
         };
         let first =
-            "[general]\n#include vm_general.inc\n#include \"gone.inc\"\n;#include x\n[default]\n";
+            "[general]\n#include vm/general.inc\n#include \"gone.inc\"\n;#include x\n[default]\n";
+        fs::create_dir(folder.path().join("vm")).unwrap();
         let path = write("voicemail.conf", first);
-        write("vm_general.inc", "format=wav\n#include <more.inc>\n");
-        write("more.inc", "externnotify=x ; ours\n#tryinclude more.inc\n");
-        let mut unread = Vec::new();
-        let text = whole(&path, &mut unread, 0).unwrap();
+        write("vm/general.inc", "format=wav\n#include <vm/more.inc>\n#include vm\n");
+        write("vm/more.inc", "externnotify=x ; ours\n#tryinclude vm/more.inc\n");
+        let mut reader = Reader::of(&path);
+        let text = reader.read(&path).unwrap();
         assert_eq!(externnotify(&text).as_deref(), Some("x"));
-        assert_eq!(unread.len(), 2, "{unread:?}");
-        assert!(unread[0].contains("too many") && unread[1].contains("gone.inc"), "{unread:?}");
+        let expected = ["more.inc: it is included again", "vm: it is no file", "gone.inc"];
+        assert_eq!(reader.unread.len(), expected.len(), "{:?}", reader.unread);
+        for (unread, expected) in reader.unread.iter().zip(expected) {
+            assert!(unread.contains(expected), "{unread}");
+        }
     }
 }

@@ -177,6 +177,18 @@ impl Bed {
             .unwrap()
     }
 
+    /// A transaction of somebody else holds a row; none where the whole file is locked or nothing.
+    #[allow(dead_code, reason = "the tests of the store use it")]
+    pub fn lock_row(&self, id: i64) -> Option<Lock> {
+        let client = match self.kind {
+            Kind::MariaDb => MariaDb::shared().client(&self.database),
+            Kind::Postgres => Postgres::shared().client(&self.database),
+            Kind::Sqlite => return None,
+        };
+        let update = format!("BEGIN; UPDATE active_watchers SET status = status WHERE id = {id}");
+        Some(Lock::Client(locked(client, &update)))
+    }
+
     /// Locks the table, so that nobody else gets an answer.
     pub fn lock(&self) -> Lock {
         let (client, statement) = match self.kind {

@@ -49,6 +49,7 @@ macro_rules! behaviours {
                 together::each_dialog_gets_a_cseq_of_its_own
                 together::one_that_cannot_be_claimed_is_no_harm_to_the_others
                 together::one_that_is_refused_is_no_harm_to_the_others
+                together::one_that_is_locked_is_no_harm_to_the_others
                 together::crowds_never_get_the_same_cseq
                 together::a_database_that_is_silent_is_silent_for_all
                 errors::a_probe_tells_server_flavour_and_table

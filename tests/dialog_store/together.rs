@@ -1,13 +1,15 @@
 //! What goes together: each question has the answer that it would have alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mwid::dialogs::{DialogStore, StoreError};
 use mwid_core::dialog::{Dialog, MAX_CSEQ, RowId};
 use mwid_core::mailbox::Account;
 use tokio::task::JoinSet;
+use tracing::subscriber::DefaultGuard;
 
 use crate::bed::{Bed, Kind, NOW, ids};
 
@@ -34,7 +36,36 @@ async fn read(store: &DialogStore, accounts: &[Account]) -> Vec<Arc<Dialog>> {
     rows.map(|row| Arc::new(Dialog::from_row(&row).unwrap())).collect()
 }
 
+/// What the store says while this test runs, in the thread of the test.
+#[derive(Clone, Default)]
+struct Words(Arc<Mutex<Vec<u8>>>);
+
+impl Words {
+    fn listen(&self) -> DefaultGuard {
+        let words = self.clone();
+        let to = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+        tracing::subscriber::set_default(to.with_writer(move || words.clone()).finish())
+    }
+
+    /// How often those that went together were asked one by one after all.
+    fn apart(&self) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches("one by one").count()
+    }
+}
+
+impl Write for Words {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 pub async fn each_account_finds_its_own_rows(bed: Bed) {
+    let words = Words::default();
+    let _listening = words.listen();
     let mut accounts = crowd(&bed);
     bed.insert(&[
         &[("id", "100"), ("presentity_uri", "'sip:7@example.com'")],
@@ -60,6 +91,7 @@ pub async fn each_account_finds_its_own_rows(bed: Bed) {
         }
     }
     assert_eq!(store.find_all(&[], NOW, true).await.len(), 0);
+    assert_eq!(words.apart(), 0);
 }
 
 pub async fn each_account_is_found_by_its_watcher_too(bed: Bed) {
@@ -75,6 +107,8 @@ pub async fn each_account_is_found_by_its_watcher_too(bed: Bed) {
 }
 
 pub async fn each_dialog_gets_a_cseq_of_its_own(bed: Bed) {
+    let words = Words::default();
+    let _listening = words.listen();
     let accounts = crowd(&bed);
     let store = bed.store();
     let dialogs = read(&store, &accounts).await;
@@ -90,6 +124,7 @@ pub async fn each_dialog_gets_a_cseq_of_its_own(bed: Bed) {
         assert_eq!(claimed.unwrap(), Some(first(dialog.row.0)), "row {}", dialog.row);
         assert_eq!(bed.flavour.wire(bed.local_cseq(dialog)), i64::from(first(dialog.row.0)));
     }
+    assert_eq!(words.apart(), 0);
     // Now what was read of the rows is old.
     let claimed = store.claim_all(&claims).await;
     for ((dialog, _), claimed) in claims.iter().zip(claimed) {
@@ -146,6 +181,21 @@ pub async fn one_that_is_refused_is_no_harm_to_the_others(bed: Bed) {
             assert!(claimed.unwrap().is_some(), "row {}", dialog.row);
         }
     }
+}
+
+/// A transaction of the presence server's, or of its operator's, takes its time.
+pub async fn one_that_is_locked_is_no_harm_to_the_others(bed: Bed) {
+    let accounts = crowd(&bed);
+    let store = bed.store_with(|database| database.timeout = Duration::from_secs(3));
+    let dialogs = read(&store, &accounts).await;
+    let Some(lock) = bed.lock_row(20) else { return };
+    let claims: Vec<_> = dialogs.iter().map(|dialog| (dialog.clone(), 0)).collect();
+    for ((dialog, _), claimed) in claims.iter().zip(store.claim_all(&claims).await) {
+        assert_eq!(claimed.is_err(), dialog.row == RowId(20), "row {}: {claimed:?}", dialog.row);
+    }
+    drop(lock);
+    let again = store.claim_all(&claims).await;
+    assert!(again.into_iter().all(|claimed| claimed.unwrap().is_some()));
 }
 
 /// Several mwid that claim for the same phones at the same moment.

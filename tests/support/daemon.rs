@@ -276,9 +276,12 @@ impl Lines {
                 }
             }
         }
+        if self.ended && !self.rest.is_empty() {
+            self.rest.push(b'\n');
+        }
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.lines.push(String::from_utf8(line).unwrap().trim_end_matches('\n').to_owned());
+            self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned());
         }
     }
 }

@@ -11,12 +11,12 @@ use mwid_core::mailbox::Account;
 use mwid_core::message::Message;
 use tokio::sync::Semaphore;
 
-use super::{Daemon, StartError, places};
+use super::{Daemon, StartError, connections};
 use crate::agent::settings;
 use crate::agent::users::Users;
 use crate::capture::Direction;
 use crate::clock::unix;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::dialogs::StoreError;
 use crate::dialogs::agent::prepare;
 use crate::random;
@@ -67,6 +67,17 @@ pub(super) enum OfAgent {
     Swept(Result<(), StoreError>, Result<Sweep, StoreError>),
 }
 
+/// SQLite has one connection, whose thread commits whatever waits as one: the more, the fewer syncs.
+const SQLITE_PLACES: usize = 128;
+
+/// As many questions at once; each connection of a server has some waiting behind it.
+fn places(config: &Config) -> usize {
+    match config.database.url {
+        DatabaseUrl::Sqlite(_) => SQLITE_PLACES,
+        _ => connections(config).saturating_mul(4),
+    }
+}
+
 impl Presence {
     /// The agent of this configuration, if it has one.
     pub(super) fn start(config: &Config) -> Result<Option<Self>, StartError> {
@@ -82,8 +93,7 @@ impl Presence {
             agent: Agent::new(settings, random::secret().map_err(StartError::Random)?),
             users,
             algorithms,
-            // It asks one thing at a time, so more of them wait at each connection.
-            places: Arc::new(Semaphore::new(2 * places(config))),
+            places: Arc::new(Semaphore::new(places(config))),
             unsent: None,
             rows: 0,
             sweeps: 0,
