@@ -18,6 +18,8 @@ pub(super) struct Lines {
     pub(super) claims: Line<(Arc<Dialog>, u32)>,
     /// Those whose CSeq the ledger is to have first.
     pub(super) notifies: Vec<Order>,
+    /// As many other questions at once.
+    pub(super) places: Arc<Semaphore>,
 }
 
 impl Lines {
@@ -27,6 +29,7 @@ impl Lines {
             finds: Line::new(places, timeout),
             claims: Line::new(places, timeout),
             notifies: Vec::new(),
+            places: Arc::new(Semaphore::new(places)),
         }
     }
 
@@ -34,6 +37,7 @@ impl Lines {
     pub(super) fn configure(&mut self, places: usize, timeout: Duration) {
         self.finds.configure(places, timeout);
         self.claims.configure(places, timeout);
+        self.places = Arc::new(Semaphore::new(places));
     }
 }
 

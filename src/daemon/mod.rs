@@ -16,7 +16,7 @@ use mwid_core::mailboxes::Mailboxes;
 use mwid_core::pace::Backoff;
 use mwid_core::reconciler::{Reconciler, Settings};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::capture::{Capture, Direction};
@@ -146,8 +146,6 @@ pub struct Daemon {
     /// What phones may have shown before a restart: taken when all is known that lights an account.
     past: Vec<Last>,
     lines: Lines,
-    /// As many other questions to the database at once as make sense for its connections.
-    places: Arc<Semaphore>,
     work: JoinSet<Done>,
     /// With several mwid on one database.
     cluster: Option<Cluster>,
@@ -218,7 +216,6 @@ impl Daemon {
             publishers: Arc::new(Publishers::new(&config, None)?),
             webhook: Webhook::start(&config, random::number())?,
             lines: Lines::new(connections(&config), config.database.timeout),
-            places: Arc::new(Semaphore::new(connections(&config))),
             watch: watch(&config, &store, &change),
             presence: Presence::start(&config)?,
             capture: Capture::start(&config.capture),

@@ -77,7 +77,8 @@ impl Daemon {
             return then(report);
         }
         let views: Vec<DialogView> = self.reconciler.dialogs_of(account, now).collect();
-        let (store, places, account) = (self.store.clone(), self.places.clone(), account.clone());
+        let (store, places, account) =
+            (self.store.clone(), self.lines.places.clone(), account.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
             match store.find(&account, unix()).await {

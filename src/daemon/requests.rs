@@ -316,7 +316,6 @@ impl Daemon {
         if let Some(store) = store {
             changed.push("[database]");
             self.lines.configure(connections(&new), new.database.timeout);
-            self.places = Arc::new(tokio::sync::Semaphore::new(connections(&new)));
             self.watch = watch(&new, &store, &self.change);
             self.store = store;
             let read = |config: &Config| {

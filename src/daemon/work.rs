@@ -108,7 +108,7 @@ impl Daemon {
 
     fn delete(&mut self, dialog: Arc<Dialog>) {
         self.unfinished += 1;
-        let (store, places) = (self.store.clone(), self.places.clone());
+        let (store, places) = (self.store.clone(), self.lines.places.clone());
         self.work.spawn(async move {
             let _place = places.acquire().await;
             let deleted = store.delete(&dialog).await;
