@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ pub enum LockError {
         pid: String,
     },
     /// What the system says.
-    #[error("cannot lock {} ({source}); mwid's user must be able to write there", path.display())]
+    #[error("cannot lock {} ({source}){}", path.display(), remedy(path, source))]
     Io {
         /// What was to be locked.
         path: PathBuf,
@@ -34,21 +34,39 @@ pub enum LockError {
     },
 }
 
+/// A lock of another user stays behind when mwid was once started as that one.
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let lock = beside(path);
+    let own = nix::unistd::geteuid().as_raw();
+    match std::fs::metadata(&lock) {
+        Ok(about) if error.kind() == io::ErrorKind::PermissionDenied && about.uid() != own => {
+            let (lock, owner) = (lock.display(), about.uid());
+            format!("; {lock} belongs to user {owner}, and mwid is user {own}: chown {own} {lock}")
+        }
+        _ => "; mwid's user must be able to write there".to_owned(),
+    }
+}
+
+/// The file that is locked.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 /// Locks `path` by a file beside it, `path.lock`, which holds the process id.
 ///
 /// # Errors
 /// [`LockError`] when another process has it or the system refuses.
 pub fn take(path: &Path) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_owned(), source };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .mode(0o640)
-        .open(PathBuf::from(name))
+        .open(beside(path))
         .map_err(io)?;
     let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
         |(file, errno)| match errno {

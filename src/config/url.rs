@@ -48,7 +48,7 @@ pub struct Server {
 pub enum UrlError {
     /// Not a URL at all.
     #[error(
-        "is no URL ({0}); write mysql://user@host/database, and in a password %2F for /, %23 for #, %3F for ?, %40 for @"
+        "is no URL ({0}); write mysql://user@host/database or postgres://user@host/database, and in a password %2F for /, %23 for #, %3F for ?, %40 for @"
     )]
     Syntax(#[from] url::ParseError),
     /// A scheme of which mwid has no database.
@@ -57,13 +57,15 @@ pub enum UrlError {
     )]
     Scheme,
     /// No host between `//` and `/`.
-    #[error("names no host; write mysql://user@host/database")]
+    #[error("names no host; write mysql://user@host/database or postgres://user@host/database")]
     NoHost,
     /// No user before `@`.
-    #[error("names no user; write mysql://user@host/database")]
+    #[error("names no user; write mysql://user@host/database or postgres://user@host/database")]
     NoUser,
     /// Not one name behind the host.
-    #[error("must name one database behind the host; write mysql://user@host/database")]
+    #[error(
+        "must name one database behind the host; write mysql://user@host/database or postgres://user@host/database"
+    )]
     Database,
     /// Port 0.
     #[error("has port 0; leave the port out or write a number from 1 to 65535")]

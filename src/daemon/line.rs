@@ -65,14 +65,26 @@ pub(super) struct Turn {
 pub(super) struct Went {
     took: Duration,
     size: usize,
-    in_time: bool,
+    outcome: Outcome,
+}
+
+/// What the database made of a question.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Answered,
+    Late,
+    /// That says nothing of how many may go together.
+    Failed,
 }
 
 impl Turn {
     /// Frees the place.
-    pub(super) fn end<'a>(self, mut errors: impl Iterator<Item = &'a StoreError>) -> Went {
-        let in_time = !errors.any(|error| matches!(error, StoreError::Timeout { .. }));
-        Went { took: self.begun.elapsed(), size: self.size, in_time }
+    pub(super) fn end<'a>(self, errors: impl Iterator<Item = &'a StoreError>) -> Went {
+        let outcome = errors.fold(Outcome::Answered, |outcome, error| match (outcome, error) {
+            (Outcome::Late, _) | (_, StoreError::Timeout { .. }) => Outcome::Late,
+            _ => Outcome::Failed,
+        });
+        Went { took: self.begun.elapsed(), size: self.size, outcome }
     }
 }
 
@@ -105,11 +117,13 @@ impl<T> Line<T> {
 
     /// Learns how many may go together.
     pub(super) fn learn(&mut self, went: &Went) {
-        let Went { took, size, in_time } = *went;
-        if !in_time {
-            self.most = (size / 2).max(1);
-        } else if size >= self.most && took < self.timeout / 8 {
-            self.most = together(size * 2);
+        let Went { took, size, outcome } = *went;
+        match outcome {
+            Outcome::Late => self.most = self.most.min(size / 2).max(1),
+            Outcome::Answered if size == self.most && took < self.timeout / 8 => {
+                self.most = together(size * 2);
+            }
+            Outcome::Answered | Outcome::Failed => {}
         }
     }
 }

@@ -200,7 +200,10 @@ fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
             report.fail(
                 "configuration",
                 errors.to_string(),
-                "mend these lines; mwid check says when it is well",
+                match path.exists() {
+                    true => "mend these lines; mwid check says when it is well",
+                    false => "copy etc/zonkeymwi.conf there (from a package: /usr/share/doc/mwid/examples), or name another with --config",
+                },
             );
             None
         }

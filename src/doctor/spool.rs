@@ -100,6 +100,7 @@ pub(super) fn look(config: &Config, report: &mut Report) -> Option<Vec<Mailbox>>
             io::ErrorKind::NotFound => {
                 "mount it, or name it in [spool] path; [spool] enabled = no where messages are in ODBC or IMAP storage"
             }
+            io::ErrorKind::NotADirectory => "name the folder of the contexts in [spool] path",
             _ => {
                 "mwid's user must be in the group of the folders, asterisk: Group=asterisk in the unit, and chmod g+rx on each"
             }

@@ -2,14 +2,17 @@
 //! sync or two of the disk and up to thousands of pages, and the next CSeq must not wait for them.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Orders that are written between two checkpoints: each takes about a page of 4 KiB in the journal.
-const ORDERS: usize = 2000;
+use super::health::PATIENCE;
+
+/// Rows that are written between two checkpoints: each takes about a page of 4 KiB in the journal.
+const ROWS: usize = 2000;
 
 /// Pages in the journal at which the writer brings the rest of them into the file by itself: only
 /// then, or when nothing is written, the journal begins anew.
@@ -22,29 +25,34 @@ pub(super) struct Checkpoints {
     /// of a file by its name when nobody has that file any more.
     gate: Gate,
     turn: SyncSender<()>,
-    thread: Option<JoinHandle<()>>,
-    orders: usize,
+    stop: Arc<AtomicBool>,
+    /// Closed by the thread when it has ended.
+    ended: Receiver<()>,
+    rows: usize,
 }
 
 impl Checkpoints {
     /// Of the ledger at this path. Without a thread the writer does it all.
     pub(super) fn start(path: PathBuf) -> Self {
-        let (turn, turns) = sync_channel(1);
+        let ((turn, turns), (alive, ended)) = (sync_channel(1), sync_channel(0));
         let gate = Gate::default();
-        let held = gate.clone();
-        let thread = thread::Builder::new()
-            .name("checkpoints".to_owned())
-            .spawn(move || run(&path, &held, &turns))
-            .inspect_err(|error| tracing::warn!(%error, "the ledger has no thread for checkpoints"))
-            .ok();
-        Self { gate, turn, thread, orders: 0 }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (held, stopped) = (gate.clone(), stop.clone());
+        let work = move || {
+            run(&path, &held, &turns, &stopped);
+            drop::<SyncSender<()>>(alive);
+        };
+        if let Err(error) = thread::Builder::new().name("checkpoints".to_owned()).spawn(work) {
+            tracing::warn!(%error, "the ledger has no thread for checkpoints");
+        }
+        Self { gate, turn, stop, ended, rows: 0 }
     }
 
-    /// So many orders were written.
-    pub(super) fn written(&mut self, orders: usize) {
-        self.orders += orders;
-        if self.orders >= ORDERS {
-            self.orders = 0;
+    /// So many rows were written.
+    pub(super) fn written(&mut self, rows: usize) {
+        self.rows += rows;
+        if self.rows >= ROWS {
+            self.rows = 0;
             // One that has not begun yet sees these, too.
             let _ = self.turn.try_send(());
         }
@@ -55,12 +63,12 @@ impl Checkpoints {
         self.gate.clone()
     }
 
-    /// Ends the thread; waits for the checkpoint that is under way.
+    /// Ends the thread; waits for the checkpoint that is under way, unless the disk hangs.
     pub(super) fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
         drop(self.turn);
-        if let Some(thread) = self.thread {
-            // A panic of the thread has been printed by itself.
-            let _ = thread.join();
+        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("a checkpoint of the ledger does not end; mwid stops without");
         }
     }
 }
@@ -75,8 +83,8 @@ impl Gate {
     }
 }
 
-fn run(path: &Path, gate: &Gate, turns: &Receiver<()>) {
-    while turns.recv().is_ok() {
+fn run(path: &Path, gate: &Gate, turns: &Receiver<()>, stop: &AtomicBool) {
+    while turns.recv().is_ok() && !stop.load(Ordering::Relaxed) {
         let _held = gate.lock();
         if let Err(error) = checkpoint(path) {
             // The writer meets the same trouble and says what to do about it.

@@ -85,6 +85,14 @@ impl Order {
         }
     }
 
+    /// Rows that it writes, about.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Sending { notifies, .. } => notifies.len(),
+            _ => 1,
+        }
+    }
+
     /// It is of what only a call gave.
     pub(super) fn is_given(&self) -> bool {
         matches!(self, Self::Given { .. } | Self::NotGiven { .. })

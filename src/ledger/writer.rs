@@ -201,7 +201,7 @@ impl Writer {
         match commit(connection, forced, write) {
             Ok(()) => {
                 self.given.written();
-                self.checkpoints.written(batch.len());
+                self.checkpoints.written(batch.iter().map(Order::rows).sum());
             }
             Err(error) => self.give_up(&error.to_string()),
         }

@@ -67,6 +67,9 @@ impl fmt::Display for SpoolHealth {
             RootState::Stopped => return write!(f, "{path}, no longer watched"),
         }
         write!(f, ", {} mailboxes", self.mailboxes)?;
+        if let Some(why) = &self.also_polled {
+            write!(f, ", also polled: {why}")?;
+        }
         if let Some(first) = self.troubles.first() {
             let Self { troubles_total, .. } = self;
             write!(f, ", {troubles_total} cannot be counted ({}: {})", first.subject, first.error)?;
