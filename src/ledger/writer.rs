@@ -142,14 +142,19 @@ impl Writer {
                 is_waited_for |= order.is_waited_for();
                 batch.push(order);
             }
-            self.write(&mut batch);
             let count = batch.len();
+            // What calls gave goes to the disk, which takes its time: no NOTIFY waits for that.
+            batch.sort_by_key(Order::is_given);
+            let mut given = batch.split_off(batch.partition_point(|order| !order.is_given()));
+            self.write(&batch, false);
             for order in batch.drain(..) {
                 if let Order::Sending { done, .. } | Order::Publishing { done, .. } = order {
                     // Whoever waited may have gone.
                     let _ = done.send(());
                 }
             }
+            given.iter_mut().for_each(|order| self.take_given(order));
+            self.write(&given, self.given.has_receipts());
             if self.health.done(count) {
                 self.come_back(inbox);
             }
@@ -179,9 +184,10 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &mut [Order]) {
-        for order in &mut *batch {
-            self.take_given(order);
+    /// One commit. `forced`: it is on the disk then, and with it all that was given.
+    fn write(&mut self, orders: &[Order], forced: bool) {
+        if orders.is_empty() {
+            return;
         }
         if self.connection.is_none() && Instant::now() >= self.retry {
             self.renew(clock::unix());
@@ -191,17 +197,18 @@ impl Writer {
         if pruning {
             self.pruned = Instant::now();
         }
-        let forced = self.given.has_receipts();
         let write = |to: &Connection| {
             if pruning {
                 file::prune(to, clock::unix())?;
             }
-            batch.iter().try_for_each(|order| apply(to, order))
+            orders.iter().try_for_each(|order| apply(to, order))
         };
         match commit(connection, forced, write) {
             Ok(()) => {
-                self.given.written();
-                self.checkpoints.written(batch.iter().map(Order::rows).sum());
+                if forced {
+                    self.given.written();
+                }
+                self.checkpoints.written(orders.iter().map(Order::rows).sum());
             }
             Err(error) => self.give_up(&error.to_string()),
         }
