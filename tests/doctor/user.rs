@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::geteuid;
@@ -14,9 +14,14 @@ use crate::peer::Peer;
 /// Where nobody may start it: not every folder above target/ lets others in.
 fn program(house: &House) -> PathBuf {
     let copy = house.path("mwid");
-    fs::copy(MWID, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    install(MWID.as_ref(), &copy);
     copy
+}
+
+/// By a process of its own: what this one writes, a child of another test may still hold open when it is
+/// to be run.
+fn install(program: &Path, to: &Path) {
+    run(Command::new("install").args(["-m", "755"]).args([program, to]));
 }
 
 fn run(command: &mut Command) -> String {
@@ -133,8 +138,9 @@ fn what_systemd_says_of_the_service_counts() {
     }
     let said = "LoadState=loaded\nUser=nobody\nGroup=nogroup\nSupplementaryGroups=games\n";
     let systemctl = house.path("systemctl");
-    fs::write(&systemctl, format!("#!/bin/sh\nprintf '%s' '{said}'\n")).unwrap();
-    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = house.path("systemctl.sh");
+    fs::write(&script, format!("#!/bin/sh\nprintf '%s' '{said}'\n")).unwrap();
+    install(&script, &systemctl);
     let path = format!("{}:{}", house.path("").display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(program(&house));
     command.env("PATH", path).arg("--config").arg(house.config()).arg("doctor");
