@@ -36,19 +36,22 @@ pub enum LockError {
 
 /// A lock of another user stays behind when mwid was once started as that one.
 fn remedy(path: &Path, error: &io::Error) -> String {
-    let lock = beside(path);
-    let own = nix::unistd::geteuid().as_raw();
-    match std::fs::metadata(&lock) {
-        Ok(about) if error.kind() == io::ErrorKind::PermissionDenied && about.uid() != own => {
-            let (lock, owner) = (lock.display(), about.uid());
-            format!("; {lock} belongs to user {owner}, and mwid is user {own}: chown {own} {lock}")
-        }
-        _ => "; mwid's user must be able to write there".to_owned(),
+    let (lock, own) = (beside(path), nix::unistd::geteuid().as_raw());
+    let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
+    match foreign(&lock, own).filter(|_| is_forbidden) {
+        Some(whose) => format!("; {whose}, and mwid is user {own}: chown {own} {}", lock.display()),
+        None => "; mwid's user must be able to write there".to_owned(),
     }
 }
 
+/// Whose a file is, in words, when it is not this user's.
+pub(crate) fn foreign(path: &Path, own: u32) -> Option<String> {
+    let owner = std::fs::metadata(path).ok()?.uid();
+    (owner != own).then(|| format!("{} belongs to user {owner}", path.display()))
+}
+
 /// The file that is locked.
-fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     name.into()

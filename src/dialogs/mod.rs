@@ -126,29 +126,35 @@ impl DialogStore {
         let (unix, also) = (seconds(unix), if ended_too { TERMINATED } else { ACTIVE });
         let (mut all, mut rest) = (Vec::with_capacity(accounts.len()), accounts);
         while !rest.is_empty() {
-            let (accounts, later) = rest.split_at(together(rest.len()));
-            let find = FindAll { accounts: accounts.to_vec(), unix, also };
-            match ask!(self, find) {
-                Ok(found) => all.extend(found.into_iter().map(|rows| Ok(self.found(rows)))),
-                Err(error) if accounts.len() == 1 || error.is_everybodys() => {
-                    all.extend(accounts.iter().map(|_| Err(error.clone())));
-                }
-                // One of them is what the server will not take: the others get their answer.
-                Err(error) => {
-                    tracing::debug!(
-                        "{} accounts are looked up one by one: {error}",
-                        accounts.len()
-                    );
-                    let mut alone = Alone::default();
-                    for account in accounts {
-                        let find = self.find_one(account, unix, also);
-                        all.push(alone.ask(find).await);
-                    }
-                }
-            }
+            let (now, later) = rest.split_at(together(rest.len()));
+            all.extend(self.find_together(now, unix, also).await);
             rest = later;
         }
         all
+    }
+
+    async fn find_together(
+        &self,
+        accounts: &[Account],
+        unix: i64,
+        also: i64,
+    ) -> Vec<Result<Found, StoreError>> {
+        if let [account] = accounts {
+            return vec![self.find_one(account, unix, also).await];
+        }
+        match ask!(self, FindAll { accounts: accounts.to_vec(), unix, also }) {
+            Ok(found) => found.into_iter().map(|rows| Ok(self.found(rows))).collect(),
+            Err(error) if error.is_everybodys() => vec![Err(error); accounts.len()],
+            // One of them is what the server will not take: the others get their answer.
+            Err(error) => {
+                tracing::debug!("{} accounts are looked up one by one: {error}", accounts.len());
+                let (mut all, mut alone) = (Vec::with_capacity(accounts.len()), Alone::default());
+                for account in accounts {
+                    all.push(alone.ask(self.find_one(account, unix, also)).await);
+                }
+                all
+            }
+        }
     }
 
     async fn find_one(&self, account: &Account, unix: i64, also: i64) -> Result<Found, StoreError> {
@@ -182,28 +188,35 @@ impl DialogStore {
     ) -> Vec<Result<Option<u32>, StoreError>> {
         let (mut all, mut rest) = (Vec::with_capacity(claims.len()), claims);
         while !rest.is_empty() {
-            let (claims, later) = rest.split_at(together(rest.len()));
-            let each = claims.iter().map(|(dialog, above)| Claim::of(dialog, *above));
-            let claimed = match ask!(self, ClaimAll { claims: each.clone().collect() }) {
-                Ok(claimed) => claimed,
-                Err(error) if claims.len() == 1 || error.is_everybodys() => {
-                    all.extend(claims.iter().map(|_| Err(error.clone())));
-                    rest = later;
-                    continue;
-                }
-                Err(error) => {
-                    tracing::debug!("{} CSeqs are claimed one by one: {error}", claims.len());
-                    vec![None; claims.len()]
-                }
-            };
-            let mut alone = Alone::default();
-            for ((dialog, above), claimed) in claims.iter().zip(claimed) {
-                all.push(match claimed {
-                    Some(claimed) => settle(dialog, *above, claimed),
-                    None => alone.ask(self.claim(dialog, *above)).await,
-                });
-            }
+            let (now, later) = rest.split_at(together(rest.len()));
+            all.extend(self.claim_together(now).await);
             rest = later;
+        }
+        all
+    }
+
+    async fn claim_together(
+        &self,
+        claims: &[(Arc<Dialog>, u32)],
+    ) -> Vec<Result<Option<u32>, StoreError>> {
+        if let [(dialog, above)] = claims {
+            return vec![self.claim(dialog, *above).await];
+        }
+        let each = claims.iter().map(|(dialog, above)| Claim::of(dialog, *above)).collect();
+        let claimed = match ask!(self, ClaimAll { claims: each }) {
+            Ok(claimed) => claimed,
+            Err(error) if error.is_everybodys() => return vec![Err(error); claims.len()],
+            Err(error) => {
+                tracing::debug!("{} CSeqs are claimed one by one: {error}", claims.len());
+                vec![None; claims.len()]
+            }
+        };
+        let (mut all, mut alone) = (Vec::with_capacity(claims.len()), Alone::default());
+        for ((dialog, above), claimed) in claims.iter().zip(claimed) {
+            all.push(match claimed {
+                Some(claimed) => settle(dialog, *above, claimed),
+                None => alone.ask(self.claim(dialog, *above)).await,
+            });
         }
         all
     }

@@ -121,13 +121,7 @@ impl Verb<MySql> for FindAll {
 
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
         let count = self.accounts.len();
-        let Some(sql) = schema.find_all.get(count) else {
-            let mut found = Vec::with_capacity(count);
-            for find in self.each() {
-                found.push(Verb::<MySql>::ask(&find, connection, schema).await?);
-            }
-            return Ok(found);
-        };
+        let sql = schema.find_all.get(count).expect("as many as go together");
         let params = bind(schema.find_all_params(self));
         let rows: Vec<mysql_async::Row> = connection.exec(sql, params).await?;
         let asked = |mut row: mysql_async::Row| {
@@ -189,7 +183,7 @@ impl Verb<MySql> for ClaimAll {
 
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
         let none = vec![None; self.claims.len()];
-        let Some(sql) = schema.claim_all.get(self.claims.len()) else { return Ok(none) };
+        let sql = schema.claim_all.get(self.claims.len()).expect("as many as go together");
         let Some((params, rows)) = schema.claim_all_params(&self.claims) else { return Ok(none) };
         match connection.exec_drop(sql, bind(params)).await {
             Ok(()) if connection.affected_rows() == rows.len() as u64 => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mwid_core::dialog::{Flavour, Row};
+use mwid_core::mailbox::Account;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 use tokio::sync::{mpsc, oneshot};
@@ -96,7 +97,9 @@ impl Verb for FindAll {
     const WRITES: bool = false;
 
     fn ask(&self, file: &mut Connection, schema: &Schema) -> rusqlite::Result<Self::Answer> {
-        self.each().map(|find| find.ask(file, schema)).collect()
+        let Self { unix, also, .. } = *self;
+        let find = |account: &Account| Find { account: account.clone(), unix, also };
+        self.accounts.iter().map(|account| find(account).ask(file, schema)).collect()
     }
 }
 

@@ -23,20 +23,12 @@ pub(super) struct Find {
 /// The live rows of several accounts. Answer: what [`Find`] finds of each, in their order.
 #[derive(Clone, Debug)]
 pub(super) struct FindAll {
-    /// As many as `together` says.
+    /// As many as `together` says, more than one.
     pub(super) accounts: Vec<Account>,
     /// As in [`Find`].
     pub(super) unix: i64,
     /// As in [`Find`].
     pub(super) also: i64,
-}
-
-impl FindAll {
-    /// One after the other.
-    pub(super) fn each(&self) -> impl Iterator<Item = Find> {
-        let Self { unix, also, .. } = *self;
-        self.accounts.iter().map(move |account| Find { account: account.clone(), unix, also })
-    }
 }
 
 /// Sorts rows by which of `count` questions found them, newest first.
@@ -73,7 +65,7 @@ impl Claim {
 /// have to be claimed alone.
 #[derive(Clone, Debug)]
 pub(super) struct ClaimAll {
-    /// As many as `together` says.
+    /// As many as `together` says, more than one.
     pub(super) claims: Vec<Claim>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::checkpoint::MOST_PAGES;
 use super::{Given, Last, Member, Memory, publications};
+use crate::lock;
 
 /// More than there are statements in `order` and `publications`.
 const STATEMENTS: usize = 32;
@@ -132,12 +133,8 @@ pub(super) fn remedy(path: &Path, problem: &FileError) -> Option<String> {
         _ => false,
     };
     let own = nix::unistd::geteuid().as_raw();
-    let foreign = |path: &Path| {
-        let owner = fs::metadata(path).ok()?.uid();
-        (owner != own).then(|| format!("{} belongs to user {owner}", path.display()))
-    };
-    let found: Vec<String> =
-        [Some(path), path.parent()].into_iter().flatten().filter_map(foreign).collect();
+    let both = [Some(path), path.parent()].into_iter().flatten();
+    let found: Vec<String> = both.filter_map(|path| lock::foreign(path, own)).collect();
     (forbidden && !found.is_empty()).then(|| {
         let folder = path.parent().unwrap_or(path).display();
         format!("{}, and mwid is user {own}: chown -R {own} {folder}", found.join(", "))
@@ -216,7 +213,7 @@ pub(super) fn end(connection: &Connection) -> Result<usize, rusqlite::Error> {
 
 /// Whether a mwid has run here before.
 pub(super) fn was_here(path: &Path) -> bool {
-    with_suffix(path, ".lock").exists()
+    lock::beside(path).exists()
 }
 
 /// There is nothing to remember, neither here nor where a ledger was moved away to.

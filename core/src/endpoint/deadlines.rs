@@ -3,11 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::TransactionId;
 use super::branch::Key;
-
-/// Room for this many is kept when there are none.
-const ROOM: usize = 1024;
+use super::{ROOM, TransactionId};
 
 /// When something is to be done, and about which transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
