@@ -17,7 +17,9 @@ fuzz_target!(|data: &[u8]| {
     for heard in [&open, &closed] {
         let answer = String::from_utf8_lossy(&heard.answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1."), "{answer}");
-        assert!(!answer.contains(TOKEN) && !answer.starts_with("HTTP/1.1 500"), "{answer}");
+        assert!(!answer.starts_with("HTTP/1.1 500"), "{answer}");
+        // A problem repeats the method, in which a client may have said it itself.
+        assert!(!answer.contains(TOKEN) || contains(data, TOKEN.as_bytes()), "{answer}");
         assert!(answer.len() <= ANSWER * (1 + data.len() / REQUEST), "{}", answer.len());
         for (account, summary) in &heard.given {
             mwid_fuzz::one_line(account.as_str());
