@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
 
 /// Held until dropped, or until the process ends in any way.
@@ -34,14 +35,22 @@ pub enum LockError {
     },
 }
 
-/// A lock of another user stays behind when mwid was once started as that one.
 fn remedy(path: &Path, error: &io::Error) -> String {
-    let (lock, own) = (beside(path), nix::unistd::geteuid().as_raw());
+    let own = nix::unistd::geteuid();
     let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
-    match foreign(&lock, own).filter(|_| is_forbidden) {
-        Some(whose) => format!("; {whose}, and mwid is user {own}: chown {own} {}", lock.display()),
+    match left_behind(path).filter(|_| is_forbidden) {
+        Some((whose, chown)) => format!("; {whose}, and mwid is user {own}: {chown}"),
         None => "; mwid's user must be able to write there".to_owned(),
     }
+}
+
+/// A lock of another user, which stays behind when mwid was once started as that one: whose it is, and
+/// the remedy.
+pub(crate) fn left_behind(path: &Path) -> Option<(String, String)> {
+    let (lock, own) = (beside(path), nix::unistd::geteuid().as_raw());
+    let cannot_be_taken = access(&lock, AccessFlags::R_OK | AccessFlags::W_OK).is_err();
+    let whose = foreign(&lock, own).filter(|_| cannot_be_taken)?;
+    Some((whose, format!("chown {own} {}", lock.display())))
 }
 
 /// Whose a file is, in words, when it is not this user's.

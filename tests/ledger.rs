@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,6 +286,18 @@ fn a_publication_is_remembered_with_its_entity_tag_and_what_its_server_took() {
     assert_eq!(rig.memory().publications, []);
 }
 
+/// Whatever the umask: counts are nobody else's business.
+#[test]
+fn the_ledger_is_its_users_and_groups_from_its_first_moment() {
+    let rig = Rig::new();
+    let (ledger, _) = rig.open();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock"] {
+        let mode = fs::metadata(rig.path().with_file_name(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{file}: {mode:o}");
+    }
+    drop(ledger);
+}
+
 #[test]
 fn a_damaged_ledger_is_set_aside_and_a_new_one_is_made() {
     for damage in [&b"no database at all, but long enough to look like one......"[..], b""] {
@@ -427,6 +440,8 @@ fn what_was_given_outlives_a_ledger_that_could_not_be_written() {
     let (ledger, _) = rig.open();
     ledger.given(given(&one, 1, 10), None);
     ledger.given(given(&two, 2, 20), None);
+    // No NOTIFY waits for what was given before it; the next one comes after that.
+    rig.send(&ledger, &dialog(1, UNIX + 60), 6);
     rig.send(&ledger, &dialog(1, UNIX + 60), 7);
     let other = Connection::open(rig.path()).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Report;
 use crate::config::Config;
+use crate::lock;
 
 const TMPFILES: &str =
     "systemd-tmpfiles --create mwid.conf (etc/mwid.tmpfiles), or mkdir it for the user of the unit";
@@ -66,6 +67,9 @@ fn ledger(path: &Path, report: &mut Report) {
     let at = path.display();
     if !has_a_folder("ledger", path, report) {
         return;
+    }
+    if let Some((whose, chown)) = lock::left_behind(path) {
+        report.warn("ledger", format!("{whose}: nothing keeps a second mwid away from it"), chown);
     }
     if !path.exists() {
         return report.ok("ledger", format!("{at} is not there yet: mwid makes it"));
@@ -123,6 +127,9 @@ fn drop_folder(path: &Path, report: &mut Report) {
 /// A socket is there while mwid runs; whether it does is another check.
 fn socket(check: &str, path: &Path, report: &mut Report) {
     let at = path.display();
+    if let Some((whose, chown)) = lock::left_behind(path) {
+        return report.fail(check, format!("{whose}: mwid cannot start"), chown);
+    }
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(Path::new("/"));

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 use thiserror::Error;
 
 use super::checkpoint::MOST_PAGES;
-use super::{Given, Last, Member, Memory, publications};
+use super::{Given, Last, Member, Memory, owner, publications};
 use crate::lock;
 
 /// More than there are statements in `order` and `publications`.
@@ -121,26 +121,6 @@ impl FileError {
     }
 }
 
-/// What to do about a file that this user may not write, when that is what is wrong with it.
-pub(super) fn remedy(path: &Path, problem: &FileError) -> Option<String> {
-    use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
-    let forbidden = match problem {
-        FileError::Sqlite(error) => {
-            let code = error.sqlite_error_code();
-            code.is_some_and(|code| [CannotOpen, PermissionDenied, ReadOnly].contains(&code))
-        }
-        FileError::Io(error) => error.kind() == io::ErrorKind::PermissionDenied,
-        _ => false,
-    };
-    let own = nix::unistd::geteuid().as_raw();
-    let both = [Some(path), path.parent()].into_iter().flatten();
-    let found: Vec<String> = both.filter_map(|path| lock::foreign(path, own)).collect();
-    (forbidden && !found.is_empty()).then(|| {
-        let folder = path.parent().unwrap_or(path).display();
-        format!("{}, and mwid is user {own}: chown -R {own} {folder}", found.join(", "))
-    })
-}
-
 /// How long another program may hold it: at the start, and while lamps wait.
 const OPENING: Duration = Duration::from_secs(10);
 const RUNNING: Duration = Duration::from_secs(2);
@@ -151,6 +131,7 @@ const LOST: u32 = 100;
 /// Opens the file, brings its schema up to date, drops what has ended.
 pub(super) fn open(path: &Path, unix: u64) -> Result<(Connection, Memory), FileError> {
     make_folder(path)?;
+    owner::make(path);
     let connection = Connection::open(path)?;
     connection.busy_timeout(OPENING)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -441,7 +422,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -7,8 +7,8 @@
 //! ([`Ledger::sending`], [`Ledger::publishing`]), everything else in batches.
 //!
 //! What it says of dialogs is a memory, not a truth: without it every phone is told once more. So a
-//! damaged ledger is set aside (what calls gave is read from it first), one that cannot be written or
-//! does not answer is moved away, and neither keeps mwid from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a
+//! damaged ledger is set aside (what calls gave is read from it first), one of another user is copied,
+//! one that cannot be written or does not answer is moved away, and none keeps mwid from starting; only a mailbox or a mapping that went away in between goes unnoticed then. What a
 //! call gave is the only truth that there is: it stays in its file, or its
 //! client gets no answer, until it is written here ([`Ledger::given`]), a ledger that was moved away
 //! (`ledger.db.given`) is still read for it, and a new one is filled with it.
@@ -34,6 +34,7 @@ mod given;
 mod health;
 mod last;
 mod order;
+mod owner;
 mod publications;
 mod writer;
 
@@ -93,8 +94,13 @@ impl Ledger {
         let lock = match lock::take(path) {
             Ok(lock) => Some(lock),
             Err(held @ LockError::Held { .. }) => return Err(held),
-            // No folder, no right to write: then there is no ledger file either.
-            Err(LockError::Io { .. }) => None,
+            // No folder, no right to write: then there is no ledger file either, and opening that says so.
+            Err(error @ LockError::Io { .. }) => {
+                if was_here {
+                    tracing::warn!("nothing keeps a second mwid away from the ledger: {error}");
+                }
+                None
+            }
         };
         if was_here && file::is_lost(path) {
             tracing::warn!(

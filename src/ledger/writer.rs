@@ -14,7 +14,7 @@ use super::given::AllGiven;
 use super::health::Health;
 use super::last::{Last, Lasts};
 use super::order::{Order, apply, give, keep, keep_context};
-use super::{Memory, file};
+use super::{Memory, file, owner};
 use crate::clock;
 
 /// What nobody waits for is written within this time.
@@ -56,7 +56,11 @@ impl Writer {
     pub(super) fn open(&mut self, unix: u64) -> Memory {
         let away = file::moved_away(&self.path);
         let mut moved = away.exists();
-        let mut memory = match file::open(&self.path, unix) {
+        let opened = file::open(&self.path, unix).or_else(|problem| {
+            owner::take_over(&self.path, problem, unix)?;
+            file::open(&self.path, unix)
+        });
+        let mut memory = match opened {
             Ok((connection, memory)) => {
                 self.connection = Some(connection);
                 memory
@@ -107,10 +111,9 @@ impl Writer {
             None => "the counts that calls gave are not known until the next call".to_owned(),
         };
         let path = self.path.display();
-        let cause = problem.word();
-        let problem = match file::remedy(&self.path, problem) {
-            Some(remedy) => format!("{problem}: {remedy}"),
-            None => problem.to_string(),
+        let (cause, problem) = match owner::remedy(&self.path, problem) {
+            Some(remedy) => (owner::WORD, format!("{problem}: {remedy}")),
+            None => (problem.word(), problem.to_string()),
         };
         match file::set_aside(&self.path, cause, unix) {
             Ok(aside) => tracing::error!(
@@ -289,7 +292,7 @@ impl Writer {
                 self.fill();
             }
             Err(error) => {
-                let error = match file::remedy(&self.path, &error) {
+                let error = match owner::remedy(&self.path, &error) {
                     Some(remedy) => format!("{error}: {remedy}"),
                     None => error.to_string(),
                 };

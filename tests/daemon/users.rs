@@ -5,6 +5,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rusqlite::Connection;
 
 use crate::house::{House, MWID, Mwid};
 use crate::peer::Peer;
@@ -109,6 +113,13 @@ impl Site {
         succeeds(command.args(["example.com", "202", &new.to_string(), "0", "0"]));
     }
 
+    /// The ledgers that were set aside.
+    fn aside(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.house.path("state")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".foreign-owner-")).collect()
+    }
+
     fn dropped(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.house.path("drop")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -211,4 +222,46 @@ fn a_ledger_of_another_user_is_said_with_its_remedy_and_stops_no_lamp() {
     assert_eq!(mwid.settled()["ledger"]["error"], serde_json::Value::Null);
     assert_eq!(mwid.stop().code(), Some(0));
     assert_eq!(fs::metadata(&ledger).unwrap().uid(), MWID_USER);
+    assert_eq!(site.aside().len(), 1, "{:?}", site.aside());
+}
+
+#[test]
+fn what_a_readable_ledger_of_another_user_says_is_taken_over() {
+    let proxy = Peer::phones();
+    let mut site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "202", "call");
+    let ledger = site.house.path("state/ledger.db");
+    site.house.set("state", "path", ledger.to_str().unwrap());
+    own(&site.house.config(), 0, 0o640);
+    let folder = site.house.path("state");
+    fs::create_dir(&folder).unwrap();
+    own(&folder, MWID_USER, 0o750);
+    let mut mwid = site.start();
+    site.calls(Asterisk::Own, 3);
+    proxy.shows("call", "3/0 (0/0)");
+    // What the phone acknowledged is written a little later.
+    let written = || {
+        let file = Connection::open(&ledger).unwrap();
+        let count = "SELECT count(*) FROM dialogs WHERE new = 3";
+        file.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    mwid.until("written", |_| written() == 1);
+    // Its journal too, which a mwid that was killed leaves behind.
+    mwid.signal(Signal::SIGKILL);
+    mwid.ended(Duration::from_secs(10));
+    let files = ["", "-wal", "-shm", ".lock"].map(|it| format!("{}{it}", ledger.display()));
+    for file in &files {
+        own(file.as_ref(), 0, 0o640);
+    }
+
+    let mwid = site.start();
+    mwid.log("nothing keeps a second mwid away");
+    let said = mwid.log("all that it says is in a file of mwid's own now");
+    assert!(said.contains("ledger.db belongs to user 0"), "{said}");
+    let status = mwid.settled();
+    assert_eq!(status["ledger"]["error"], serde_json::Value::Null);
+    assert_eq!(status["counters"]["delivered"], 0, "the phone shows it: {status:#}");
+    assert_eq!(mwid.stop().code(), Some(0));
+    assert_eq!(fs::metadata(&ledger).unwrap().uid(), MWID_USER);
+    assert!(!site.aside().is_empty());
 }

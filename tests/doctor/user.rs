@@ -107,6 +107,36 @@ fn what_the_user_of_the_unit_may_not_is_found_by_root_and_the_remedy_helps() {
 }
 
 #[test]
+fn a_lock_that_root_left_behind_is_named_with_its_remedy() {
+    let house = House::new(&Peer::phones());
+    house.messages("example.com/202", 1, 0);
+    if !geteuid().is_root() {
+        return assert_eq!(crate::doctor(&house).of("user"), []);
+    }
+    program(&house);
+    fs::write(house.path("mwid.service"), "[Service]\nUser=nobody\nGroup=nogroup\n").unwrap();
+    fs::create_dir(house.path("run")).unwrap();
+    run(Command::new("chown").arg("-R").arg("nobody:nogroup").arg(house.path("")));
+    let locks = ["run/control.sock.lock", "run/externnotify.sock.lock", "ledger.db.lock"];
+    for lock in locks.map(|it| house.path(it)) {
+        fs::write(&lock, "1\n").unwrap();
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let levels = ["failed", "failed", "warning"];
+    for (check, level) in ["control socket", "externnotify socket", "ledger"].iter().zip(levels) {
+        let (its_level, text) = find(&looked(&house), check);
+        assert!(its_level == level && text.contains(".lock belongs to user 0"), "{text}");
+    }
+    for finding in looked(&house).iter().filter(|it| it["text"].to_string().contains(".lock")) {
+        let chown = finding["remedy"].as_str().unwrap();
+        run(Command::new("sh").args(["-c", chown]));
+    }
+    for check in ["control socket", "externnotify socket", "ledger"] {
+        assert_eq!(find(&looked(&house), check).0, "ok", "{check}");
+    }
+}
+
+#[test]
 fn what_a_drop_in_adds_counts() {
     let house = House::new(&Peer::phones());
     house.messages("example.com/202", 1, 0);
