@@ -21,7 +21,7 @@ pub(super) const EVENT: &str = "message-summary";
 /// The type of its bodies (RFC 3842 §3.4).
 pub(super) const CONTENT_TYPE: &str = "application/simple-message-summary";
 
-/// Kamailio answers a little before it commits the new entity-tag to its table.
+/// Kamailio answers a little before it commits the new entity-tag to its tables, pua's and presence's.
 const COMMIT: Duration = Duration::from_millis(200);
 
 /// One call of the user agent.
@@ -106,6 +106,8 @@ async fn by_hand(agent: &impl UserAgent, order: &Order, if_match: Option<&ETag>)
     let kept = Order { wish: Wish::State(Summary::default()), ..order.clone() };
     match agent.call(&call(agent, &kept, None, if_match)).await {
         Said::Done { etag: Some(found), .. } => {
+            // Refused now, the document would be left to its end: pua would forget it at once.
+            tokio::time::sleep(COMMIT).await;
             let said = agent.call(&call(agent, order, Some(&found), None)).await;
             published(order.wish, said)
         }
