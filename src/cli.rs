@@ -86,6 +86,8 @@ pub enum Command {
     },
     /// How mwid is, and how much is left to do.
     ///
+    /// The first line is that of res_zonkey_mwi: Module ENABLED, or Module DISABLED while the database cannot be used.
+    /// mwid runs all the same then, and tells what changed when the database answers.
     /// Exit code 0: the database can be used; 1: it cannot; 3: mwid does not run.
     Status {
         /// Print JSON.
@@ -105,8 +107,10 @@ pub enum Command {
         /// Domain part of the account: example.com.
         domain: String,
         /// New messages.
+        #[arg(value_parser = count)]
         new: u32,
         /// Old messages.
+        #[arg(value_parser = count)]
         old: u32,
         /// Print JSON.
         #[arg(long)]
@@ -220,6 +224,11 @@ pub enum Show {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// How many messages.
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("how many messages: a number from 0 to {}", u32::MAX))
 }
 
 /// On or off.

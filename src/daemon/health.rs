@@ -27,28 +27,22 @@ impl Daemon {
 
     /// One line: how much there is, how much is left to do, and what is wrong.
     pub(super) fn headline(&self) -> String {
-        let (backlog, now) = (self.reconciler.backlog(), Instant::now());
+        let backlog = self.reconciler.backlog();
         let mut line = format!("{} accounts, {} phones", backlog.accounts, backlog.dialogs);
         match backlog.waiting {
             0 => line.push_str(", all told"),
             waiting => line.push_str(&format!(", {waiting} to be told")),
         }
         let database = self.said.database().map(|error| format!("database: {error}"));
-        let is_failing =
-            |way: &Way| self.config.delivery.uses(*way) && self.said.failing.of(*way).is_some();
-        let ways = Way::ALL.into_iter().filter(is_failing);
-        let ways = ways.map(|way| format!("publishing by {way} fails"));
-        let silent = self.delivery.suspended(now);
-        let silent = silent.into_iter().map(|proxy| format!("{proxy} does not answer"));
-        for trouble in database.into_iter().chain(self.troubles(None)).chain(ways).chain(silent) {
+        for trouble in database.into_iter().chain(self.troubles(None)) {
             line.push_str("; ");
             line.push_str(&trouble);
         }
         line
     }
 
-    /// What is wrong but the database, the ways and the proxies, each in a few words. `waiting`
-    /// accounts are left to be told; where they were not counted, nothing is said of claims.
+    /// What is wrong but the database, each in a few words. `waiting` accounts are left to be told;
+    /// where they were not counted, nothing is said of claims.
     pub(super) fn troubles(&self, waiting: Option<usize>) -> Vec<String> {
         let words = |is_so: bool, what: &str| is_so.then(|| what.to_owned());
         let cluster = self.cluster.as_ref().is_some_and(|it| it.health().error.is_some());
@@ -64,6 +58,14 @@ impl Daemon {
             words(self.said.reload_refused, "the last reload was refused"),
             words(self.ledger.state().error.is_some(), "the ledger cannot be written"),
         ];
-        all.into_iter().flatten().collect()
+        // A way that is not used any more may still have something to remove.
+        let uses =
+            |way| self.config.delivery.uses(way) || self.reconciler.tallies()[way as usize].1 > 0;
+        let failing = |way: &Way| self.said.failing.of(*way).is_some() && uses(*way);
+        let ways = Way::ALL.into_iter().filter(failing);
+        let ways = ways.map(|way| format!("publishing by {way} fails"));
+        let silent = self.delivery.suspended(Instant::now());
+        let silent = silent.into_iter().map(|proxy| format!("{proxy} does not answer"));
+        all.into_iter().flatten().chain(ways).chain(silent).collect()
     }
 }

@@ -253,6 +253,7 @@ impl Daemon {
         };
         daemon.remember(memory);
         daemon.replace_ami(&Arc::clone(&daemon.config));
+        daemon.delivery.look_ahead(&daemon.config, Instant::now(), &daemon.transport);
         Ok((daemon, request))
     }
 

@@ -91,9 +91,9 @@ impl Daemon {
                 self.manager.status(status);
                 self.manager.ready();
                 for line in answer.text.lines() {
-                    match answer.code {
-                        0 if line.starts_with("warning: ") => tracing::warn!("{line}"),
-                        0 => tracing::info!("{line}"),
+                    match (answer.code, line.strip_prefix("warning: ")) {
+                        (0, Some(warning)) => tracing::warn!("{warning}"),
+                        (0, None) => tracing::info!("{line}"),
                         _ => tracing::error!("{line}"),
                     }
                 }
@@ -295,6 +295,7 @@ impl Daemon {
         }
         if new.general != old.general || new.publish != old.publish || new.timers != old.timers {
             self.delivery.configure(&new);
+            self.delivery.look_ahead(&new, Instant::now(), &self.transport);
         }
         if new.spool != old.spool {
             changed.push("[spool]");

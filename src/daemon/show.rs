@@ -49,7 +49,11 @@ impl Daemon {
         let limit = limit.clamp(1, MAX_LIMIT) as usize;
         let report = self.report_mailboxes(context, after.as_ref(), limit);
         let code = u8::from(report.is_first && report.mailboxes.is_empty());
-        Answer { text: report.to_string(), data: json!(report), code }
+        let text = match context.filter(|_| code != 0) {
+            Some(context) => format!("No mailbox of context {} is known", context.escape_debug()),
+            None => report.to_string(),
+        };
+        Answer { text, data: json!(report), code }
     }
 
     pub(super) fn show_subscription(&mut self, account: Account, reply: oneshot::Sender<Answer>) {

@@ -29,7 +29,7 @@ pub(super) struct Snapshot {
     sources: Vec<(&'static str, String, Value)>,
     /// `None` where no phone is told by NOTIFY.
     watch: Option<(String, Value)>,
-    /// What is wrong but the database, the ways and the proxies.
+    /// What is wrong but the database.
     troubles: Vec<String>,
     cluster: Option<(Health, usize)>,
     data: Value,
@@ -147,27 +147,14 @@ impl Daemon {
     }
 }
 
-/// What is wrong now, in a few words each: the lines of each part say more.
-fn troubles(snapshot: &Snapshot, database: Option<&StoreError>) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut say = |words: &str| all.push(words.to_owned());
-    if database.is_some() {
-        say("the database cannot be used");
-    }
-    snapshot.troubles.iter().for_each(|words| say(words));
-    snapshot.ways.iter().filter_map(|way| way.trouble.as_ref()).for_each(|words| say(words));
-    if !snapshot.suspended.is_empty() {
-        say(&format!("{} does not answer", snapshot.suspended.join(", ")));
-    }
-    all
-}
-
 /// The first line is res_zonkey_mwi's; the exit code is 1 when the database cannot be used.
 pub(super) fn answer(snapshot: Snapshot, probe: Option<Result<Probe, StoreError>>) -> Answer {
     let failure = probe.as_ref().and_then(|probe| probe.as_ref().err());
     let enabled = failure.is_none();
     let mut lines = vec![format!("Module {}", if enabled { "ENABLED" } else { "DISABLED" })];
-    let troubles = troubles(&snapshot, failure);
+    let database = failure.map(|_| "the database cannot be used".to_owned());
+    // In a few words each: the lines of each part say more.
+    let troubles: Vec<_> = database.into_iter().chain(snapshot.troubles).collect();
     if !troubles.is_empty() {
         lines.push(format!("  TROUBLE: {}", troubles.join("; ")));
     }

@@ -52,10 +52,9 @@ impl Failing {
     }
 }
 
-/// A line of `status`, what is wrong, and the same as facts.
+/// A line of `status`, and the same as facts.
 pub(super) struct WayStatus {
     pub(super) line: String,
-    pub(super) trouble: Option<String>,
     pub(super) data: Value,
 }
 
@@ -84,7 +83,6 @@ impl Daemon {
                     "  {way}: {server}, {known} publications, {accepted} of them accepted{}",
                     fails.unwrap_or_default()
                 ),
-                trouble: why.map(|_| format!("publishing by {way} fails")),
                 data: json!({
                     "way": way.name(), "server": server, "known": known, "accepted": accepted,
                     "error": why,

@@ -16,7 +16,7 @@ use mwid_core::mailbox::Account;
 use mwid_core::message::Method;
 use mwid_core::notify::{Hop, Notifier, Notify, Route};
 use mwid_core::outcome::{Outcome, outcome};
-use mwid_core::publication;
+use mwid_core::publication::{self, Way};
 use mwid_core::publish::Publish;
 use mwid_core::reconciler::Verdict;
 use mwid_core::timers::Timers;
@@ -138,6 +138,20 @@ impl SipDelivery {
         // Whoever waited for an address under the old configuration is tried again under the new.
         for job in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.report(job, Verdict::Again, "the configuration changed".to_owned());
+        }
+    }
+
+    /// Has the names of all proxies and servers that are used looked up, before anything goes there: one
+    /// that has no address is said at once, and DNS may come later than mwid.
+    pub fn look_ahead(&mut self, config: &Config, now: Instant, transport: &Transport) {
+        let uses = |way| config.delivery.uses(way);
+        let proxies = config.general.proxy.iter().filter(|_| uses(Way::Notify));
+        let servers = config.publish_servers().iter().filter(|_| uses(Way::Publish));
+        for name in proxies.chain(servers) {
+            let name = Arc::new(name.clone());
+            if let Lookup::Start = self.hops.look_up(&name, now, transport) {
+                self.to_resolve.push(name);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! `mwid sql --apply` and `--remove`: runs a [`Script`] on the configured database.
 
+use std::path::PathBuf;
+
 use mysql_async::prelude::Queryable;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -11,6 +13,7 @@ use super::mysql::MySql;
 use super::postgres::Postgres;
 use super::script::{Script, statements};
 use crate::config::{self, DatabaseUrl, Server};
+use crate::shipped;
 
 /// Why a script was not run. On PostgreSQL and SQLite nothing has changed then.
 #[derive(Debug, Error)]
@@ -40,6 +43,16 @@ pub enum InstallError {
         /// What the server said.
         #[source]
         cause: Cause,
+    },
+    /// Nothing is made there: an empty file would hide a wrong path.
+    #[error(
+        "there is no file {}: name the presence server's in [database] url, or make it with the presence \
+         server's own schema, like that of {}", path.display(),
+        shipped::path("sql/sqlite/opensips-active_watchers.sql")
+    )]
+    NoFile {
+        /// The SQLite file.
+        path: PathBuf,
     },
     /// Anything else that the database said.
     #[error("{at}: {cause}; check [database] url and table")]
@@ -74,8 +87,10 @@ pub async fn run(script: Script, settings: &config::Database) -> Result<(), Inst
                 done.map_err(|error| explain_postgres(error, script, settings, server))
             }
             DatabaseUrl::Sqlite(path) => {
+                if !path.exists() {
+                    return Err(InstallError::NoFile { path: path.clone() });
+                }
                 let failed = |cause| InstallError::Failed { at: at.clone(), cause };
-                // Opening must not create it: an empty file would hide a wrong path.
                 let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
                 let file = rusqlite::Connection::open_with_flags(path, flags)
                     .map_err(|error| failed(Cause::new(error)))?;

@@ -120,6 +120,20 @@ fn while_the_only_proxy_does_not_resolve_everything_waits_and_nothing_is_lost() 
 }
 
 #[test]
+fn a_proxy_whose_name_does_not_resolve_is_said_before_anything_is_to_be_sent() {
+    let name = |letter: &str| format!("{}.invalid:5060", letter.repeat(70));
+    let mut house = House::new(&Peer::silent());
+    house.set("general", "proxy", &name("x"));
+    let mwid = house.start();
+    mwid.log(&format!("the proxy {} does not resolve: ", name("x")));
+    assert_eq!(mwid.status()["suspended_proxies"], serde_json::json!([name("x")]));
+    house.set("general", "proxy", &name("y"));
+    assert_eq!(house.mwid(&["reload"]).code, 0);
+    mwid.log(&format!("the proxy {} does not resolve: ", name("y")));
+    assert_eq!(mwid.status()["counters"]["lookups"], 0);
+}
+
+#[test]
 fn next_hop_socket_info_sends_to_the_proxy_that_holds_the_subscription() {
     let (proxy, one, two) = (Peer::phones(), Peer::phones(), Peer::phones());
     let mut house = House::new(&proxy);

@@ -68,8 +68,11 @@ fn sighup_reloads_and_a_broken_file_is_refused_there_too() {
 fn reload_says_when_nothing_changed_and_names_what_did() {
     let proxy = Peer::phones();
     let mut house = House::new(&proxy);
-    let _mwid = house.start();
+    let mwid = house.start();
     assert_eq!(reload(&house), "Configuration reloaded: nothing changed");
+    let warned = || mwid.count(" [control] is not at its defaults");
+    mwid.until("warned as at the start", |_| warned() == 2);
+    assert!(!mwid.logged().contains("warning:"), "{}", mwid.logged());
     house.set("timers", "rate", "100");
     house.set("contexts", "default", "example.com");
     let expected = "Configuration reloaded: [timers], [contexts] and [mailboxes]";

@@ -190,7 +190,7 @@ fn every_mailbox_is_shown_once_over_all_pages_and_a_reader_may_go_away() {
     let lights = json!(["sip:5@example.com", "sip:boss@example.com"]);
     assert_eq!((&line["summary"], &line["accounts"]), (&counts(2, 0), &lights));
     let said = house.mwid(&["show", "mailboxes", "nowhere"]);
-    assert_eq!((said.code, said.out.as_str()), (1, "No mailbox is known\n"));
+    assert_eq!((said.code, said.out.as_str()), (1, "No mailbox of context nowhere is known\n"));
     let piped = format!(
         "{} --config {} show mailboxes | head -1",
         crate::house::MWID,

@@ -59,6 +59,12 @@ fn what_cannot_be_installed_is_told_and_fails() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(said.contains("elsewhere") && said.contains("[database]"), "{said}");
+    fs::remove_file(bed.file()).unwrap();
+    let missing = mwid_sql(&bed, "active_watchers", &["--apply"]);
+    let said = String::from_utf8(missing.stderr).unwrap();
+    let file = format!("mwid: there is no file {}: name the ", bed.file().display());
+    assert!(said.starts_with(&file) && said.lines().count() == 1, "{said}");
+    assert!(!bed.file().exists(), "an empty file would hide a wrong path");
     let both = mwid_sql(&bed, "active_watchers", &["--apply", "--remove"]);
     assert_eq!(both.status.code(), Some(2));
 }
