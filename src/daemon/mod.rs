@@ -253,7 +253,6 @@ impl Daemon {
         };
         daemon.remember(memory);
         daemon.replace_ami(&Arc::clone(&daemon.config));
-        daemon.delivery.look_ahead(&daemon.config, Instant::now(), &daemon.transport);
         Ok((daemon, request))
     }
 
@@ -268,6 +267,7 @@ impl Daemon {
         let mut buffer = vec![0; MAX_DATAGRAM];
         tokio::pin!(stop);
         self.manager.ready();
+        self.delivery.look_ahead(&self.config, Instant::now(), &self.transport);
         loop {
             self.advance();
             tokio::select! {

@@ -294,8 +294,7 @@ impl Daemon {
             self.reconciler.configure(settings(&new));
         }
         if new.general != old.general || new.publish != old.publish || new.timers != old.timers {
-            self.delivery.configure(&new);
-            self.delivery.look_ahead(&new, Instant::now(), &self.transport);
+            self.delivery.configure(&new, Instant::now(), &self.transport);
         }
         if new.spool != old.spool {
             changed.push("[spool]");

@@ -127,7 +127,7 @@ impl SipDelivery {
     }
 
     /// Another configuration, for the requests that start from now on.
-    pub fn configure(&mut self, config: &Config) {
+    pub fn configure(&mut self, config: &Config, now: Instant, transport: &Transport) {
         self.endpoint.set_timers(timers(config));
         self.notifier = notifier(&config.general);
         self.direct = direct(&config.general);
@@ -139,6 +139,7 @@ impl SipDelivery {
         for job in std::mem::take(&mut self.waiting).into_values().flatten() {
             self.report(job, Verdict::Again, "the configuration changed".to_owned());
         }
+        self.look_ahead(config, now, transport);
     }
 
     /// Has the names of all proxies and servers that are used looked up, before anything goes there: one

@@ -260,7 +260,7 @@ fn another_configuration_frees_those_that_wait_for_an_address() {
     with(&["proxy.example.com"], |rig| {
         rig.order(1);
         let name = rig.delivery.poll_resolve().unwrap();
-        rig.delivery.configure(&config(&["127.0.0.1:5071"]));
+        rig.delivery.configure(&config(&["127.0.0.1:5071"]), rig.now, &rig.transport);
         assert_eq!(rig.verdict(), Verdict::Again);
         // The look-up of the old name ends afterwards, and concerns nobody.
         let found = Ok(vec!["127.0.0.1:5060".parse().unwrap()]);
