@@ -33,11 +33,17 @@ impl Lines {
         }
     }
 
-    /// Another database. Who waits keeps waiting, who is under way ends by himself.
+    /// Another database, or another number of connections. Who waits keeps waiting, who is under way
+    /// ends by himself.
     pub(super) fn configure(&mut self, places: usize, timeout: Duration) {
         self.finds.configure(places, timeout);
         self.claims.configure(places, timeout);
         self.places = Arc::new(Semaphore::new(places));
+    }
+
+    /// The dialogs for which no claim was begun: it is not to be made any more.
+    pub(super) fn take_claims(&mut self) -> impl Iterator<Item = Arc<Dialog>> {
+        self.claims.waiting.drain(..).map(|(dialog, _)| dialog)
     }
 }
 
@@ -58,11 +64,13 @@ pub(super) struct Line<T> {
 pub(super) struct Turn {
     begun: Instant,
     size: usize,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// How a question went.
 pub(super) struct Went {
+    /// Of the line that it stood in.
+    places: Arc<Semaphore>,
     took: Duration,
     size: usize,
     outcome: Outcome,
@@ -84,7 +92,8 @@ impl Turn {
             (Outcome::Late, _) | (_, StoreError::Timeout { .. }) => Outcome::Late,
             _ => Outcome::Failed,
         });
-        Went { took: self.begun.elapsed(), size: self.size, outcome }
+        let places = Arc::clone(self.place.semaphore());
+        Went { places, took: self.begun.elapsed(), size: self.size, outcome }
     }
 }
 
@@ -99,6 +108,11 @@ impl<T> Line<T> {
         *self = Self { waiting, ..Self::new(places, timeout) };
     }
 
+    /// For so many more there is a place now.
+    pub(super) fn room(&self) -> usize {
+        (self.places.available_permits() * self.most).saturating_sub(self.waiting.len())
+    }
+
     pub(super) fn push(&mut self, question: T) {
         self.waiting.push_back(question);
     }
@@ -111,13 +125,16 @@ impl<T> Line<T> {
         // Whoever has a place gives it back before the loop hears from him, and looks here again.
         let place = self.places.clone().try_acquire_owned().ok()?;
         let size = together(self.waiting.len().min(self.most));
-        let turn = Turn { begun: Instant::now(), size, _place: place };
+        let turn = Turn { begun: Instant::now(), size, place };
         Some((self.waiting.drain(..size).collect(), turn))
     }
 
-    /// Learns how many may go together.
+    /// Learns how many may go together; nothing from a database that is no longer asked.
     pub(super) fn learn(&mut self, went: &Went) {
-        let Went { took, size, outcome } = *went;
+        let Went { ref places, took, size, outcome } = *went;
+        if !Arc::ptr_eq(places, &self.places) {
+            return;
+        }
         match outcome {
             Outcome::Late => self.most = self.most.min(size / 2).max(1),
             Outcome::Answered if size == self.most && took < self.timeout / 8 => {
@@ -130,12 +147,29 @@ impl<T> Line<T> {
 
 #[cfg(test)]
 mod tests {
+    use mwid_core::pace::Backoff;
+    use mwid_core::reconciler::{Action, Reconciler, Settings, Urgency};
+    use mwid_core::summary::Summary;
+
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     fn late() -> StoreError {
         StoreError::Timeout { at: "here".into(), after: TIMEOUT }
+    }
+
+    fn reconciler() -> Reconciler {
+        let settings = Settings {
+            min_interval: TIMEOUT,
+            settle: Duration::ZERO,
+            rate: 100_000,
+            backoff: Backoff { min: TIMEOUT, max: TIMEOUT },
+            max_lookups: super::super::MAX_LOOKUPS,
+            max_in_flight: 1000,
+            shared: true,
+        };
+        Reconciler::new(settings, 1)
     }
 
     #[test]
@@ -173,5 +207,55 @@ mod tests {
         turn(&mut line, None, Duration::ZERO);
         turn(&mut line, None, Duration::ZERO);
         assert_eq!(sizes, [4, 8, 16, 32, 32, 32, 16, 8, 8, 16]);
+    }
+
+    #[test]
+    fn another_database_is_not_judged_by_the_former_one() {
+        let mut line = Line::new(1, TIMEOUT);
+        (0..100).for_each(|number| line.push(number));
+        let (_, former) = line.next().unwrap();
+        line.configure(1, TIMEOUT);
+        let (_, turn) = line.next().expect("who is under way there takes no place here");
+        line.learn(&former.end([late()].iter()));
+        line.learn(&turn.end([].iter()));
+        assert_eq!(line.next().unwrap().0.len(), 2 * CAREFUL);
+    }
+
+    /// A start with many accounts, at a database that takes its time.
+    #[test]
+    fn what_an_event_changed_is_looked_up_next_however_many_wait() {
+        let account = |user: u32| Account::new(&user.to_string(), "example.com").unwrap();
+        let now = Instant::now();
+        let mut reconciler = reconciler();
+        for user in 0..1000 {
+            reconciler.set(&account(user), Summary::default(), Urgency::CatchUp, false);
+        }
+        let mut line = Line::new(2, TIMEOUT);
+        let mut ask = |reconciler: &mut Reconciler| {
+            reconciler.allow_look_ups(line.room());
+            while let Some(Action::Find(account)) = reconciler.poll_action(now) {
+                line.push(account);
+            }
+            std::iter::from_fn(|| line.next()).collect::<Vec<_>>()
+        };
+        let mut under_way = ask(&mut reconciler);
+        assert_eq!(under_way.len(), 2);
+        reconciler.set(&account(5000), Summary::default(), Urgency::Fresh, false);
+        assert!(ask(&mut reconciler).is_empty(), "there is no place");
+        drop(under_way.pop());
+        assert!(ask(&mut reconciler)[0].0.contains(&account(5000)));
+    }
+
+    #[test]
+    fn no_more_are_asked_for_than_there_is_room_for() {
+        let mut line = Line::new(2, TIMEOUT);
+        assert_eq!(line.room(), 2 * CAREFUL);
+        (0..3).for_each(|number| line.push(number));
+        let turn = line.next().unwrap().1;
+        assert_eq!(line.room(), CAREFUL - 1, "one of the three still waits");
+        let _other = line.next().unwrap();
+        assert_eq!(line.room(), 0);
+        drop(turn);
+        assert_eq!(line.room(), CAREFUL);
     }
 }

@@ -81,7 +81,7 @@ const QUEUE: usize = 1024;
 /// What the watch of the table has seen and the loop has not: pages have up to 500 rows.
 const CHANGES: usize = 16;
 
-/// Accounts that are looked up at the same time, many of them together. A fresh one waits for them.
+/// Accounts that are looked up at the same time, many of them together.
 const MAX_LOOKUPS: usize = 128;
 
 /// Observations that are taken in before the loop looks at anything else: counting everything must not
@@ -306,6 +306,7 @@ impl Daemon {
         self.tick(now);
         self.look_at_clock(now);
         self.attend(now);
+        self.reconciler.allow_look_ups(self.lines.finds.room());
         while let Some(action) = self.reconciler.poll_action(now) {
             self.act(action);
         }

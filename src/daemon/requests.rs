@@ -315,20 +315,27 @@ impl Daemon {
         }
         if let Some(store) = store {
             changed.push("[database]");
-            self.lines.configure(connections(&new), new.database.timeout);
-            self.watch = watch(&new, &store, &self.change);
-            self.store = store;
-            let read = |config: &Config| {
-                let database = &config.database;
-                (database.url.to_string(), database.table.clone(), database.find_by)
-            };
-            if read(&new) != read(&old) {
-                self.reconciler.restart();
-            }
+            self.replace_store(store, &old, &new);
         }
         self.config = Arc::new(new);
         self.reload_delivery(&old, &mut changed);
         Ok(changed)
+    }
+
+    fn replace_store(&mut self, store: DialogStore, old: &Config, new: &Config) {
+        self.lines.configure(connections(new), new.database.timeout);
+        self.watch = watch(new, &store, &self.change);
+        self.store = store;
+        let read = |config: &Config| {
+            let database = &config.database;
+            (database.url.to_string(), database.table.clone(), database.find_by)
+        };
+        if read(new) != read(old) {
+            for dialog in self.lines.take_claims() {
+                self.reconciler.handle_unclaimed(dialog.row);
+            }
+            self.reconciler.restart();
+        }
     }
 }
 

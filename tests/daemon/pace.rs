@@ -1,9 +1,9 @@
 //! How often a phone is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::house::House;
-use crate::peer::{Heard, Peer};
+use crate::peer::{Heard, Peer, SOON};
 
 #[test]
 fn twenty_changes_in_a_burst_make_few_notifies_the_first_at_once_and_the_last_with_the_final_counts()
@@ -109,4 +109,50 @@ fn the_rate_limit_spreads_a_restart_and_fresh_news_overtake_it() {
     let took = all[39].at - all[0].at;
     assert!(took >= Duration::from_millis(1800), "40 NOTIFYs in {took:?} at 20 a second");
     mwid.settled();
+}
+
+/// Until so many accounts wait. Asks no database, as the status does.
+fn wait_for(house: &House, accounts: u32) {
+    let (expected, deadline) = (format!("{accounts} accounts wait"), Instant::now() + SOON);
+    loop {
+        let said = house.mwid(&["show", "pending", "--limit", "1"]);
+        if said.out.starts_with(&expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{said:?}");
+    }
+}
+
+/// A start, or a resync, at a database that takes its time.
+#[test]
+fn what_just_changed_is_looked_up_before_those_whom_a_start_walks_through() {
+    const CROWD: u32 = 150;
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("timers", "rate", "10000");
+    house.set("database", "timeout", "20");
+    for user in 1000..1000 + CROWD {
+        house.subscribe(&proxy, &user.to_string(), &format!("call-{user}"));
+        house.messages(&format!("example.com/{user}"), 1, 0);
+    }
+    house.subscribe(&proxy, "202", "call");
+    let database = house.database();
+    database
+        .execute_batch(
+            "CREATE TABLE claims (place INTEGER PRIMARY KEY, account TEXT);
+             CREATE TRIGGER claimed AFTER UPDATE ON active_watchers BEGIN
+             INSERT INTO claims (account) VALUES (NEW.presentity_uri); END;
+             BEGIN EXCLUSIVE",
+        )
+        .unwrap();
+    let mwid = house.start();
+    wait_for(&house, CROWD);
+    house.messages("example.com/202", 1, 0);
+    wait_for(&house, CROWD + 1);
+    database.execute_batch("COMMIT").unwrap();
+    proxy.shows("call", "1/0 (0/0)");
+    mwid.settled();
+    let place = "SELECT place FROM claims WHERE account = 'sip:202@example.com'";
+    let place: u32 = database.query_row(place, [], |row| row.get(0)).unwrap();
+    assert!(place <= CROWD / 2, "{place} of {CROWD}");
 }

@@ -102,6 +102,12 @@ impl Reconciler {
         self.retry_later(row, None, now);
     }
 
+    /// The claim was taken back before anybody was asked: its row is in a database that is no longer
+    /// read. To be followed by [`restart`](Self::restart).
+    pub fn handle_unclaimed(&mut self, row: RowId) {
+        self.end_attempt(row);
+    }
+
     /// What became of the NOTIFY of a dialog.
     pub fn handle_verdict(&mut self, row: RowId, verdict: Verdict, now: Instant) {
         let Some(Phase::InFlight(summary)) = self.end_attempt(row) else { return };

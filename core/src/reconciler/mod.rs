@@ -135,10 +135,10 @@ pub enum Verdict {
 /// - commands: [`remember`](Self::remember), [`remember_publications`](Self::remember_publications),
 ///   [`set`](Self::set), [`introduce`](Self::introduce), [`acquire`](Self::acquire),
 ///   [`release`](Self::release), [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
-///   [`look_up_all`](Self::look_up_all), [`note_change`](Self::note_change), [`configure`](Self::configure), [`hurry`](Self::hurry), [`hurry_way`](Self::hurry_way), [`restart`](Self::restart)
+///   [`look_up_all`](Self::look_up_all), [`allow_look_ups`](Self::allow_look_ups), [`note_change`](Self::note_change), [`configure`](Self::configure), [`hurry`](Self::hurry), [`hurry_way`](Self::hurry_way), [`restart`](Self::restart)
 /// - handles: [`handle_dialogs`](Self::handle_dialogs),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
-///   [`handle_claim_failure`](Self::handle_claim_failure),
+///   [`handle_claim_failure`](Self::handle_claim_failure), [`handle_unclaimed`](Self::handle_unclaimed),
 ///   [`handle_verdict`](Self::handle_verdict), [`handle_published`](Self::handle_published)
 /// - polls: [`poll_action`](Self::poll_action), [`poll_timeout`](Self::poll_timeout)
 /// - getters: [`desired`](Self::desired), [`delivered_to`](Self::delivered_to),
@@ -171,6 +171,8 @@ pub struct Reconciler {
     /// Accounts whose rows are looked at again, soonest first.
     checks: VecDeque<(Instant, Account)>,
     finding: usize,
+    /// So many more look-ups whoever makes them has room for.
+    room: usize,
     in_flight: usize,
 }
 
@@ -194,6 +196,7 @@ impl Reconciler {
             timers: BTreeSet::new(),
             checks: VecDeque::new(),
             finding: 0,
+            room: usize::MAX,
             in_flight: 0,
         }
     }
@@ -210,14 +213,18 @@ impl Reconciler {
     }
 
     /// Looks every account up again: another database is read, whose rows have other ids. What is
-    /// known of a dialog holds wherever its row is.
+    /// known of a dialog holds wherever its row is. Only what is under way still ends in the former
+    /// row; who waits for the rate limit waits anew.
     pub fn restart(&mut self) {
-        let idle =
-            |(row, dialog): (&RowId, &DialogState)| (!dialog.phase.is_working()).then_some(*row);
-        let rows = self.dialogs.iter().filter_map(idle).collect();
+        let left = |(row, dialog): (&RowId, &DialogState)| {
+            let is_under_way = matches!(dialog.phase, Phase::Claiming(_) | Phase::InFlight(_));
+            (!is_under_way).then_some(*row)
+        };
+        let rows = self.dialogs.iter().filter_map(left).collect();
         for row in sorted::<RowId>(rows) {
             self.forget(row);
         }
+        self.ready.retain(|ready| matches!(ready, Ready::Publication(_)));
         self.look_up_all();
     }
 
@@ -226,6 +233,12 @@ impl Reconciler {
         for account in sorted(self.accounts.keys().cloned().collect()) {
             self.look_up(&account, Urgency::CatchUp);
         }
+    }
+
+    /// Whoever looks accounts up has room for so many more, until this is called again: the others wait
+    /// here, where what is fresh goes ahead. Before the first call there is room for any number.
+    pub fn allow_look_ups(&mut self, room: usize) {
+        self.room = room;
     }
 
     /// Ends every pause: what stood in the way may have been changed.

@@ -25,7 +25,7 @@ impl Reconciler {
                     return Some(action);
                 }
             }
-            if self.finding < self.settings.max_lookups {
+            if self.finding < self.settings.max_lookups && self.room > 0 {
                 return self.find(now);
             }
         }
@@ -71,6 +71,7 @@ impl Reconciler {
             }
             state.finding = true;
             self.finding += 1;
+            self.room -= 1;
             return Some(Action::Find(account));
         }
         None

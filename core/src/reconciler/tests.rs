@@ -445,6 +445,32 @@ fn in_another_database_a_dialog_is_known_by_itself_and_not_by_the_id_of_its_row(
 }
 
 #[test]
+fn who_waits_while_the_database_is_exchanged_is_claimed_for_where_the_row_is_now() {
+    let row = |id: i64| dialog(id, &id.to_string(), 0);
+    let mut rig = Rig::with(Settings { max_in_flight: 1, ..settings() }, vec![row(1), row(2)]);
+    rig.set("1", 1);
+    rig.set("2", 1);
+    for user in ["1", "2"] {
+        assert_eq!(rig.reconciler.poll_action(rig.now), Some(Action::Find(account(user))));
+    }
+    rig.find(&account("1"));
+    rig.find(&account("2"));
+    let claim = rig.reconciler.poll_action(rig.now);
+    assert!(matches!(claim, Some(Action::Claim { dialog, .. }) if dialog.row == RowId(1)));
+    assert_eq!(rig.reconciler.poll_action(rig.now), None, "the other one waits for it");
+    for row in &mut rig.rows {
+        row.row = RowId(row.row.0 + 10);
+    }
+    rig.reconciler.handle_unclaimed(RowId(1));
+    rig.reconciler.restart();
+    assert_eq!(rig.sent(), [(11, 1, 2)], "at once, and of the former rows nobody is asked");
+    rig.verdict(11, Verdict::Delivered);
+    assert_eq!(rig.sent(), [(12, 1, 2)]);
+    rig.verdict(12, Verdict::Delivered);
+    assert_eq!(rig.reconciler.census().waiting, 0);
+}
+
+#[test]
 fn another_pace_holds_from_the_next_notify_on() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
     rig.set("202", 1);
@@ -544,6 +570,28 @@ fn no_more_look_ups_and_notifies_are_under_way_than_allowed() {
     assert_eq!(rig.reconciler.census().in_flight, 3);
     rig.verdict(0, Verdict::Delivered);
     assert_eq!(rig.sent().len(), 1);
+}
+
+#[test]
+fn who_is_not_looked_up_yet_waits_where_what_is_fresh_goes_ahead() {
+    let mut rig = Rig::new(Vec::new());
+    for user in ["1", "2", "3"] {
+        rig.reconciler.set(&account(user), new(1), Urgency::CatchUp, false);
+    }
+    let mut asked = |room: usize, fresh: Option<&str>| {
+        rig.reconciler.allow_look_ups(room);
+        fresh.into_iter().for_each(|user| rig.set(user, 1));
+        let actions = std::iter::from_fn(|| rig.reconciler.poll_action(rig.now));
+        let of = |action| match action {
+            Action::Find(account) => account.user().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        actions.map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(1, None), ["1"]);
+    assert_eq!(asked(0, Some("202")), [""; 0]);
+    assert_eq!(asked(2, None), ["202", "2"]);
+    assert_eq!(asked(2, None), ["3"]);
 }
 
 /// The answer of a look-up may be older than the row of a phone that subscribed meanwhile.
