@@ -82,7 +82,10 @@ pub fn take(path: &Path) -> Result<Lock, LockError> {
         .map_err(io)?;
     let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
         |(file, errno)| match errno {
-            Errno::EWOULDBLOCK => LockError::Held { path: path.to_owned(), pid: holder(file) },
+            Errno::EWOULDBLOCK => LockError::Held {
+                path: path.to_owned(),
+                pid: note(file).unwrap_or_else(|| "unknown".to_owned()),
+            },
             errno => io(errno.into()),
         },
     )?;
@@ -95,10 +98,13 @@ pub fn take(path: &Path) -> Result<Lock, LockError> {
     Ok(Lock(lock))
 }
 
-fn holder(file: File) -> String {
+/// The process that took the lock last, as far as it can be read.
+pub(crate) fn holder(path: &Path) -> Option<u32> {
+    note(File::open(beside(path)).ok()?)?.parse().ok()
+}
+
+fn note(file: File) -> Option<String> {
     let mut text = String::new();
-    match file.take(32).read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "unknown".to_owned(),
-    }
+    file.take(32).read_to_string(&mut text).ok()?;
+    Some(text.trim().to_owned()).filter(|it| !it.is_empty())
 }

@@ -18,6 +18,7 @@ mod daemon;
 mod database;
 mod doors;
 mod files;
+mod inotify;
 mod proxy;
 mod rows;
 mod spool;

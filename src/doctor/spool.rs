@@ -1,4 +1,4 @@
-//! The voicemail folders: may they be read, and can the kernel watch them all?
+//! The voicemail folders: may they be read?
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use mwid_core::mailbox::Mailbox;
 
-use super::Report;
-use crate::config::{Config, Watch};
+use super::{Report, inotify};
+use crate::config::Config;
 use crate::source::spool::{context_of, list, mailbox_of};
 
 /// Problems that are shown one by one.
@@ -16,9 +16,6 @@ const SHOWN: usize = 3;
 
 /// The folders of a mailbox that are counted, and so watched with it.
 const FOLDERS: [&str; 3] = ["INBOX", "Old", "Urgent"];
-
-const WATCHES: &str = "fs.inotify.max_user_watches";
-const INSTANCES: &str = "fs.inotify.max_user_instances";
 
 /// What was found on the way through the folders.
 #[derive(Default)]
@@ -111,7 +108,7 @@ pub(super) fn look(config: &Config, report: &mut Report) -> Option<Vec<Mailbox>>
     let mut walk = Walk::default();
     walk.root(root);
     said(root, &walk, report);
-    inotify(config, &walk, report);
+    inotify::look(config, walk.watches(), report);
     Some(walk.mailboxes)
 }
 
@@ -147,74 +144,9 @@ fn said(root: &Path, walk: &Walk, report: &mut Report) {
     }
 }
 
-/// The kernel's limits against what is to be watched.
-fn inotify(config: &Config, walk: &Walk, report: &mut Report) {
-    if config.spool.watch == Watch::Poll {
-        let seconds = config.spool.poll.as_secs();
-        return report.ok("inotify", format!("not used: the spool is polled every {seconds} s"));
-    }
-    match (limit(WATCHES), limit(INSTANCES)) {
-        (Some(watches), Some(instances)) => {
-            judge(walk.watches(), watches, instances, config.spool.poll.as_secs(), report);
-        }
-        _ => report.warn("inotify", "the kernel does not say its limits", "is /proc mounted?"),
-    }
-}
-
-fn judge(needed: usize, watches: usize, instances: usize, poll: u64, report: &mut Report) {
-    let raise = |name: &str, to: usize| {
-        format!("sysctl -w {name}={to}, and write {name} = {to} into /etc/sysctl.d/60-mwid.conf")
-    };
-    // Others watch too, and mailboxes are added.
-    let wanted = needed.saturating_mul(2);
-    if instances == 0 {
-        report.warn("inotify", "the kernel allows no inotify at all", raise(INSTANCES, 128));
-    } else if needed > watches {
-        let text = format!(
-            "{needed} folders are to be watched, the kernel allows {watches}: the rest is polled every {poll} s"
-        );
-        report.warn("inotify", text, raise(WATCHES, wanted));
-    } else if wanted > watches {
-        let text = format!(
-            "{needed} folders are to be watched of {watches} that the kernel allows this user in all: little is left for new mailboxes"
-        );
-        report.warn("inotify", text, raise(WATCHES, wanted));
-    } else {
-        report.ok("inotify", format!("{needed} folders to watch, {watches} allowed"));
-    }
-}
-
-fn limit(name: &str) -> Option<usize> {
-    let path = format!("/proc/sys/{}", name.replace('.', "/"));
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Finding, Level};
-
-    fn judged(needed: usize, watches: usize, instances: usize) -> Finding {
-        let mut report = Report::default();
-        judge(needed, watches, instances, 10, &mut report);
-        report.findings.remove(0)
-    }
-
-    #[test]
-    fn limits_that_are_too_low_are_told_apart_and_the_remedy_doubles_what_is_needed() {
-        assert_eq!(judged(100, 200, 1).level, Level::Ok);
-        for (found, words) in [
-            (judged(100, 199, 1), "little is left"),
-            (judged(100, 99, 1), "the rest is polled every 10 s"),
-        ] {
-            assert_eq!(found.level, Level::Warning);
-            assert!(found.text.contains(words), "{found:?}");
-            let remedy = found.remedy.unwrap();
-            assert!(remedy.starts_with("sysctl -w fs.inotify.max_user_watches=200, "), "{remedy}");
-        }
-        let none = judged(1, 200, 0).remedy.unwrap();
-        assert!(none.contains("max_user_instances=128"), "{none}");
-    }
 
     #[test]
     fn as_many_watches_are_needed_as_the_spool_takes() {

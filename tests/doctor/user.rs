@@ -76,6 +76,8 @@ fn what_the_user_of_the_unit_may_not_is_found_by_root_and_the_remedy_helps() {
     let findings = doctor();
     assert!(findings.iter().all(|it| it["level"] == "ok"), "{findings:#?}");
     assert!(findings.len() >= 15, "{findings:#?}");
+    let (_, watches) = find(&findings, "inotify");
+    assert!(watches.ends_with(" allowed"), "mwid's own are no other program's: {watches}");
 
     // Root may read it all the same.
     let inbox = house.path("spool/example.com/202/INBOX");
