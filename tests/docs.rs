@@ -246,10 +246,11 @@ fn every_shipped_configuration_passes_mwid_check() {
     let sample = read("etc/zonkeymwi.conf");
     let readme = read("README.md");
     let ini = blocks(&readme, "ini");
-    let whole = ini.iter().find(|block| block.contains("[general]")).expect("a whole file");
+    let whole: Vec<_> = ini.into_iter().filter(|block| block.contains("[general]")).collect();
+    assert_eq!(whole.len(), 2, "the trial's and the one to install");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("zonkeymwi.conf");
-    for text in [sample.replacen(";proxy =", "proxy =", 1), whole.clone()] {
+    for text in [sample.replacen(";proxy =", "proxy =", 1)].into_iter().chain(whole) {
         fs::write(&path, &text).unwrap();
         let mut check = Command::new(env!("CARGO_BIN_EXE_mwid"));
         let output = check.arg("--config").arg(&path).arg("check").output().unwrap();
