@@ -207,10 +207,14 @@ impl DialogStore {
             Ok(claimed) => claimed,
             Err(error) if error.is_everybodys() => return vec![Err(error); claims.len()],
             Err(error) => {
-                tracing::debug!("{} CSeqs are claimed one by one: {error}", claims.len());
+                tracing::debug!("{} CSeqs cannot be claimed together: {error}", claims.len());
                 vec![None; claims.len()]
             }
         };
+        let alone = claimed.iter().filter(|claimed| claimed.is_none()).count();
+        if alone > 0 {
+            tracing::debug!("{alone} of {} CSeqs are claimed one by one", claims.len());
+        }
         let (mut all, mut alone) = (Vec::with_capacity(claims.len()), Alone::default());
         for ((dialog, above), claimed) in claims.iter().zip(claimed) {
             all.push(match claimed {

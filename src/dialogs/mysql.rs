@@ -1,5 +1,6 @@
 //! MariaDB and MySQL.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -8,6 +9,7 @@ use mysql_async::{Conn, Error, OptsBuilder, Params, Pool, PoolConstraints, PoolO
 use super::error::{StoreError, one_line};
 use super::link::{Link, Server, Verb, Verdict};
 use super::schema::{ASK, Dialect, Schema, Table, Values, read_row};
+use super::together::padded;
 use super::verbs::{Claim, ClaimAll, Claimed, Delete, Find, FindAll, Inspect, Param, group};
 use super::watch::sql::{Ask, Question, Trim};
 use crate::config;
@@ -182,20 +184,63 @@ impl Verb<MySql> for ClaimAll {
     type Answer = Vec<Option<Claimed>>;
 
     async fn ask(&self, connection: &mut Conn, schema: &Schema) -> Result<Self::Answer, Error> {
-        let none = vec![None; self.claims.len()];
-        let sql = schema.claim_all.get(self.claims.len()).expect("as many as go together");
-        let Some((params, rows)) = schema.claim_all_params(&self.claims) else { return Ok(none) };
-        match connection.exec_drop(sql, bind(params)).await {
-            Ok(()) if connection.affected_rows() == rows.len() as u64 => {
-                let wire = |row| Some(Claimed::Wire(schema.flavour.wire(row)));
-                Ok(rows.into_iter().map(wire).collect())
+        let claimed = async {
+            match raise(connection, schema, &self.claims).await? {
+                Some(rows) => Ok(rows.into_iter().map(Some).collect()),
+                None => raise_anew(connection, schema, &self.claims).await,
             }
-            Ok(()) => Ok(none),
+        };
+        let rows: Vec<Option<i64>> = match claimed.await {
             // One of the rows is locked: that is no business of the others.
-            Err(error) if MySql::verdict(&error) == Verdict::Conflict => Ok(none),
-            Err(error) => Err(error),
-        }
+            Err(error) if MySql::verdict(&error) == Verdict::Conflict => {
+                return Ok(vec![None; self.claims.len()]);
+            }
+            rows => rows?,
+        };
+        let wire = |row| Claimed::Wire(schema.flavour.wire(row));
+        Ok(rows.into_iter().map(|row| row.map(wire)).collect())
     }
+}
+
+/// Raises all rows by one statement; what they have then. `None` when one of them is not what was read, or
+/// can count no further.
+async fn raise(
+    connection: &mut Conn,
+    schema: &Schema,
+    claims: &[Claim],
+) -> Result<Option<Vec<i64>>, Error> {
+    let Some((params, rows)) = schema.claim_all_params(claims) else { return Ok(None) };
+    let sql = schema.claim_all.get(padded(claims.len())).expect("as many as go together");
+    connection.exec_drop(sql, bind(params)).await?;
+    Ok((connection.affected_rows() == rows.len() as u64).then_some(rows))
+}
+
+/// Reads the rows again, and raises those that are there and can count further. The others are claimed
+/// alone, and all are when a row was changed even now.
+async fn raise_anew(
+    connection: &mut Conn,
+    schema: &Schema,
+    claims: &[Claim],
+) -> Result<Vec<Option<i64>>, Error> {
+    let sql = schema.numbers.get(claims.len()).expect("as many as go together");
+    let who = claims.iter().flat_map(|claim| claim.identity.params()).collect();
+    let read: Vec<mysql_async::Row> = connection.exec(sql, bind(who)).await?;
+    let number = |row: &mut mysql_async::Row, place| sure(row.number(place));
+    let numbers: HashMap<Option<i64>, i64> = read
+        .into_iter()
+        .map(|mut row| (number(&mut row, 0), number(&mut row, 1).unwrap_or(0)))
+        .collect();
+    let anew = |(place, claim): (usize, &Claim)| {
+        let row = numbers.get(&Some(claim.identity.id())).filter(|row| **row < schema.highest())?;
+        let claim = Claim { read: Some(schema.flavour.wire(*row)), ..claim.clone() };
+        schema.next(&claim).map(|_| (place, claim))
+    };
+    let (places, anew): (Vec<_>, Vec<_>) = claims.iter().enumerate().filter_map(anew).unzip();
+    let mut all = vec![None; claims.len()];
+    if let Some(rows) = raise(connection, schema, &anew).await? {
+        places.into_iter().zip(rows).for_each(|(place, row)| all[place] = Some(row));
+    }
+    Ok(all)
 }
 
 impl Verb<MySql> for Delete {

@@ -10,7 +10,7 @@ use mwid_core::mailbox::Account;
 
 use super::agent;
 use super::error::StoreError;
-use super::together::Sizes;
+use super::together::{Sizes, padded};
 use super::verbs::{Claim, Find, FindAll, Identity, Param};
 use super::watch::sql::Sql;
 use crate::config::FindBy;
@@ -170,6 +170,8 @@ pub(super) struct Schema {
     /// [`Schema::claim`] for several rows; MySQL cannot say what they became, so there each is raised if
     /// it is what was read.
     pub(super) claim_all: Sizes,
+    /// The numbers of several rows, for [`Schema::claim_all`] of MySQL.
+    pub(super) numbers: Sizes,
     /// Finds the row of a claim that changed nothing because no CSeq is left.
     pub(super) exhausted: String,
     pub(super) delete: String,
@@ -221,10 +223,13 @@ impl Schema {
             Dialect::Postgres => Sizes::Any(find_arrays(&columns, &name, table.find_by)),
             Dialect::Sqlite => Sizes::None,
         };
-        let claim_all = match dialect {
-            Dialect::MySql => Sizes::each(|count| sql(claim_if_read(&name, &same, count))),
-            Dialect::Postgres => Sizes::Any(claim_arrays(&name)),
-            Dialect::Sqlite => Sizes::None,
+        let (claim_all, numbers) = match dialect {
+            Dialect::MySql => (
+                Sizes::each(|count| sql(claim_if_read(&name, &same, count))),
+                Sizes::each(|count| sql(numbers(&name, &same, count))),
+            ),
+            Dialect::Postgres => (Sizes::Any(claim_arrays(&name)), Sizes::None),
+            Dialect::Sqlite => (Sizes::None, Sizes::None),
         };
         Ok(Self {
             flavour,
@@ -233,6 +238,7 @@ impl Schema {
             find_all,
             claim: sql(claim(dialect, &name, &same)),
             claim_all,
+            numbers,
             exhausted: sql(format!("SELECT 1 FROM {name} WHERE {same} AND local_cseq >= #")),
             delete: sql(format!("DELETE FROM {name} WHERE {same}")),
             watch: Sql::new(dialect, &table.name, flavour),
@@ -284,25 +290,32 @@ impl Schema {
         self.flavour.row(i64::from(MAX_CSEQ))
     }
 
+    /// The number that a claim's row was read with, and the one that it gets; `None` when it can count no
+    /// further.
+    pub(super) fn next(&self, claim: &Claim) -> Option<(i64, i64)> {
+        let read = claim.read.map_or(0, |wire| self.flavour.row(wire));
+        let next = (read + 1).max(self.flavour.row(i64::from(claim.above) + 1));
+        (next <= self.highest()).then_some((read, next))
+    }
+
     /// What [`Schema::claim_all`] of MySQL binds, and the numbers that the rows have then. `None` when one of
-    /// them can count no further.
+    /// them can count no further. The last is named several times where there are less than go together.
     pub(super) fn claim_all_params<'a>(
         &self,
         claims: &'a [Claim],
     ) -> Option<(Vec<Param<'a>>, Vec<i64>)> {
         let (mut set, mut who, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for Claim { identity, above, read } in claims {
-            let read = read.map_or(0, |wire| self.flavour.row(wire.into()));
-            let next = (read + 1).max(self.flavour.row(i64::from(*above) + 1));
-            if next > self.highest() {
-                return None;
-            }
-            set.extend([identity.id(), next].map(Param::Number));
-            who.extend(identity.params());
+        let last = claims.last()?;
+        let all = claims.iter().chain(std::iter::repeat(last)).take(padded(claims.len()));
+        for claim in all {
+            let (read, next) = self.next(claim)?;
+            set.extend([claim.identity.id(), next].map(Param::Number));
+            who.extend(claim.identity.params());
             who.push(Param::Number(read));
             rows.push(next);
         }
         set.extend(who);
+        rows.truncate(claims.len());
         Some((set, rows))
     }
 
@@ -364,8 +377,8 @@ fn claim_arrays(table: &str) -> String {
 }
 
 /// Sets each row to a number of its own if it still has the one that was read. When as many rows
-/// changed as were asked for, all are claimed; when fewer did, nobody knows which, and each is claimed
-/// alone: that leaves a gap.
+/// changed as were asked for, all are claimed; when fewer did, nobody knows which, and they are read again
+/// and claimed anew: that leaves a gap.
 fn claim_if_read(table: &str, same: &str, count: usize) -> String {
     let cases = "WHEN # THEN # ".repeat(count);
     let row = format!("({same} AND COALESCE(local_cseq, 0) = #)");
@@ -373,6 +386,12 @@ fn claim_if_read(table: &str, same: &str, count: usize) -> String {
         "UPDATE {table} SET local_cseq = CASE id {cases}END WHERE {}",
         vec![row; count].join(" OR ")
     )
+}
+
+/// The numbers of so many rows.
+fn numbers(table: &str, same: &str, count: usize) -> String {
+    let rows = vec![format!("({same})"); count].join(" OR ");
+    format!("SELECT id, local_cseq FROM {table} WHERE {rows}")
 }
 
 /// The columns of a [`Row`], in the order in which [`read_row`] takes them.

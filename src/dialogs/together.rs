@@ -12,6 +12,11 @@ pub fn together(waiting: usize) -> usize {
     1 << waiting.clamp(1, MOST).ilog2()
 }
 
+/// The least that go together and are so many.
+pub(super) fn padded(count: usize) -> usize {
+    count.next_power_of_two().max(2)
+}
+
 /// The statements for several questions.
 #[derive(Debug)]
 pub(super) enum Sizes {

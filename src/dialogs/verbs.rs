@@ -51,13 +51,14 @@ pub(super) struct Claim {
     pub(super) identity: Identity,
     /// The highest CSeq that mwid itself has sent, 0 if none.
     pub(super) above: u32,
-    /// The row's CSeq on the wire, as it was when the dialog was read.
-    pub(super) read: Option<u32>,
+    /// The row's CSeq on the wire, as it was read.
+    pub(super) read: Option<i64>,
 }
 
 impl Claim {
     pub(super) fn of(dialog: &Dialog, above: u32) -> Self {
-        Self { identity: Identity::of(dialog), above, read: dialog.sent_cseq }
+        let read = dialog.sent_cseq.map(i64::from);
+        Self { identity: Identity::of(dialog), above, read }
     }
 }
 

@@ -47,6 +47,7 @@ macro_rules! behaviours {
                 together::each_account_finds_its_own_rows
                 together::each_account_is_found_by_its_watcher_too
                 together::each_dialog_gets_a_cseq_of_its_own
+                together::one_that_changed_meanwhile_is_no_work_for_the_others
                 together::one_that_cannot_be_claimed_is_no_harm_to_the_others
                 together::one_that_is_refused_is_no_harm_to_the_others
                 together::one_that_is_locked_is_no_harm_to_the_others

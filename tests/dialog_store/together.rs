@@ -47,9 +47,12 @@ impl Words {
         tracing::subscriber::set_default(to.with_writer(move || words.clone()).finish())
     }
 
-    /// How often those that went together were asked one by one after all.
+    /// How many were asked one by one after all.
     fn apart(&self) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).matches("one by one").count()
+        let words = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+        let lines = words.lines().filter(|line| line.contains("one by one"));
+        let number = |word: &str| word.parse::<usize>().ok();
+        lines.map(|line| line.split_whitespace().find_map(number).unwrap()).sum()
     }
 }
 
@@ -130,6 +133,35 @@ pub async fn each_dialog_gets_a_cseq_of_its_own(bed: Bed) {
     for ((dialog, _), claimed) in claims.iter().zip(claimed) {
         assert_eq!(claimed.unwrap(), Some(first(dialog.row.0) + 1), "row {}", dialog.row);
     }
+    assert_eq!(words.apart(), 0);
+}
+
+/// A phone was told by its server after its row was read, another one is gone, a third can count no further.
+pub async fn one_that_changed_meanwhile_is_no_work_for_the_others(bed: Bed) {
+    let accounts = crowd(&bed);
+    let store = bed.store();
+    let dialogs = read(&store, &accounts).await;
+    let last = bed.flavour.row(MAX_CSEQ.into());
+    bed.sql(&format!(
+        "UPDATE active_watchers SET local_cseq = 1000 WHERE id = 5; \
+         DELETE FROM active_watchers WHERE id = 6; \
+         UPDATE active_watchers SET local_cseq = {last} WHERE id = 7"
+    ));
+    let words = Words::default();
+    let _listening = words.listen();
+    let claims: Vec<_> = dialogs.iter().map(|dialog| (dialog.clone(), 0)).collect();
+    for ((dialog, _), claimed) in claims.iter().zip(store.claim_all(&claims).await) {
+        match dialog.row.0 {
+            6 => assert_eq!(claimed.unwrap(), None),
+            7 => assert!(matches!(claimed, Err(StoreError::Exhausted { .. })), "{claimed:?}"),
+            id => {
+                let wire = i64::from(claimed.unwrap().unwrap());
+                assert_eq!(bed.flavour.wire(bed.local_cseq(dialog)), wire, "row {id}");
+                assert!(wire > bed.flavour.wire(if id == 5 { 1000 } else { id }), "row {id}");
+            }
+        }
+    }
+    assert_eq!(words.apart(), if bed.kind == Kind::Sqlite { 0 } else { 2 });
 }
 
 pub async fn one_that_cannot_be_claimed_is_no_harm_to_the_others(bed: Bed) {
