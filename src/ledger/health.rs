@@ -12,7 +12,7 @@ use super::order::Order;
 /// How long a NOTIFY waits for the ledger.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Orders that wait for the writer, at most: several for each of 100,000 accounts at a start.
+/// Rows that wait for the writer, at most, about: several for each of 100,000 accounts at a start.
 const MAX_WAITING: usize = 500_000;
 
 /// Shared by the daemon, which orders, and the writer.
@@ -71,9 +71,10 @@ impl Health {
         }
         let is_wanted = !inner.left || order.is_given();
         if let Some(orders) = inner.orders.as_ref().filter(|_| is_wanted) {
+            let rows = order.rows();
             // The thread ends only after the sender is gone.
             let _ = orders.send(order);
-            inner.waiting += 1;
+            inner.waiting += rows;
         }
     }
 
@@ -84,14 +85,14 @@ impl Health {
         // Should the writer have answered just now.
         if let Some(orders) = &inner.orders {
             let _ = orders.send(Order::Wake);
-            inner.waiting += 1;
+            inner.waiting += Order::Wake.rows();
         }
     }
 
-    /// So many orders were carried out. True when mwid went on without waiting for that.
-    pub(super) fn done(&self, orders: usize) -> bool {
+    /// So many rows were written. True when mwid went on without waiting for that.
+    pub(super) fn done(&self, rows: usize) -> bool {
         let mut inner = self.lock();
-        inner.waiting = inner.waiting.saturating_sub(orders);
+        inner.waiting = inner.waiting.saturating_sub(rows);
         inner.left
     }
 
@@ -107,5 +108,51 @@ impl Health {
         let mut inner = self.lock();
         inner.orders = None;
         inner.left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mwid_core::dialog::{Dialog, Row};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn notifies_that_are_noted_as_one_are_counted_one_by_one() {
+        let text = |value: &str| Some(value.to_owned());
+        let row = Row {
+            presentity_uri: text("sip:202@example.com"),
+            from_user: text("202"),
+            from_domain: text("example.com"),
+            to_user: text("202"),
+            to_domain: text("example.com"),
+            to_tag: text("server"),
+            from_tag: text("phone"),
+            callid: text("call"),
+            contact: text("sip:202@192.0.2.7"),
+            expires: Some(1),
+            local_contact: text("sip:192.0.2.1"),
+            ..Row::default()
+        };
+        let dialog = Arc::new(Dialog::from_row(&row).unwrap());
+        let (orders, inbox) = std::sync::mpsc::channel();
+        let health = Health::new(PathBuf::from("ledger.db"), orders);
+        let send = |notifies: usize| {
+            let (done, _) = oneshot::channel();
+            health.order(Order::Sending { notifies: vec![(dialog.clone(), 1); notifies], done });
+        };
+        send(MAX_WAITING);
+        let first = inbox.recv().unwrap();
+        assert!(!health.done(first.rows()), "all were written");
+        send(MAX_WAITING);
+        assert!(!health.done(1));
+        send(1);
+        assert!(!health.done(1), "there was room for one");
+        send(1);
+        send(1);
+        assert!(health.state().error.is_some_and(|error| error.contains("500000 changes wait")));
     }
 }

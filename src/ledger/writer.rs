@@ -145,7 +145,7 @@ impl Writer {
                 is_waited_for |= order.is_waited_for();
                 batch.push(order);
             }
-            let count = batch.len();
+            let rows = batch.iter().map(Order::rows).sum();
             // What calls gave goes to the disk, which takes its time: no NOTIFY waits for that.
             batch.sort_by_key(Order::is_given);
             let mut given = batch.split_off(batch.partition_point(|order| !order.is_given()));
@@ -158,7 +158,7 @@ impl Writer {
             }
             given.iter_mut().for_each(|order| self.take_given(order));
             self.write(&given, self.given.has_receipts());
-            if self.health.done(count) {
+            if self.health.done(rows) {
                 self.come_back(inbox);
             }
         }
