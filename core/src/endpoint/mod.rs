@@ -338,7 +338,6 @@ impl Endpoint {
         while let Some(key) = self.lingering.pop_due(now) {
             self.completed.remove(&key);
         }
-        self.tidy();
         while let Some(key) = self.deadlines.pop_due(now) {
             let Some(entry) = self.in_flight.get_mut(&key) else { continue };
             match entry.transaction.handle_timeout(now) {
@@ -358,12 +357,19 @@ impl Endpoint {
         }
     }
 
+    /// Gives back what a crowd needed.
     fn tidy(&mut self) {
         if self.in_flight.is_empty() && self.in_flight.capacity() > ROOM {
             self.in_flight = Table::default();
         }
         if self.completed.is_empty() && self.completed.capacity() > ROOM {
             self.completed = Table::default();
+        }
+        if self.transmits.is_empty() && self.transmits.capacity() > ROOM {
+            self.transmits = VecDeque::new();
+        }
+        if self.events.capacity() > ROOM {
+            self.events = VecDeque::new();
         }
     }
 
@@ -392,7 +398,11 @@ impl Endpoint {
 
     /// The next transaction that completed.
     pub fn poll_event(&mut self) -> Option<Completed> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.tidy();
+        }
+        event
     }
 }
 

@@ -304,6 +304,32 @@ fn everything_else_is_counted_as_what_it_is() {
     assert_eq!(fixture.endpoint.in_flight(), 1, "none of it touched the transaction");
 }
 
+/// Nothing is heard of most crowds that end so, and no timer fires after the last Timer F.
+#[test]
+fn a_crowd_leaves_no_memory_behind_however_it_ends() {
+    const CROWD: usize = 5000;
+    let timers = Timers::default();
+    let end: [fn(&mut Endpoint, Instant); 3] = [
+        |endpoint, start| endpoint.handle_timeout(start + ms(32_000)),
+        |endpoint, start| endpoint.handle_unreachable(start, proxy()),
+        Endpoint::abandon,
+    ];
+    for end in end {
+        let (start, mut endpoint) = (Instant::now(), Endpoint::new(timers, 42, CROWD));
+        for _ in 0..CROWD {
+            begin(&mut endpoint, start);
+        }
+        while endpoint.poll_transmit().is_some() {}
+        end(&mut endpoint, start);
+        while endpoint.poll_transmit().is_some() {}
+        assert_eq!(std::iter::from_fn(|| endpoint.poll_event()).count(), CROWD);
+        assert_eq!(endpoint.poll_timeout(), None);
+        let Endpoint { in_flight, completed, transmits, events, .. } = &endpoint;
+        let tables = [in_flight.capacity(), completed.capacity()];
+        assert_eq!((tables, transmits.capacity(), events.capacity()), ([0, 0], 0, 0));
+    }
+}
+
 #[test]
 fn capacity_bounds_what_is_in_flight_and_completed_ones_make_room() {
     let start = Instant::now();
