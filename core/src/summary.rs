@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::mailbox::Account;
-use crate::text::put;
+use crate::text::{Piece, put};
 
 mod read;
 
@@ -74,15 +74,25 @@ impl Summary {
     }
 
     fn write_counts(&self, out: &mut Vec<u8>) {
-        let Self { new, old, new_urgent, old_urgent } = *self;
-        put!(out, "Voice-Message: ", new, "/", old, " (", new_urgent, "/", old_urgent, ")\r\n");
+        put!(out, "Voice-Message: ", self, "\r\n");
     }
 }
 
 /// `3/5 (1/0)`, the value of `Voice-Message`.
+impl Piece for Summary {
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { new, old, new_urgent, old_urgent } = *self;
+        put!(out, new, "/", old, " (", new_urgent, "/", old_urgent, ")");
+    }
+}
+
+/// As in `Voice-Message`.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} ({}/{})", self.new, self.old, self.new_urgent, self.old_urgent)
+        let mut out = Vec::with_capacity(32);
+        self.put(&mut out);
+        f.write_str(&String::from_utf8_lossy(&out))
     }
 }
 
