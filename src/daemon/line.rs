@@ -129,11 +129,11 @@ impl<T> Line<T> {
         Some((self.waiting.drain(..size).collect(), turn))
     }
 
-    /// Learns how many may go together; nothing from a database that is no longer asked.
-    pub(super) fn learn(&mut self, went: &Went) {
+    /// Learns how many may go together. Nothing, and false, from a database that is no longer asked.
+    pub(super) fn learn(&mut self, went: &Went) -> bool {
         let Went { ref places, took, size, outcome } = *went;
         if !Arc::ptr_eq(places, &self.places) {
-            return;
+            return false;
         }
         match outcome {
             Outcome::Late => self.most = self.most.min(size / 2).max(1),
@@ -142,6 +142,7 @@ impl<T> Line<T> {
             }
             Outcome::Answered | Outcome::Failed => {}
         }
+        true
     }
 }
 
@@ -216,8 +217,8 @@ mod tests {
         let (_, former) = line.next().unwrap();
         line.configure(1, TIMEOUT);
         let (_, turn) = line.next().expect("who is under way there takes no place here");
-        line.learn(&former.end([late()].iter()));
-        line.learn(&turn.end([].iter()));
+        assert!(!line.learn(&former.end([late()].iter())));
+        assert!(line.learn(&turn.end([].iter())));
         assert_eq!(line.next().unwrap().0.len(), 2 * CAREFUL);
     }
 

@@ -137,9 +137,12 @@ impl Daemon {
         };
         match done {
             Done::Found(found, went) => {
-                self.lines.finds.learn(&went);
+                let is_read = self.lines.finds.learn(&went);
                 for (account, found) in found {
-                    self.handle_looked_up(&account, found, now);
+                    match is_read {
+                        true => self.handle_looked_up(&account, found, now),
+                        false => self.reconciler.handle_outdated(&account),
+                    }
                 }
             }
             Done::Claimed(claimed, went) => {

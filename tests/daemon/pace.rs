@@ -112,8 +112,8 @@ fn the_rate_limit_spreads_a_restart_and_fresh_news_overtake_it() {
 }
 
 /// Until so many accounts wait. Asks no database, as the status does.
-fn wait_for(house: &House, accounts: u32) {
-    let (expected, deadline) = (format!("{accounts} accounts wait"), Instant::now() + SOON);
+pub fn wait_for(house: &House, accounts: u32) {
+    let (expected, deadline) = (format!("{accounts} account"), Instant::now() + SOON);
     loop {
         let said = house.mwid(&["show", "pending", "--limit", "1"]);
         if said.out.starts_with(&expected) {

@@ -148,6 +148,30 @@ fn another_spool_and_another_database_take_effect() {
 }
 
 #[test]
+fn what_the_former_database_still_answers_is_asked_of_the_other_one() {
+    let proxy = Peer::phones();
+    let mut house = House::new(&proxy);
+    house.set("database", "timeout", "20");
+    house.set("timers", "settle", "0");
+    house.subscribe(&proxy, "202", "call");
+    house.messages("example.com/202", 3, 0);
+    fs::copy(house.path("dialogs.db"), house.path("second.db")).unwrap();
+    let second = rusqlite::Connection::open(house.path("second.db")).unwrap();
+    second.execute("UPDATE active_watchers SET id = id + 1000", []).unwrap();
+    let former = house.database();
+    former.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mwid = house.start();
+    crate::pace::wait_for(&house, 1);
+    let url = format!("sqlite:{}", house.path("second.db").display());
+    house.set("database", "url", &url);
+    reload(&house);
+    former.execute_batch("COMMIT").unwrap();
+    proxy.shows("call", "3/0 (0/0)");
+    assert_eq!(mwid.settled()["counters"]["claims"], 1, "and no row of the former one there");
+    assert_eq!(proxy.refused(), [""; 0]);
+}
+
+#[test]
 fn the_control_sockets_cannot_change_while_mwid_runs() {
     let proxy = Peer::phones();
     let mut house = House::new(&proxy);

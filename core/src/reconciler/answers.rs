@@ -53,6 +53,13 @@ impl Reconciler {
         self.remembered.tidy();
     }
 
+    /// The answer is of a database that is no longer read, whose rows have other ids: the account is
+    /// looked up anew.
+    pub fn handle_outdated(&mut self, account: &Account) {
+        self.end_lookup(account);
+        self.look_up(account, Urgency::CatchUp);
+    }
+
     /// The look-up failed; it is tried again after the growing back-off.
     pub fn handle_lookup_failure(&mut self, account: &Account, now: Instant) {
         self.end_lookup(account);

@@ -136,7 +136,7 @@ pub enum Verdict {
 ///   [`set`](Self::set), [`introduce`](Self::introduce), [`acquire`](Self::acquire),
 ///   [`release`](Self::release), [`withdraw`](Self::withdraw), [`doubt`](Self::doubt), [`look_up`](Self::look_up),
 ///   [`look_up_all`](Self::look_up_all), [`allow_look_ups`](Self::allow_look_ups), [`note_change`](Self::note_change), [`configure`](Self::configure), [`hurry`](Self::hurry), [`hurry_way`](Self::hurry_way), [`restart`](Self::restart)
-/// - handles: [`handle_dialogs`](Self::handle_dialogs),
+/// - handles: [`handle_dialogs`](Self::handle_dialogs), [`handle_outdated`](Self::handle_outdated),
 ///   [`handle_lookup_failure`](Self::handle_lookup_failure), [`handle_claim`](Self::handle_claim),
 ///   [`handle_claim_failure`](Self::handle_claim_failure), [`handle_unclaimed`](Self::handle_unclaimed),
 ///   [`handle_verdict`](Self::handle_verdict), [`handle_published`](Self::handle_published)

@@ -471,6 +471,19 @@ fn who_waits_while_the_database_is_exchanged_is_claimed_for_where_the_row_is_now
 }
 
 #[test]
+fn an_answer_of_a_database_that_is_no_longer_read_is_none() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    let find = Some(Action::Find(account("202")));
+    assert_eq!(rig.reconciler.poll_action(rig.now), find);
+    rig.reconciler.restart();
+    rig.reconciler.handle_outdated(&account("202"));
+    assert_eq!(rig.reconciler.poll_action(rig.now), find);
+    rig.reconciler.handle_outdated(&account("202"));
+    assert_eq!(rig.sent(), [(1, 1, 2)], "nor where only the way to it is another");
+}
+
+#[test]
 fn another_pace_holds_from_the_next_notify_on() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
     rig.set("202", 1);
