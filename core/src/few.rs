@@ -9,7 +9,7 @@ pub(crate) enum Few<T> {
     /// One.
     One(T),
     /// None, or several.
-    Many(Vec<T>),
+    Many(Box<[T]>),
 }
 
 impl<T> Few<T> {
@@ -17,10 +17,11 @@ impl<T> Few<T> {
     pub(crate) fn push(&mut self, item: T) {
         *self = match std::mem::take(self) {
             Self::Many(none) if none.is_empty() => Self::One(item),
-            Self::One(first) => Self::Many(vec![first, item]),
-            Self::Many(mut items) => {
+            Self::One(first) => Self::Many([first, item].into()),
+            Self::Many(items) => {
+                let mut items = items.into_vec();
                 items.push(item);
-                Self::Many(items)
+                Self::Many(items.into())
             }
         };
     }
@@ -28,7 +29,7 @@ impl<T> Few<T> {
 
 impl<T> Default for Few<T> {
     fn default() -> Self {
-        Self::Many(Vec::new())
+        Self::Many(Box::default())
     }
 }
 
@@ -45,9 +46,14 @@ impl<T> Deref for Few<T> {
 
 impl<T> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let mut few = Self::default();
-        items.into_iter().for_each(|item| few.push(item));
-        few
+        let mut items: Vec<T> = items.into_iter().collect();
+        match items.pop() {
+            Some(one) if items.is_empty() => Self::One(one),
+            last => {
+                items.extend(last);
+                Self::Many(items.into())
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::Urgency;
-use super::state::{AccountState, Pause, Phase};
+use super::state::{AccountState, Delay, Pause, Phase};
 use super::{Action, MAX_CHECKS, Reconciler, Verdict};
 use crate::dialog::{Dialog, RowId};
 use crate::mailbox::Account;
@@ -37,12 +37,11 @@ impl Reconciler {
         // Released during the look-up: its dialogs are another's.
         let told = |state: &&mut AccountState| state.ways.contains(Way::Notify);
         let Some(state) = self.accounts.get_mut(account).filter(told) else { return };
-        state.failures = 0;
         // Whoever still needs a later look is considered below, or scheduled by its own answer.
-        if let Some(due) = state.due.take() {
+        let Delay { due, acquired, .. } = state.end_delay();
+        if let Some(due) = due {
             self.timers.remove(&(due, account.clone()));
         }
-        let acquired = state.acquired.take();
         self.forget_missing(account, &found);
         self.forget_stranger(account);
         for dialog in found {
@@ -64,8 +63,9 @@ impl Reconciler {
     pub fn handle_lookup_failure(&mut self, account: &Account, now: Instant) {
         self.end_lookup(account);
         let Some(state) = self.accounts.get_mut(account) else { return };
-        state.failures = state.failures.saturating_add(1);
-        let pause = self.jitter.spread(self.settings.backoff.pause(state.failures));
+        let failures = &mut state.delay().failures;
+        *failures = failures.saturating_add(1);
+        let pause = self.jitter.spread(self.settings.backoff.pause(*failures));
         self.schedule(account, now + pause);
     }
 

@@ -81,7 +81,7 @@ impl Reconciler {
         let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
         !state.queued
             && !state.finding
-            && state.due.is_none_or(|due| due > soon)
+            && state.due().is_none_or(|due| due > soon)
             && !state.dialogs.iter().any(working)
             && self.publications.is_settled(account, soon)
     }

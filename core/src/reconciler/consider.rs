@@ -82,8 +82,9 @@ impl Reconciler {
 
     /// The next look-up of the account takes its dialogs over from there.
     fn keep_floor(&mut self, account: &Account, acquired: Option<u32>) {
-        if let Some(account) = self.accounts.get_mut(account) {
-            account.acquired = account.acquired.max(acquired);
+        if let Some(account) = self.accounts.get_mut(account).filter(|_| acquired.is_some()) {
+            let kept = &mut account.delay().acquired;
+            *kept = (*kept).max(acquired);
         }
     }
 

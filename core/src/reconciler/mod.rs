@@ -244,7 +244,7 @@ impl Reconciler {
     /// Ends every pause: what stood in the way may have been changed.
     pub fn hurry(&mut self) {
         self.dialogs.values_mut().for_each(|dialog| dialog.end_pause(|_| true));
-        let waits = self.accounts.iter().filter(|(_, state)| state.due.is_some());
+        let waits = self.accounts.iter().filter(|(_, state)| state.due().is_some());
         let accounts = waits.map(|(account, _)| account.clone()).collect();
         for account in sorted::<Account>(accounts) {
             self.look_up(&account, Urgency::CatchUp);
@@ -316,7 +316,7 @@ impl Reconciler {
         }
         self.set(account, desired, urgency, false);
         if let Some(state) = self.accounts.get_mut(account).filter(|_| is_new) {
-            state.acquired = Some(floor);
+            state.delay().acquired = Some(floor);
         }
     }
 
@@ -335,7 +335,7 @@ impl Reconciler {
         let left = AccountState::new(state.desired, state.ways);
         let state = std::mem::replace(state, left);
         self.finding -= usize::from(state.finding);
-        if let Some(due) = state.due {
+        if let Some(due) = state.due() {
             self.timers.remove(&(due, account.clone()));
         }
         for row in state.dialogs.iter().copied() {
@@ -383,9 +383,9 @@ impl Reconciler {
 
     fn schedule(&mut self, account: &Account, at: Instant) {
         let Some(state) = self.accounts.get_mut(account) else { return };
-        if state.due.is_none_or(|due| at < due) {
+        if state.due().is_none_or(|due| at < due) {
             self.timers.insert((at, account.clone()));
-            if let Some(overtaken) = state.due.replace(at) {
+            if let Some(overtaken) = state.delay().due.replace(at) {
                 self.timers.remove(&(overtaken, account.clone()));
             }
         }

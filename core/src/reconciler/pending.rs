@@ -108,12 +108,12 @@ impl Reconciler {
             }
             found.left += 1;
         }
-        let due = state.due.filter(|due| *due > now);
-        if state.failures > 0 {
+        let due = state.due().filter(|due| *due > now);
+        if state.failures() > 0 {
             found.note(Wait::LookUpFailed, due, None);
         } else if state.queued || state.finding {
             found.note(Wait::LookUp, None, None);
-        } else if state.due.is_some() {
+        } else if state.due().is_some() {
             found.note(Wait::Pace, due, None);
         }
     }
@@ -121,7 +121,7 @@ impl Reconciler {
     /// Whether something of its dialogs is left to do.
     pub(super) fn waits(&self, state: &AccountState) -> bool {
         let working = |row| self.dialogs.get(row).is_some_and(|dialog| dialog.phase.is_working());
-        state.queued || state.finding || state.due.is_some() || state.dialogs.iter().any(working)
+        state.queued || state.finding || state.due().is_some() || state.dialogs.iter().any(working)
     }
 
     /// The accounts whose publications are not all as they must be.

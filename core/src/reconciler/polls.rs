@@ -97,7 +97,7 @@ impl Reconciler {
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, account)) = self.timers.pop_first() else { return };
             let Some(state) = self.accounts.get_mut(&account) else { continue };
-            state.due = None;
+            state.delay().due = None;
             let urgency = state.urgency;
             self.look_up(&account, urgency);
         }

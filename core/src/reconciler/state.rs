@@ -38,16 +38,23 @@ pub(super) struct AccountState {
     pub(super) finding: bool,
     /// Something changed during the look-up: look up again.
     pub(super) again: Option<Urgency>,
-    /// Look-ups that failed in a row.
-    pub(super) failures: u32,
-    /// When it is looked up again.
-    pub(super) due: Option<Instant>,
+    /// What stands in the way of the next look-up; few have anything.
+    delay: Option<Box<Delay>>,
     pub(super) urgency: Urgency,
     pub(super) dialogs: Few<RowId>,
-    /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
-    pub(super) acquired: Option<u32>,
     /// When the change came that its phones are told of, or were.
     pub(super) changed: Option<Instant>,
+}
+
+/// What is between an account and a look-up that is answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delay {
+    /// When it is looked up again.
+    pub(super) due: Option<Instant>,
+    /// Look-ups that failed in a row.
+    pub(super) failures: u32,
+    /// Another mwid told it before: the first look-up takes this for the highest CSeq sent.
+    pub(super) acquired: Option<u32>,
 }
 
 /// What a ledger remembers of a dialog from before a restart.
@@ -163,13 +170,30 @@ impl AccountState {
             queued: false,
             finding: false,
             again: None,
-            failures: 0,
-            due: None,
+            delay: None,
             urgency: Urgency::CatchUp,
             dialogs: Few::default(),
-            acquired: None,
             changed: None,
         }
+    }
+
+    /// When it is looked up again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.delay.as_ref().and_then(|delay| delay.due)
+    }
+
+    /// Look-ups that failed in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.delay.as_ref().map_or(0, |delay| delay.failures)
+    }
+
+    pub(super) fn delay(&mut self) -> &mut Delay {
+        self.delay.get_or_insert_default()
+    }
+
+    /// Its look-up was answered. Gives what stood in the way.
+    pub(super) fn end_delay(&mut self) -> Delay {
+        self.delay.take().map(|delay| *delay).unwrap_or_default()
     }
 }
 
@@ -320,6 +344,6 @@ mod tests {
     fn a_dialog_and_an_account_are_small_in_their_tables() {
         // A table has up to 1.3 places for each of 100,000 entries, each with a byte of its own.
         assert!(size_of::<(RowId, DialogState)>() <= 112, "{}", size_of::<DialogState>());
-        assert!(size_of::<(Account, AccountState)>() <= 112, "{}", size_of::<AccountState>());
+        assert!(size_of::<(Account, AccountState)>() <= 88, "{}", size_of::<AccountState>());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Reconciler;
-use super::state::{DialogState, Pause, Phase};
+use super::state::{AccountState, DialogState, Pause, Phase};
 use crate::dialog::RowId;
 use crate::mailbox::Account;
 use crate::publication::Way;
@@ -83,7 +83,7 @@ impl Reconciler {
     pub fn dialogs_of(&self, account: &Account, now: Instant) -> impl Iterator<Item = DialogView> {
         let state = self.accounts.get(account);
         let desired = state.and_then(|state| state.desired);
-        let due = state.and_then(|state| state.due).filter(|due| *due > now);
+        let due = state.and_then(AccountState::due).filter(|due| *due > now);
         let rows = state.map(|state| &*state.dialogs).unwrap_or_default();
         rows.iter().filter_map(move |row| {
             let dialog = self.dialogs.get(row)?;

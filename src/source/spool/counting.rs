@@ -57,7 +57,7 @@ impl Worker {
         let before = self.tree.get(mailbox).unwrap_or_default();
         let folder = self.folder(mailbox);
         let same = |(seen, name): (&Seen, &&str)| seen.still(&folder.join(name));
-        if before.summary.is_some() && !before.lost && before.seen.iter().zip(&FOLDERS).all(same) {
+        if before.has_summary() && !before.lost && before.seen.iter().zip(&FOLDERS).all(same) {
             return Ok(());
         }
         match self.count(mailbox, false) {
@@ -194,9 +194,9 @@ impl Worker {
 
     fn counted(&mut self, mailbox: &Mailbox, mut entry: Entry, counts: &Counts) -> Outcome {
         self.condition.well(&Subject::Mailbox(mailbox.clone()));
-        let was_counted = entry.summary.is_some();
+        let was_counted = entry.has_summary();
         if counts.any() || was_counted {
-            entry.summary = Some(counts.summary());
+            entry.count(counts.summary());
         }
         entry.seen = counts.seen;
         (entry.lost, entry.remembered) = (false, false);
@@ -230,7 +230,7 @@ impl Worker {
         }
         if is_same {
             self.tree.remove(mailbox);
-            return if entry.summary.is_some() { Outcome::Emptied } else { Outcome::NotThere };
+            return if entry.has_summary() { Outcome::Emptied } else { Outcome::NotThere };
         }
         (entry.lost, entry.watched) = (true, [false; 4]);
         self.tree.put(mailbox, entry);

@@ -14,8 +14,9 @@ pub(super) const SELF: usize = FOLDERS.len();
 /// A mailbox as last seen. Small: there may be 100,000 of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Entry {
-    /// What was last observed; `None` as long as it had no folder with messages.
-    pub(super) summary: Option<Summary>,
+    /// What was last observed, once it had a folder with messages.
+    summary: Summary,
+    has_summary: bool,
     /// What its folders looked like then.
     pub(super) seen: [Seen; 3],
     /// Which of its folders the kernel watches, its own last.
@@ -33,16 +34,26 @@ pub(super) struct Entry {
 impl Entry {
     /// Of before a restart. Lost until the folder of its context proves to be the one that it was.
     fn remembered() -> Self {
-        Self { summary: Some(Summary::default()), lost: true, remembered: true, ..Self::default() }
+        Self { has_summary: true, lost: true, remembered: true, ..Self::default() }
     }
 
     /// Whether these counts say anything new.
     pub(super) fn is_news(&self, summary: Summary) -> bool {
-        self.lost || self.remembered || self.summary != Some(summary)
+        self.lost || self.remembered || !self.has_summary || self.summary != summary
+    }
+
+    /// Whether it had a folder with messages so far.
+    pub(super) fn has_summary(&self) -> bool {
+        self.has_summary
+    }
+
+    /// It was counted.
+    pub(super) fn count(&mut self, summary: Summary) {
+        (self.summary, self.has_summary) = (summary, true);
     }
 
     fn is_counted(&self) -> bool {
-        self.summary.is_some() && !self.remembered
+        self.has_summary && !self.remembered
     }
 
     fn folders_watched(&self) -> usize {
@@ -132,7 +143,7 @@ impl Tree {
             entry.watched = [false; 4];
             entry.lost = true;
         }
-        context.mailboxes.retain(|_, entry| entry.summary.is_some());
+        context.mailboxes.retain(|_, entry| entry.has_summary);
     }
 
     /// A context was listed for the first time since a restart: whether its folder, with this inode,
@@ -210,5 +221,15 @@ impl Tree {
             self.folders_watched -= folders;
             self.mailboxes_counted -= counted;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_small_in_its_table() {
+        assert!(size_of::<(Mailbox, Entry)>() <= 72, "{}", size_of::<Entry>());
     }
 }
