@@ -492,6 +492,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn rfc6665_4_1_3_a_terminated_row_says_why_it_ended() {
+        let ended = |status, reason: Option<&str>| {
+            let row = Row { status: Some(status), reason: reason.map(str::to_owned), ..row() };
+            Dialog::from_row(&row).unwrap().ended.map(|word| word.to_string())
+        };
+        assert_eq!(ended(TERMINATED, Some("deactivated")).as_deref(), Some("deactivated"));
+        assert_eq!(ended(TERMINATED, None).as_deref(), Some("timeout"));
+        assert_eq!(ended(1, Some("deactivated")), None);
+        let bad = |row: &mut Row| {
+            (row.status, row.reason) = (Some(TERMINATED), Some("no\r\nresource".to_owned()));
+        };
+        assert_eq!(problem(bad).0, "reason");
+    }
+
+    #[test]
     fn null_and_empty_columns_are_named() {
         assert_eq!(problem(|row| row.callid = None), ("callid", ColumnProblem::Missing));
         assert_eq!(problem(|row| row.contact = Some(String::new())).0, "contact");

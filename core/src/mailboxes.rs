@@ -501,6 +501,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_is_known_of_each_mailbox_and_account() {
+        let (boss, desk) = (account("boss@example.com"), account("desk@example.com"));
+        let mut mailboxes = Mailboxes::new(shared(), false);
+        assert!(mailboxes.is_empty() && mailboxes.is_awaited());
+        assert!(!mailboxes.has_counted(&boss));
+        mailboxes.observe(&mailbox("1@default"), new(2)).unwrap();
+        assert_eq!((mailboxes.len(), mailboxes.is_empty()), (1, false));
+        assert!(mailboxes.has_counted(&boss) && !mailboxes.has_counted(&desk));
+        let (one, two) = (mailbox("1@default"), mailbox("2@default"));
+        let mut members: Vec<_> = mailboxes.members(&boss).collect();
+        members.sort_unstable_by_key(|(mailbox, _)| mailbox.to_string());
+        assert_eq!(members, [(&one, Some(new(2))), (&two, None)]);
+        mailboxes.complete();
+        assert!(!mailboxes.is_awaited());
+        assert!(mailboxes.has_counted(&desk), "there is nothing to be counted");
+    }
+
+    #[test]
     fn when_there_is_no_spool_any_more_no_full_count_is_waited_for() {
         let mut mailboxes = Mailboxes::new(shared(), false);
         assert_eq!(mailboxes.observe(&mailbox("1@default"), new(2)), Ok(vec![]));

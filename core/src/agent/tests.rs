@@ -250,7 +250,7 @@ fn rfc3261_17_2_2_a_retransmitted_subscribe_gets_the_same_answer_and_makes_no_se
     assert_eq!(bed.agent.poll_action(), None, "one row");
     assert_eq!(bed.send_text(PROXY, &text), Some(reply));
     assert_eq!(bed.agent.poll_action(), None);
-    assert_eq!(bed.agent.stats().copies, 2);
+    assert_eq!((bed.agent.stats().requests, bed.agent.stats().copies), (1, 2));
 }
 
 #[test]
@@ -480,6 +480,14 @@ fn rfc3261_21_5_7_a_long_request_is_513_and_nothing_of_it_is_kept() {
     }
     assert_eq!(bed.send(STRANGER, &Request { method: "ACK", more: &long, ..SUBSCRIBE }), None);
     assert_eq!((bed.agent.transactions.bytes(), bed.agent.stats().copies), (0, 0));
+    assert_eq!((bed.agent.stats().requests, bed.agent.stats().refused), (9, 9));
+    // The longest that is taken.
+    for (length, answer) in [(MAX_HEAD, 200), (MAX_HEAD + 1, 513)] {
+        let bare = bed.text(&Request { method: "OPTIONS", more: "X: \r\n", ..SUBSCRIBE });
+        let missing = length - Message::parse(bare.as_bytes()).unwrap().head_length();
+        let text = bare.replace("X: ", &format!("X: {}", "z".repeat(missing)));
+        assert_eq!(code(&bed.send_text(STRANGER, &text).unwrap()), answer);
+    }
 }
 
 #[test]

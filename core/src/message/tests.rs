@@ -64,7 +64,9 @@ fn a_request_is_read_too() {
     assert_eq!(message.start(), StartLine::Request { method: "NOTIFY", uri });
     assert_eq!(message.header("event"), Some("message-summary"));
     assert_eq!(message.body(), b"Messages-Waiting: yes\n");
-    assert!(matches!(Response::read(&message), Err(MessageError::StartLine { .. })));
+    let error = Response::read(&message).unwrap_err();
+    assert!(matches!(error, MessageError::StartLine { .. }), "{error}");
+    assert!(error.to_string().contains("NOTIFY sip:"), "it says what it is: {error}");
 }
 
 // The traps.
