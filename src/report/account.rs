@@ -233,3 +233,107 @@ impl fmt::Display for AccountReport {
         f.write_str(&tables.collect::<Vec<_>>().join("\n"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mwid_core::summary::Summary;
+
+    use super::*;
+
+    fn counts(new: u32) -> Option<Counts> {
+        Some(Counts::from(Summary { new, ..Summary::default() }))
+    }
+
+    /// Nothing is right with this one.
+    fn troubled() -> AccountReport {
+        let dialog = DialogReport {
+            id: 7,
+            call_id: None,
+            contact: Some("sip:202@192.0.2.7".into()),
+            expires: None,
+            remaining_seconds: None,
+            cseq: None,
+            sent_cseq: None,
+            acknowledged: None,
+            state: "not told",
+            last_seconds: None,
+            answer: None,
+            retry_seconds: None,
+            problem: Some("callid: it is missing".into()),
+        };
+        let gone = DialogReport { state: "gone", problem: None, cseq: Some(9), ..dialog.clone() };
+        let publication = PublicationReport {
+            way: "publish",
+            state: "paused",
+            accepted: counts(1),
+            has_etag: true,
+            remaining_seconds: Some(40),
+            retry_seconds: Some(3),
+            why: Some("503 \u{1b}[2JBusy".into()),
+        };
+        let endless = PublicationReport {
+            way: "opensips-mi",
+            state: "current",
+            remaining_seconds: None,
+            retry_seconds: None,
+            why: None,
+            ..publication.clone()
+        };
+        AccountReport {
+            account: "sip:202@example.com".into(),
+            summary: counts(2),
+            told: None,
+            node: Some("b".into()),
+            waits: None,
+            mailboxes: vec![MailboxReport {
+                mailbox: "202@default".into(),
+                summary: counts(2),
+                source: Some("cluster"),
+                here: counts(1),
+            }],
+            dialogs: vec![dialog, gone],
+            capped: true,
+            publications: vec![publication, endless],
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_account_is_said_in_its_place() {
+        let text = troubled().to_string();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        for line in [
+            "Account 202@example.com",
+            "phones are told: nothing by this mwid",
+            "told by: node b",
+            "more subscriptions than [database] max_dialogs: the newest are told",
+            "202@default 2/0 (0/0) cluster, 1/0 (0/0) of it here",
+            "sip:202@192.0.2.7 not known (none) (none) cannot be told callid: it is missing (none)",
+            "sip:202@192.0.2.7 not known (none) 9 left alone until its row changes - (none)",
+            "publish 1/0 (0/0) 40 s tried again in 3 s 503 ?[2JBusy",
+            "opensips-mi 1/0 (0/0) - current",
+        ] {
+            assert!(lines.iter().any(|said| said == line), "{line:?} in\n{text}");
+        }
+        let told = AccountReport { told: counts(5), ..troubled() };
+        assert!(told.to_string().contains("phones are told: 5/0 (0/0), until its mailboxes"));
+    }
+
+    #[test]
+    fn of_an_account_without_anything_only_the_trouble_is_known() {
+        let nothing = AccountReport {
+            mailboxes: Vec::new(),
+            dialogs: Vec::new(),
+            publications: Vec::new(),
+            ..troubled()
+        };
+        assert_eq!(nothing.clone().known(), None);
+        assert!(nothing.to_string().starts_with("Nothing is known of 202@example.com"));
+        let away = AccountReport { problem: Some("the database\nis away".into()), ..nothing };
+        assert!(away.to_string().contains("subscriptions: not known: the database?is away"));
+        assert!(!away.to_string().contains("no subscription"));
+    }
+}
