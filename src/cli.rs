@@ -107,10 +107,10 @@ pub enum Command {
         /// Domain part of the account: example.com.
         domain: String,
         /// New messages.
-        #[arg(value_parser = count)]
+        #[arg(value_parser = count, allow_negative_numbers = true)]
         new: u32,
         /// Old messages.
-        #[arg(value_parser = count)]
+        #[arg(value_parser = count, allow_negative_numbers = true)]
         old: u32,
         /// Print JSON.
         #[arg(long)]

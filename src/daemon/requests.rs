@@ -293,7 +293,11 @@ impl Daemon {
             changed.push("[timers]");
             self.reconciler.configure(settings(&new));
         }
-        if new.general != old.general || new.publish != old.publish || new.timers != old.timers {
+        let is_same = new.general == old.general
+            && new.publish == old.publish
+            && new.timers == old.timers
+            && new.delivery == old.delivery;
+        if !is_same {
             self.delivery.configure(&new, Instant::now(), &self.transport);
         }
         if new.spool != old.spool {

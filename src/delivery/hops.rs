@@ -143,7 +143,8 @@ impl Hops {
         if std::mem::replace(&mut state.resolving, true) { Lookup::Wait } else { Lookup::Start }
     }
 
-    /// A name was looked up. Gives the hop, or nothing when there is no address to send to.
+    /// A name was looked up. Gives the hop, or nothing when there is no address to send to. Nothing is
+    /// said of a name that only a former configuration had looked up.
     pub(super) fn handle_resolved(
         &mut self,
         name: &Arc<HostPort>,
@@ -151,8 +152,10 @@ impl Hops {
         now: Instant,
         transport: &Transport,
     ) -> Option<Resolved> {
-        let state = self.states.entry(Arc::clone(name)).or_default();
-        state.resolving = false;
+        let state = self.states.get_mut(name)?;
+        if !std::mem::replace(&mut state.resolving, false) {
+            return None;
+        }
         let problem = match found {
             Ok(addresses) => match addresses.into_iter().find(|to| transport.reaches(*to)) {
                 Some(to) => {

@@ -141,7 +141,11 @@ fn every_command_exits_with_3_when_the_daemon_does_not_run() {
 #[test]
 fn what_is_no_number_of_messages_is_named_with_what_is_expected() {
     let house = House::new(&Peer::silent());
-    for (counts, argument) in [(["x", "1"], "'x' for '<NEW>'"), (["1", "0x"], "'0x' for '<OLD>'")] {
+    for (counts, argument) in [
+        (["x", "1"], "'x' for '<NEW>'"),
+        (["1", "0x"], "'0x' for '<OLD>'"),
+        (["-1", "3"], "'-1' for '<NEW>'"),
+    ] {
         let said = house.mwid(&["notify", "202", "example.com", counts[0], counts[1]]);
         let expected = format!("{argument}: how many messages: a number from 0 to 4294967295");
         assert!(said.code == 2 && said.err.contains(&expected), "{said:?}");

@@ -55,8 +55,9 @@ impl Reconciler {
     /// The answer is of a database that is no longer read, whose rows have other ids: the account is
     /// looked up anew.
     pub fn handle_outdated(&mut self, account: &Account) {
+        let urgency = self.accounts.get(account).map(|state| state.urgency);
         self.end_lookup(account);
-        self.look_up(account, Urgency::CatchUp);
+        self.look_up(account, urgency.unwrap_or(Urgency::CatchUp));
     }
 
     /// The look-up failed; it is tried again after the growing back-off.
@@ -112,7 +113,11 @@ impl Reconciler {
     /// The claim was taken back before anybody was asked: its row is in a database that is no longer
     /// read. To be followed by [`restart`](Self::restart).
     pub fn handle_unclaimed(&mut self, row: RowId) {
+        let account = self.dialogs.get(&row).map(|dialog| dialog.account.clone());
         self.end_attempt(row);
+        let Some(account) = account else { return };
+        let urgency = self.accounts.get(&account).map(|state| state.urgency);
+        self.look_up(&account, urgency.unwrap_or(Urgency::CatchUp));
     }
 
     /// What became of the NOTIFY of a dialog.

@@ -44,7 +44,11 @@ impl Reconciler {
             return self.keep_floor(account, acquired);
         }
         if state.identity != identity {
-            *state = recall();
+            // Ids moved, and whose row this was has another one now: its CSeq must not fall there.
+            let known = recall();
+            let other = std::mem::replace(state, known);
+            self.whys.remove(&row);
+            self.remembered.insert(other.identity, other.remember());
         }
         if let Some(floor) = acquired {
             state.high_water = state.high_water.max(floor);

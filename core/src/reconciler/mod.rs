@@ -221,11 +221,17 @@ impl Reconciler {
             (!is_under_way).then_some(*row)
         };
         let rows = self.dialogs.iter().filter_map(left).collect();
+        let fresh = |dialog: &&DialogState| matches!(dialog.phase, Phase::Ready(_, Urgency::Fresh));
+        let fresh = self.dialogs.values().filter(fresh).map(|dialog| dialog.account.clone());
+        let fresh = sorted::<Account>(fresh.collect());
         for row in sorted::<RowId>(rows) {
             self.forget(row);
         }
         self.ready.retain(|ready| matches!(ready, Ready::Publication(_)));
         self.look_up_all();
+        for account in fresh {
+            self.look_up(&account, Urgency::Fresh);
+        }
     }
 
     /// Any account's rows may have changed, or whether they are live: the clock was set.

@@ -484,6 +484,56 @@ fn an_answer_of_a_database_that_is_no_longer_read_is_none() {
 }
 
 #[test]
+fn a_cseq_does_not_fall_where_the_id_of_a_row_is_anothers_now() {
+    let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    // The id is that of a stranger's row in the other database, and the stranger is looked up first.
+    rig.reconciler.restart();
+    let (mut own, mut stranger) = (dialog(1, "202", 0), dialog(2, "203", 0));
+    (own.row, stranger.row) = (RowId(11), RowId(1));
+    rig.rows = vec![own, stranger];
+    rig.verdict(1, Verdict::Delivered);
+    rig.set("203", 1);
+    rig.find(&account("203"));
+    rig.later(2 * SECOND);
+    rig.set("202", 2);
+    let mut sent = rig.sent();
+    sent.sort_unstable();
+    assert_eq!(sent, [(1, 1, 2), (11, 2, 3)]);
+}
+
+#[test]
+fn what_just_changed_stays_first_when_the_database_is_exchanged() {
+    let rows = (1..=20).map(|id| dialog(id, &id.to_string(), 0)).collect();
+    let mut rig = Rig::with(Settings { max_in_flight: 1, max_lookups: 3, ..settings() }, rows);
+    for user in ["20", "19", "18"] {
+        rig.set(user, 1);
+        assert_eq!(rig.reconciler.poll_action(rig.now), Some(Action::Find(account(user))));
+    }
+    for user in 1..=17 {
+        rig.reconciler.set(&account(&user.to_string()), new(1), Urgency::CatchUp, false);
+    }
+    // The first waits for its claim, the second for the rate limit, the third is being looked up.
+    rig.find(&account("20"));
+    rig.find(&account("19"));
+    assert!(matches!(rig.reconciler.poll_action(rig.now), Some(Action::Claim { .. })));
+    rig.reconciler.handle_unclaimed(RowId(20));
+    rig.reconciler.restart();
+    rig.reconciler.handle_outdated(&account("18"));
+    let mut next = || {
+        let Some(Action::Find(account)) = rig.reconciler.poll_action(rig.now) else {
+            panic!("nothing is looked up")
+        };
+        rig.reconciler.handle_dialogs(&account, Vec::new(), rig.now, UNIX);
+        account
+    };
+    let mut first = [next(), next(), next()];
+    first.sort_unstable();
+    assert_eq!(first, [account("18"), account("19"), account("20")]);
+}
+
+#[test]
 fn another_pace_holds_from_the_next_notify_on() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0)]);
     rig.set("202", 1);
