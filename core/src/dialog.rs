@@ -492,6 +492,11 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn rfc3261_8_1_1_5_a_cseq_is_below_2_to_the_31() {
+        assert_eq!(MAX_CSEQ, 2_147_483_647);
+    }
+
+    #[test]
     fn rfc6665_4_1_3_a_terminated_row_says_why_it_ended() {
         let ended = |status, reason: Option<&str>| {
             let row = Row { status: Some(status), reason: reason.map(str::to_owned), ..row() };

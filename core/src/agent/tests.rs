@@ -304,6 +304,10 @@ fn only_what_a_notify_can_carry_is_stored() {
     let text = bed.text(&SUBSCRIBE).replace("Event: message-summary\r\n", &long);
     let reply = bed.send_text(PROXY, &text).unwrap();
     assert_eq!(header(&reply, "Warning"), Some("399 mwid \"Event is too long\""));
+    let text = bed.text(&SUBSCRIBE).replace("c@phone", &"c".repeat(300));
+    let reply = bed.send_text(PROXY, &text).unwrap();
+    assert!(reply.starts_with("SIP/2.0 400 Bad Request\r\n"), "{reply}");
+    assert_eq!(header(&reply, "Warning"), Some("399 mwid \"Call-ID is too long\""));
     let odd = "Record-Route: sip:no.brackets\r\n";
     let reply = bed.send(PROXY, &Request { more: odd, ..SUBSCRIBE }).unwrap();
     let warning = header(&reply, "Warning").unwrap();

@@ -254,6 +254,7 @@ fn rsip_trap_an_error_never_embeds_the_packet() {
 #[test]
 fn rsip_trap_a_method_is_case_sensitive() {
     assert_eq!(method("NOTIFY"), Some(Method::Notify));
+    assert_eq!(method("SUBSCRIBE"), Some(Method::Subscribe));
     assert_eq!(method("notify"), None);
     assert_eq!(method(" NOTIFY"), None);
     assert_eq!(method("XYZZY"), None);

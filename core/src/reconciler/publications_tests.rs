@@ -86,6 +86,11 @@ fn the_entity_tag_of_each_answer_goes_into_the_next_step() {
     rig.answer(accepted("two"));
     rig.set(2);
     assert_eq!(rig.step(), None, "an unchanged summary is not stated again");
+    let tally = |rig: &Rig| rig.reconciler.tallies()[Way::Publish as usize];
+    assert_eq!(tally(&rig), (Way::Publish, 1, 1));
+    assert_eq!((rig.reconciler.census().publications, rig.reconciler.census().published), (1, 1));
+    rig.set(3);
+    assert_eq!(tally(&rig), (Way::Publish, 1, 0));
 }
 
 #[test]

@@ -546,6 +546,35 @@ fn another_pace_holds_from_the_next_notify_on() {
 }
 
 #[test]
+fn everything_is_counted_as_what_it_is() {
+    let rows = (1..=5).map(|id| dialog(id, "202", 0)).chain([dialog(6, "203", 0)]).collect();
+    let mut rig = Rig::new(rows);
+    rig.set("202", 1);
+    rig.set("203", 1);
+    assert_eq!(rig.sent().len(), 6);
+    for (row, verdict) in [
+        (1, Verdict::Delivered),
+        (2, Verdict::Gone),
+        (3, Verdict::Gone),
+        (4, Verdict::Later(None)),
+        (6, Verdict::Delivered),
+    ] {
+        rig.verdict(row, verdict);
+    }
+    let standing = rig.reconciler.standing(&account("202"), rig.now);
+    assert_eq!(standing, Standing { dialogs: 5, dead: 2, paused: 1, working: 1, publications: 0 });
+    assert_eq!(rig.reconciler.standing(&account("204"), rig.now), Standing::default());
+    let census = rig.reconciler.census();
+    assert_eq!((census.accounts, census.dialogs, census.in_flight), (2, 6, 1));
+    assert_eq!((census.delivered, census.dead, census.waiting), (2, 2, 1));
+    let backlog = rig.reconciler.backlog();
+    assert_eq!((backlog.accounts, backlog.dialogs), (2, 6));
+    rig.later(120 * SECOND);
+    let standing = rig.reconciler.standing(&account("202"), rig.now);
+    assert_eq!(standing.paused, 0, "its time has come");
+}
+
+#[test]
 fn hurry_ends_every_pause() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
     rig.set("202", 1);
