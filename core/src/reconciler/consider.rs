@@ -45,8 +45,7 @@ impl Reconciler {
         }
         if state.identity != identity {
             // Ids moved, and whose row this was has another one now: its CSeq must not fall there.
-            let known = recall();
-            let other = std::mem::replace(state, known);
+            let other = std::mem::replace(state, recall());
             self.whys.remove(&row);
             self.remembered.insert(other.identity, other.remember());
         }
