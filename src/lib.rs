@@ -11,7 +11,7 @@
 //! Prometheus is told, [`random`] what nobody can foresee, [`service_manager`] what systemd is
 //! told, [`log`] what an operator reads afterwards, [`capture`] what HOMER shows him,
 //! [`report`] and [`feed`] what he asks and watches, [`doctor`] what is wrong with an installation,
-//! [`shipped`] where the files of a remedy are.
+//! [`shipped`] where the files of a remedy are; `own_file` makes files that stay those of mwid's user.
 
 pub mod agent;
 pub mod capture;
@@ -31,6 +31,7 @@ pub mod ledger;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+mod own_file;
 pub mod random;
 pub mod report;
 pub mod run;

@@ -1,14 +1,15 @@
 //! A file that one process at a time holds, and that says which.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{AccessFlags, access};
 use thiserror::Error;
+
+use crate::own_file;
 
 /// Held until dropped, or until the process ends in any way.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ pub enum LockError {
 }
 
 fn remedy(path: &Path, error: &io::Error) -> String {
+    if own_file::is_link(error) {
+        let lock = beside(path);
+        let lock = lock.display();
+        return format!("; {lock} is a link, which mwid does not follow: rm {lock}");
+    }
     let own = nix::unistd::geteuid();
     let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
     match left_behind(path).filter(|_| is_forbidden) {
@@ -49,14 +55,8 @@ fn remedy(path: &Path, error: &io::Error) -> String {
 pub(crate) fn left_behind(path: &Path) -> Option<(String, String)> {
     let (lock, own) = (beside(path), nix::unistd::geteuid().as_raw());
     let cannot_be_taken = access(&lock, AccessFlags::R_OK | AccessFlags::W_OK).is_err();
-    let whose = foreign(&lock, own).filter(|_| cannot_be_taken)?;
+    let whose = own_file::foreign(&lock, own).filter(|_| cannot_be_taken)?;
     Some((whose, format!("chown {own} {}", lock.display())))
-}
-
-/// Whose a file is, in words, when it is not this user's.
-pub(crate) fn foreign(path: &Path, own: u32) -> Option<String> {
-    let owner = std::fs::metadata(path).ok()?.uid();
-    (owner != own).then(|| format!("{} belongs to user {owner}", path.display()))
 }
 
 /// The file that is locked.
@@ -72,14 +72,7 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 /// [`LockError`] when another process has it or the system refuses.
 pub fn take(path: &Path) -> Result<Lock, LockError> {
     let io = |source| LockError::Io { path: path.to_owned(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o640)
-        .open(beside(path))
-        .map_err(io)?;
+    let file = own_file::open(&beside(path)).map_err(io)?;
     let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
         |(file, errno)| match errno {
             Errno::EWOULDBLOCK => LockError::Held {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::lock::{self, Lock, LockError};
+use crate::own_file;
 
 /// Why the daemon cannot listen.
 #[derive(Debug, Error)]
@@ -83,10 +84,7 @@ pub fn bind<S>(
 ) -> Result<Bound<S>, SocketError> {
     let io =
         |what| move |source: io::Error| SocketError::Io { what, path: path.to_owned(), source };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = own_file::folder(path);
     make_folder(folder, 0o755)?;
     let lock = lock::take(path)?;
     refuse_the_living(path)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mwid::ledger::{Given, Last, Ledger, Member, Memory};
-use mwid::lock::LockError;
+use mwid::lock::{self, LockError};
 use mwid_core::dialog::{Dialog, Row};
 use mwid_core::mailbox::{Account, Mailbox};
 use mwid_core::publication::{self, ETag, Outcome, Way, Wish};
@@ -589,4 +589,52 @@ fn a_second_daemon_on_one_ledger_is_refused_and_told_who_has_it() {
         panic!("two daemons on one ledger");
     };
     assert_eq!(pid, std::process::id().to_string());
+}
+
+/// Whoever may write to the folder would choose what root overwrites.
+#[test]
+fn a_lock_that_is_a_link_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, victim) = (folder.path().join("ledger.db"), folder.path().join("victim"));
+    let lock = folder.path().join("ledger.db.lock");
+    std::os::unix::fs::symlink(&victim, &lock).unwrap();
+    let refused = || lock::take(&path).unwrap_err().to_string();
+    refused();
+    assert!(!victim.exists());
+    fs::write(&victim, "precious").unwrap();
+    let said = refused();
+    let remedy = format!("is a link, which mwid does not follow: rm {}", lock.display());
+    assert!(said.contains(&remedy), "{said}");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+/// The machine went down between the two renames of a taking over.
+#[test]
+fn a_taking_over_that_was_cut_short_is_finished_by_the_next_start() {
+    let rig = Rig::new();
+    let beside = |suffix: &str| rig.path().with_file_name(format!("ledger.db{suffix}"));
+    let mailbox = Mailbox::new("202", "example.com").unwrap();
+    let give = |count| {
+        let (ledger, _) = rig.open();
+        ledger.given(given(&mailbox, count, 1), None);
+        rig.send(&ledger, &dialog(1, UNIX + 60), 7);
+        let journal = fs::read(beside("-wal")).unwrap();
+        drop(ledger);
+        journal
+    };
+    let known = || rig.memory().mailboxes;
+    give(3);
+    let copy = fs::read(rig.path()).unwrap();
+    let journal = give(4);
+    // The former file is set aside, its journal not yet.
+    fs::remove_file(rig.path()).unwrap();
+    fs::write(beside(".copy"), copy).unwrap();
+    fs::write(beside("-wal"), journal).unwrap();
+    assert_eq!(known(), [given(&mailbox, 3, 1)]);
+    assert!(!beside(".copy").exists() && rig.aside().is_empty());
+
+    // Cut short before: the copy is not whole, and the ledger is what it was.
+    fs::write(beside(".copy"), "half").unwrap();
+    assert_eq!(known(), [given(&mailbox, 3, 1)]);
+    assert!(!beside(".copy").exists());
 }

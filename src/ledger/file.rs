@@ -194,7 +194,7 @@ pub(super) fn end(connection: &Connection) -> Result<usize, rusqlite::Error> {
 
 /// Whether a mwid has run here before.
 pub(super) fn was_here(path: &Path) -> bool {
-    lock::beside(path).exists()
+    fs::symlink_metadata(lock::beside(path)).is_ok()
 }
 
 /// There is nothing to remember, neither here nor where a ledger was moved away to.

@@ -102,6 +102,7 @@ impl Ledger {
                 None
             }
         };
+        owner::finish(path);
         if was_here && file::is_lost(path) {
             tracing::warn!(
                 "the ledger {} is missing or empty, though mwid has run with it before (a power loss?): every phone is told once more, counts that only calls gave are not known until the next call, and the lamp of a mailbox that is gone may stay as it is",

@@ -1,21 +1,20 @@
 //! Whose the file is: made for nobody but its user and group, and taken over from another user, whom
 //! somebody once started mwid as.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
 use rusqlite::{Connection, OpenFlags};
 
 use super::file::{self, FileError};
-use crate::lock;
+use crate::own_file;
 
 /// Makes an empty file where there is none, which SQLite takes for a new database. Its journal gets
 /// the same mode. Where this fails SQLite says why.
 pub(super) fn make(path: &Path) {
-    let _ = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    let _ = own_file::make(path);
 }
 
 /// Whose the file and its folder are, when that is what is wrong with them.
@@ -30,7 +29,7 @@ fn foreign(path: &Path, problem: &FileError) -> Option<String> {
     };
     let own = nix::unistd::geteuid().as_raw();
     let both = [Some(path), path.parent()].into_iter().flatten();
-    let found: Vec<String> = both.filter_map(|path| lock::foreign(path, own)).collect();
+    let found: Vec<String> = both.filter_map(|path| own_file::foreign(path, own)).collect();
     (forbidden && !found.is_empty())
         .then(|| format!("{}, and mwid is user {own}", found.join(", ")))
 }
@@ -48,10 +47,11 @@ pub(super) fn remedy(path: &Path, problem: &FileError) -> Option<String> {
 /// The problem that it was, where that is not what is wrong or cannot be helped.
 pub(super) fn take_over(path: &Path, problem: FileError, unix: u64) -> Result<(), FileError> {
     let Some(whose) = foreign(path, &problem) else { return Err(problem) };
-    let copy = file::with_suffix(path, ".copy");
+    let copy = copy_of(path);
+    // From here on the copy is whole: where the power fails before it has its name, `finish` gives it that.
     match copied(path, &copy).and_then(|()| Ok(file::set_aside(path, WORD, unix)?)) {
         Ok(aside) => {
-            fs::rename(&copy, path)?;
+            put_in_place(path)?;
             tracing::warn!(
                 "the ledger: {whose}; all that it says is in a file of mwid's own now, and it is kept as {}",
                 aside.display()
@@ -66,10 +66,34 @@ pub(super) fn take_over(path: &Path, problem: FileError, unix: u64) -> Result<()
     }
 }
 
+/// Finishes a taking over that was cut short: the copy is the ledger where that was set aside already,
+/// and is made anew where it was not.
+pub(super) fn finish(path: &Path) {
+    let copy = copy_of(path);
+    if !copy.exists() {
+        return;
+    }
+    let done = if path.exists() { file::remove(&copy) } else { put_in_place(path) };
+    if let Err(error) = done {
+        tracing::error!("the ledger {} cannot be put in its place: {error}", copy.display());
+    }
+}
+
 /// What another user's file is called when it is set aside.
 pub(super) const WORD: &str = "foreign-owner";
 
-/// With what is still in its journal.
+fn copy_of(path: &Path) -> PathBuf {
+    file::with_suffix(path, ".copy")
+}
+
+/// What is left of a journal under the name is the former file's, and in the copy.
+fn put_in_place(path: &Path) -> io::Result<()> {
+    file::remove(path)?;
+    fs::rename(copy_of(path), path)?;
+    sync_folder(path)
+}
+
+/// With what is still in its journal, and on the disk, where what calls gave was.
 fn copied(from: &Path, to: &Path) -> Result<(), FileError> {
     file::remove(to)?;
     make(to);
@@ -77,5 +101,10 @@ fn copied(from: &Path, to: &Path) -> Result<(), FileError> {
     let connection = Connection::open_with_flags(from, flags)?;
     let name = to.to_str().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
     connection.execute("VACUUM INTO ?1", [name])?;
-    Ok(())
+    File::open(to)?.sync_all()?;
+    Ok(sync_folder(to)?)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(own_file::folder(path))?.sync_all()
 }
