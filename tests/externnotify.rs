@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mwid::config::Control;
 use mwid::source::Call;
-use mwid::source::externnotify::{Externnotify, FileName, Notice, Stats};
+use mwid::source::externnotify::{Externnotify, FileName, Notice, Socket, Stats};
 use mwid::unix_socket::SocketError;
 use mwid_core::mailbox::Mailbox;
 use mwid_core::summary::Summary;
@@ -83,12 +83,12 @@ impl Rig {
     fn start(&self, room: usize) -> (Externnotify, mpsc::Receiver<Call>) {
         let (sender, calls) = mpsc::channel(room);
         let _inside = self.runtime.enter();
-        (Externnotify::start(&self.control(), sender, []).unwrap(), calls)
+        (Externnotify::start(Socket::bind(&self.control()).unwrap(), sender, []), calls)
     }
 
     fn refused(&self) -> SocketError {
         let _inside = self.runtime.enter();
-        Externnotify::start(&self.control(), mpsc::channel(1).0, []).unwrap_err()
+        Socket::bind(&self.control()).unwrap_err()
     }
 
     /// The next call; its file stays.
@@ -269,7 +269,8 @@ fn what_was_remembered_makes_older_files_stale() {
     }
     let (sender, mut calls) = mpsc::channel(8);
     let inside = rig.runtime.enter();
-    let daemon = Externnotify::start(&rig.control(), sender, [(mailbox("202"), 2000)]).unwrap();
+    let socket = Socket::bind(&rig.control()).unwrap();
+    let daemon = Externnotify::start(socket, sender, [(mailbox("202"), 2000)]);
     drop(inside);
     assert_eq!(rig.next(&mut calls), call("203", [7, 0, 0]));
     assert_eq!(rig.next(&mut calls), call("202", [7, 0, 0]));

@@ -36,7 +36,7 @@ use crate::random;
 use crate::service_manager::ServiceManager;
 use crate::source::ami::Ami;
 use crate::source::ask::Asker;
-use crate::source::externnotify::Externnotify;
+use crate::source::externnotify::{Externnotify, Socket};
 use crate::source::http::HttpError;
 use crate::source::spool::{Past, Spool};
 use crate::source::{Call, Observation};
@@ -185,6 +185,9 @@ pub struct Daemon {
     capture: Option<Capture>,
 }
 
+/// Commands, NOTIFYs, Asterisk's calls and HTTP come in here.
+type Sockets = (server::Server, Transport, Socket, Doorway);
+
 /// The address of a daemon's loop, for its own process.
 pub type Requests = mpsc::Sender<Request>;
 
@@ -194,16 +197,17 @@ impl Daemon {
     /// # Errors
     /// [`StartError`] when a socket cannot be had.
     pub fn start(config: Config, path: PathBuf) -> Result<(Self, Requests), StartError> {
-        let (ledger, memory) = Ledger::open(&config.state.path, clock::unix())?;
-        let (observe, observations) = mpsc::channel(QUEUE);
-        let (call, calls) = mpsc::channel(QUEUE);
+        let ((observe, observations), (call, calls)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ((request, requests), (change, changes)) = (mpsc::channel(16), mpsc::channel(CHANGES));
-        let transport = Transport::bind(&config.general)?;
-        let store = DialogStore::new(&config.database)?;
-        let (cluster, events) = join(&config)?;
-        let control = server::listen(&config.control.socket, request.clone())?;
-        let doorway = Doorway::open(&config)?;
-        let externnotify = Externnotify::start(&config.control, call.clone(), stamps(&memory))?;
+        let (control, transport, externnotify, doorway) = sockets(&config, &request)?;
+        let (store, (cluster, events)) = (DialogStore::new(&config.database)?, join(&config)?);
+        let delivery = SipDelivery::new(&config, secret_of_branches()?);
+        let (asker, publishers) = (Asker::new(&config)?, Arc::new(Publishers::new(&config, None)?));
+        let webhook = Webhook::start(&config, random::number())?;
+        let presence = Presence::start(&config)?;
+        // Last of what may fail: where another mwid has a socket, it has the ledger, and keeps it.
+        let (ledger, memory) = Ledger::open(&config.state.path, clock::unix())?;
+        let externnotify = Externnotify::start(externnotify, call.clone(), stamps(&memory));
         let given = given(&memory);
         let spool = spool(&config, lasts::expected(&ledger, &given), &observe);
         let complete = spool.is_none() && cluster.is_none();
@@ -211,13 +215,13 @@ impl Daemon {
             started: Instant::now(),
             mailboxes: Mailboxes::new(config.accounts.directory(), complete),
             reconciler: Reconciler::new(settings(&config), random::number()),
-            delivery: SipDelivery::new(&config, secret_of_branches()?),
-            asker: Asker::new(&config)?,
-            publishers: Arc::new(Publishers::new(&config, None)?),
-            webhook: Webhook::start(&config, random::number())?,
+            delivery,
+            asker,
+            publishers,
+            webhook,
             lines: Lines::new(connections(&config), config.database.timeout),
             watch: watch(&config, &store, &change),
-            presence: Presence::start(&config)?,
+            presence,
             capture: Capture::start(&config.capture),
             config: Arc::new(config),
             path,
@@ -499,6 +503,13 @@ impl Daemon {
         let now = Instant::now();
         while self.take_report(now) {}
     }
+}
+
+/// All that only one mwid can have; first that by which it says who it is.
+fn sockets(config: &Config, request: &Requests) -> Result<Sockets, StartError> {
+    let control = server::listen(&config.control.socket, request.clone())?;
+    let transport = Transport::bind(&config.general)?;
+    Ok((control, transport, Socket::bind(&config.control)?, Doorway::open(config)?))
 }
 
 /// The counts that calls gave.

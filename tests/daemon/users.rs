@@ -2,11 +2,13 @@
 //! leaves, the other reads.
 
 use std::fs::{self, Permissions};
+use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use mwid::lock;
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
 
@@ -98,12 +100,31 @@ impl Site {
     }
 
     fn start(&self) -> Mwid {
+        let mwid = self.launch();
+        mwid.log("mwid runs");
+        mwid
+    }
+
+    /// Starts it, which may be refused.
+    fn launch(&self) -> Mwid {
         let mut command = Command::new("env");
         as_user(&mut command, MWID_USER, GROUP, None);
         command.arg(self.program("mwid"));
-        let mwid = self.house.launch_by(command);
-        mwid.log("mwid runs");
-        mwid
+        self.house.launch_by(command)
+    }
+
+    fn set(&mut self, section: &str, key: &str, value: &str) {
+        self.house.set(section, key, value);
+        own(&self.house.config(), 0, 0o640);
+    }
+
+    /// Gives the ledger a folder of its own, of mwid's user.
+    fn ledger(&mut self) -> PathBuf {
+        let ledger = self.house.path("state/ledger.db");
+        self.set("state", "path", ledger.to_str().unwrap());
+        fs::create_dir(self.house.path("state")).unwrap();
+        own(&self.house.path("state"), MWID_USER, 0o750);
+        ledger
     }
 
     fn calls(&self, asterisk: Asterisk, new: u32) {
@@ -230,12 +251,7 @@ fn what_a_readable_ledger_of_another_user_says_is_taken_over() {
     let proxy = Peer::phones();
     let mut site = Site::new(&proxy);
     site.house.subscribe(&proxy, "202", "call");
-    let ledger = site.house.path("state/ledger.db");
-    site.house.set("state", "path", ledger.to_str().unwrap());
-    own(&site.house.config(), 0, 0o640);
-    let folder = site.house.path("state");
-    fs::create_dir(&folder).unwrap();
-    own(&folder, MWID_USER, 0o750);
+    let ledger = site.ledger();
     let mut mwid = site.start();
     site.calls(Asterisk::Own, 3);
     proxy.shows("call", "3/0 (0/0)");
@@ -264,4 +280,100 @@ fn what_a_readable_ledger_of_another_user_says_is_taken_over() {
     assert_eq!(mwid.stop().code(), Some(0));
     assert_eq!(fs::metadata(&ledger).unwrap().uid(), MWID_USER);
     assert!(!site.aside().is_empty());
+}
+
+#[test]
+fn what_root_made_by_hand_is_left_to_the_user_of_its_folder() {
+    let proxy = Peer::phones();
+    let mut site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "202", "call");
+    site.ledger();
+    let mwid = site.house.start();
+    site.calls(Asterisk::Own, 3);
+    proxy.shows("call", "3/0 (0/0)");
+    mwid.settled();
+    let mut made = ["", "-wal", "-shm", ".lock"].map(|it| format!("state/ledger.db{it}")).to_vec();
+    made.extend(["control", "externnotify"].map(|it| format!("run/{it}.sock.lock")));
+    for name in made {
+        let file = fs::metadata(site.house.path(&name)).unwrap();
+        assert_eq!((file.uid(), file.gid()), (MWID_USER, GROUP), "{name}");
+    }
+    assert_eq!(mwid.stop().code(), Some(0));
+
+    let mwid = site.start();
+    let status = mwid.settled();
+    assert_eq!(status["ledger"]["error"], serde_json::Value::Null);
+    assert_eq!(status["counters"]["delivered"], 0, "the phone shows it: {status:#}");
+    assert_eq!(mwid.count("ledger"), 0, "{}", mwid.logged());
+    assert_eq!(mwid.stop().code(), Some(0));
+    assert!(site.aside().is_empty(), "{:?}", site.aside());
+}
+
+/// Somebody else's mwid runs with it, and would go on in a file that nobody reads any more.
+#[test]
+fn a_start_that_fails_does_not_take_the_ledger_over() {
+    let proxy = Peer::phones();
+    let mut site = Site::new(&proxy);
+    let ledger = site.ledger();
+    assert_eq!(site.start().stop().code(), Some(0));
+    own(&ledger, 0, 0o640);
+    own(&site.house.path("state/ledger.db.lock"), 0, 0o640);
+    let inode = || fs::metadata(&ledger).unwrap().ino();
+    let before = inode();
+    let refused = |site: &Site, why: &str| {
+        let mut mwid = site.launch();
+        assert_eq!(mwid.ended(Duration::from_secs(10)).code(), Some(1), "{}", mwid.logged());
+        mwid.log(why);
+        assert_eq!((inode(), site.aside()), (before, Vec::new()), "{}", mwid.logged());
+    };
+    for socket in ["run/control.sock", "run/externnotify.sock"] {
+        let _held = lock::take(&site.house.path(socket)).unwrap();
+        refused(&site, &format!("{socket} is in use by another mwid"));
+    }
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let number = port.local_addr().unwrap().port();
+    site.set("general", "bindport", &number.to_string());
+    refused(&site, "cannot open a UDP socket");
+    // Where nothing is in the way it is taken over.
+    drop(port);
+    let mwid = site.start();
+    mwid.log("all that it says is in a file of mwid's own now");
+    assert_eq!(mwid.stop().code(), Some(0));
+    assert_ne!(inode(), before);
+}
+
+/// As docs/troubleshooting.md says.
+#[test]
+fn what_calls_gave_comes_back_from_a_ledger_that_could_not_be_read() {
+    let proxy = Peer::phones();
+    let mut site = Site::new(&proxy);
+    site.house.subscribe(&proxy, "202", "call");
+    let ledger = site.ledger();
+    let mut mwid = site.start();
+    site.calls(Asterisk::Own, 3);
+    proxy.shows("call", "3/0 (0/0)");
+    mwid.until("written", |_| site.dropped().is_empty());
+    // Its journal has it.
+    mwid.signal(Signal::SIGKILL);
+    mwid.ended(Duration::from_secs(10));
+    for suffix in ["", "-wal"] {
+        own(format!("{}{suffix}", ledger.display()).as_ref(), 0, 0o600);
+    }
+    let mwid = site.start();
+    mwid.log("the counts that calls gave are not known until the next call");
+    assert_eq!(mwid.stop().code(), Some(0));
+
+    let aside = site.aside();
+    let name = aside.iter().find(|it| !it.ends_with("-wal") && !it.ends_with("-shm")).unwrap();
+    for suffix in ["", "-wal"] {
+        let file = site.house.path("state").join(format!("{name}{suffix}"));
+        own(&file, MWID_USER, 0o640);
+        fs::rename(file, format!("{}.given{suffix}", ledger.display())).unwrap();
+    }
+    let mwid = site.start();
+    let given = Connection::open(&ledger).unwrap();
+    let count = "SELECT count(*) FROM mailboxes WHERE number = '202' AND new = 3";
+    assert_eq!(given.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    drop(given);
+    assert_eq!(mwid.stop().code(), Some(0));
 }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -81,18 +82,20 @@ struct Desk {
     crowd: Arc<Notify>,
 }
 
-impl Externnotify {
-    /// Listens on the socket and watches over the drop folder; each call goes to `calls`. While
-    /// `calls` is full nothing is taken: files then wait. `past` are the stamps of the counts that
-    /// are remembered from before: what is older is stale. Must be called in a tokio runtime.
+/// The socket, of which nothing is taken yet, and the drop folder.
+#[derive(Debug)]
+pub struct Socket {
+    bound: Bound<StdDatagram>,
+    socket: UnixDatagram,
+    drop: PathBuf,
+}
+
+impl Socket {
+    /// Makes both. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`SocketError`] when the socket belongs to somebody else or cannot be made.
-    pub fn start(
-        settings: &config::Control,
-        calls: mpsc::Sender<Call>,
-        past: impl IntoIterator<Item = (Mailbox, u64)>,
-    ) -> Result<Self, SocketError> {
+    pub fn bind(settings: &config::Control) -> Result<Self, SocketError> {
         unix_socket::make_folder(&settings.drop, DROP_MODE)?;
         let bound = unix_socket::bind(&settings.externnotify, |path| {
             let socket = StdDatagram::bind(path)?;
@@ -105,8 +108,23 @@ impl Externnotify {
             path: settings.externnotify.clone(),
             source,
         })?;
+        Ok(Self { bound, socket, drop: settings.drop.clone() })
+    }
+}
+
+impl Externnotify {
+    /// Listens on the socket and watches over the drop folder; each call goes to `calls`. While
+    /// `calls` is full nothing is taken: files then wait. `past` are the stamps of the counts that
+    /// are remembered from before: what is older is stale. Must be called in a tokio runtime.
+    #[must_use]
+    pub fn start(
+        socket: Socket,
+        calls: mpsc::Sender<Call>,
+        past: impl IntoIterator<Item = (Mailbox, u64)>,
+    ) -> Self {
+        let Socket { bound, socket, drop } = socket;
         let counters = Arc::new(Counters::default());
-        let files = Arc::new(Files::new(settings.drop.clone()));
+        let files = Arc::new(Files::new(drop));
         let stamps = Arc::new(Mutex::new(Stamps::new(past, unix_nanos())));
         let desk = Desk {
             calls,
@@ -119,7 +137,7 @@ impl Externnotify {
             tokio::spawn(desk.clone().listen(socket)),
             tokio::spawn(desk.collect(Collector::new(Arc::clone(&files)))),
         ];
-        Ok(Self { bound: Some(bound), files, stamps, counters, tasks })
+        Self { bound: Some(bound), files, stamps, counters, tasks }
     }
 
     /// Somebody else counted a mailbox, not before `stamp` (nanoseconds since 1970). What the

@@ -25,7 +25,7 @@ mod send;
 mod stamps;
 
 pub use file_name::FileName;
-pub use listen::{Externnotify, Stats};
+pub use listen::{Externnotify, Socket, Stats};
 pub use notice::{MAX_NOTICE, Notice, NoticeError};
 pub use receipt::FileReceipt;
 pub use send::main;
