@@ -635,6 +635,7 @@ fn a_taking_over_that_was_cut_short_is_finished_by_the_next_start() {
 
     // Cut short before: the copy is not whole, and the ledger is what it was.
     fs::write(beside(".copy"), "half").unwrap();
+    fs::write(beside(".copy-journal"), "half").unwrap();
     assert_eq!(known(), [given(&mailbox, 3, 1)]);
-    assert!(!beside(".copy").exists());
+    assert!(!beside(".copy").exists() && !beside(".copy-journal").exists());
 }
