@@ -341,6 +341,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_dialog_remembers_when_its_subscription_ends() {
+        let dialog = crate::reconciler::tests::dialog(1, "202", 0);
+        let (identity, version) = (dialog.identity(), dialog.version());
+        let mut state = DialogState::new(dialog.account.clone(), &dialog, identity, version);
+        assert_eq!(state.remember().expires, dialog.expires);
+        state.set_expires(u64::MAX);
+        assert_eq!(state.remember().expires, u64::from(u32::MAX));
+    }
+
+    #[test]
     fn a_dialog_and_an_account_are_small_in_their_tables() {
         // A table has up to 1.3 places for each of 100,000 entries, each with a byte of its own.
         assert!(size_of::<(RowId, DialogState)>() <= 112, "{}", size_of::<DialogState>());
