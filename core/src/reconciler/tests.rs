@@ -575,6 +575,15 @@ fn everything_is_counted_as_what_it_is() {
 }
 
 #[test]
+fn rows_that_nobody_else_writes_are_not_looked_back_at() {
+    let mut rig = Rig::with(Settings { shared: false, ..settings() }, vec![dialog(1, "202", 0)]);
+    rig.set("202", 1);
+    assert_eq!(rig.sent(), [(1, 1, 2)]);
+    rig.verdict(1, Verdict::Delivered);
+    assert_eq!(rig.reconciler.poll_timeout(rig.now), None);
+}
+
+#[test]
 fn hurry_ends_every_pause() {
     let mut rig = Rig::new(vec![dialog(1, "202", 0), dialog(2, "203", 0)]);
     rig.set("202", 1);
