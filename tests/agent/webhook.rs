@@ -85,6 +85,8 @@ fn what_no_source_knows_is_asked_and_the_answer_is_told() {
     let application = application(Say::Answer(200, "application/json", OUT.to_owned()));
     let bed = bed(&application);
     let mwid = bed.start();
+    // Who reads the row first asks, and a row alone does not say that it is new.
+    mwid.until("all rows are read", |status| status["watch"]["resyncs"].as_u64() >= Some(1));
     let mut phone = bed.phone("205");
     assert_eq!(phone.ask("600", "").status(), Some(200));
     phone.notify_until("4/5 (1/0)", |notify| counts(notify) == Some("4/5 (1/0)"));
