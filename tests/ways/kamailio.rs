@@ -83,6 +83,7 @@ fn a_state_is_published_changed_renewed_and_removed(format: &str) {
         lit.body,
         "Messages-Waiting: yes\r\nMessage-Account: sip:202@example.com\r\nVoice-Message: 1/0 (0/0)\r\n"
     );
+    wait_for_rows(&tables, &["202@example.com"]);
     let late = Phone::subscribe(&kamailio, "202", "example.com");
     assert_eq!(late.notifies()[0].summary_line("Voice-Message"), Some("1/0 (0/0)"));
 
@@ -123,6 +124,9 @@ fn one_row_after_100_changes_restarts_and_lost_memories() {
         etag = agent.publish(new(change), etag);
         wait_for_rows(&tables, &["202@example.com"]);
     }
+    wait_for("the last change", SOON, || {
+        tables.sql("SELECT body FROM presentity;").contains("Voice-Message: 100/0 ").then_some(())
+    });
     let phone = Phone::subscribe(&kamailio, "202", "example.com");
     assert_eq!(phone.notifies()[0].summary_line("Voice-Message"), Some("100/0 (0/0)"));
     assert_eq!(tables.sql("DELETE FROM pua;"), "");
