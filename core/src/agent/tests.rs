@@ -382,7 +382,8 @@ fn rfc3261_22_2_a_stranger_is_asked_for_a_password_and_let_in_with_the_right_one
         matches!(asked, Some(Action::User { user, domain, .. }) if user == "202" && domain == "example.com"),
         "{asked:?}"
     );
-    user(&mut bed, Ok(Some(secrets("secret"))));
+    let impostor = user(&mut bed, Ok(Some(secrets("secret"))));
+    assert!(impostor.is_none(), "{impostor:?}");
     assert_eq!(code(&bed.done()), 200);
     let replay = bed.send(STRANGER, &Request { more: &more, ..SUBSCRIBE }).unwrap();
     assert_eq!(code(&replay), 401);
